@@ -1,0 +1,113 @@
+"""The errors of Pumphouse, and the explanation of everybody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INCOMPLETE = 3
+EXIT_CONNECTION = 4
+EXIT_INTERRUPTED = 130
+
+
+class PumphouseError(Exception):
+    """Something the operator has to know: one clear message, and a hint on what to do next."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(PumphouseError):
+    """The configuration is not usable; holds every problem, one line each."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, problems: Sequence[str], hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint)
+        self.problems = tuple(problems)
+
+
+class CloudError(PumphouseError):
+    """A cloud cannot be reached or refuses the login."""
+
+    exit_code = EXIT_CONNECTION
+
+
+class ReadOnlyError(PumphouseError):
+    """A write was about to be sent through a session that only reads."""
+
+
+class NotFoundError(PumphouseError):
+    """What the operator named does not exist."""
+
+    exit_code = EXIT_USAGE
+
+
+class ConflictError(PumphouseError):
+    """The destination holds something else under the same name, address or id."""
+
+    exit_code = EXIT_INCOMPLETE
+
+
+class TransferError(PumphouseError):
+    """Bytes did not arrive, or not the same bytes."""
+
+
+class WaitError(PumphouseError):
+    """A resource reached a state from which it will not become what was waited for, or took too long."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a person needs to know of a failure."""
+
+    what: str
+    hint: str = ""
+    request_id: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.what}; {self.hint}" if self.hint else self.what
+        return f"{text} (request {self.request_id})" if self.request_id else text
+
+
+# By HTTP status, for the answers that an operator can do something about.
+_HINTS = {
+    401: "check the credentials of this cloud",
+    403: "the operator's role or a quota of the project forbids it",
+    413: "a quota or a size limit is reached",
+    429: "the cloud limits the rate of requests; lower limits.workers",
+    503: "the service is not available; try again later",
+}
+
+
+def explain(error: BaseException) -> Explanation:
+    """Say what an exception of ours or of any OpenStack client means, without its traceback."""
+    if isinstance(error, PumphouseError):
+        return Explanation(str(error), error.hint)
+    status = _first(error, "http_status", "status_code", "code")
+    message = _first(error, "details", "message") or str(error) or type(error).__name__
+    request_id = str(_first(error, "request_id") or "")
+    if not isinstance(status, int):
+        return Explanation(f"{type(error).__name__}: {_one_line(message)}", "", request_id)
+    return Explanation(f"the cloud answered {status}: {_one_line(message)}", _HINTS.get(status, ""), request_id)
+
+
+def http_status(error: BaseException) -> int | None:
+    """The HTTP status that an exception of any OpenStack client carries, if it carries one."""
+    status = _first(error, "http_status", "status_code", "code")
+    return status if isinstance(status, int) else None
+
+
+def _first(error: BaseException, *names: str) -> object:
+    """The first attribute that is set; the clients do not agree on its name."""
+    return next((value for name in names if (value := getattr(error, name, None))), None)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())[:500]

@@ -1,0 +1,177 @@
+"""The plain data that a migration is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """The address of a source resource: its kind and its id, written `image/3f2a`."""
+
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.id}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What discovery saw of one source resource.
+
+    data: the fields that are to be carried, plain JSON without secrets.
+    needs: what must be at the destination before it; a need that cannot be met blocks it.
+    part_of: the resource it stands or falls with (a subnet with its network).
+    size_bytes: what will have to be copied, an upper bound where only that is known.
+    notes: what of it will not be carried, why, and what to do.
+    skip: why it is not migrated at all; empty when it is.
+    """
+
+    ref: Ref
+    name: str
+    data: Json = field(default_factory=dict)
+    needs: tuple[Ref, ...] = ()
+    part_of: Ref | None = None
+    size_bytes: int = 0
+    notes: tuple[str, ...] = ()
+    skip: str = ""
+
+    @property
+    def title(self) -> str:
+        """How the resource is called in a sentence, e.g. `image ubuntu`."""
+        return f"{self.ref.kind.replace('_', ' ')} {self.name or self.ref.id}"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A destination resource that may be what became of a source resource.
+
+    ours: it carries our stamp or a mapping names it, so that it is certain.
+    differences: the fields in which it is not what the source has, one phrase each.
+    unfinished: what an earlier run left undone at it; empty when nothing.
+    """
+
+    id: str
+    ours: bool
+    differences: tuple[str, ...] = ()
+    unfinished: str = ""
+
+
+class Action(StrEnum):
+    """What the plan decided for one resource."""
+
+    CREATE = "create"
+    REUSE = "reuse"
+    CONFLICT = "conflict"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One resource of a plan: the decision, its reason, and what it becomes.
+
+    destination_id: the resource that is reused or finished; None when a new one is made.
+    name: the name at the destination.
+    """
+
+    record: Record
+    action: Action
+    reason: str
+    name: str
+    destination_id: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> Ref:
+        """The address of the source resource."""
+        return self.record.ref
+
+    def blocked(self, reason: str) -> Step:
+        """The same step, skipped because something that it needs will not be there."""
+        return replace(self, action=Action.SKIP, reason=reason)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Steps that stand or fall together, and the names of the units they need."""
+
+    name: str
+    steps: tuple[Step, ...]
+    needs: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that running the unit copies, at most."""
+        return sum(step.record.size_bytes for step in self.steps if step.action is Action.CREATE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a migration of one tenant is going to do, as plain data.
+
+    settings: the mappings and policies that the tasks depend on, as plain JSON.
+    units: in an order in which every unit comes after those it needs.
+    notes: what of the tenant is not carried at all.
+    """
+
+    tenant: Ref
+    tenant_name: str
+    source: str
+    destination: str
+    units: tuple[Unit, ...]
+    settings: Json = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def steps(self) -> Iterator[Step]:
+        """Every step, in the order of the units."""
+        return (step for unit in self.units for step in unit.steps)
+
+    def needs_decision(self) -> bool:
+        """Whether something is left out that a person could still decide on."""
+        return any(step.action is Action.CONFLICT or _blocked(step) for step in self.steps())
+
+
+def _blocked(step: Step) -> bool:
+    return step.action is Action.SKIP and not step.record.skip
+
+
+class State(StrEnum):
+    """What became of one resource in a run."""
+
+    CREATED = "created"
+    REUSED = "reused"
+    SKIPPED = "skipped"
+    CONFLICT = "conflict"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one resource: its new id, or why it has none."""
+
+    ref: Ref
+    name: str
+    state: State
+    destination_id: str | None = None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every resource of a plan."""
+
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+
+    def count(self) -> Mapping[State, int]:
+        """How many resources ended in each state; states that none ended in are left out."""
+        states = [outcome.state for outcome in self.outcomes]
+        return {state: states.count(state) for state in State if state in states}

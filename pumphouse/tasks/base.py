@@ -1,0 +1,222 @@
+"""What all kinds share: their names, their stamp, and the shapes of their tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import explain, http_status
+from pumphouse.model import Json, Record, Ref, Step
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+    from pumphouse.transfer import TransferLimits
+
+LOG = logging.getLogger(__name__)
+
+# The property, extra attribute or metadata key that says which source resource a destination resource
+# was made from; Neutron, which has only tags, carries "<STAMP>=<source id>".
+STAMP = "pumphouse_source_id"
+
+Fetch = Callable[["Cloud", Collection[str]], Mapping[str, Record]]
+
+
+def symbol(ref: Ref, verb: str) -> str:
+    """The name of a task and of what it provides, e.g. `image-3f2a-uploaded`: the key of a resume."""
+    return f"{ref.kind}-{ref.id}-{verb}"
+
+
+def ensured_id(ensured: Mapping[str, Json], kind: str, source_id: str) -> str:
+    """The destination's id of a source resource, out of the results of the Ensure tasks."""
+    destination_id: str = ensured[symbol(Ref(kind, source_id), "ensured")]["id"]
+    return destination_id
+
+
+def stamp_tag(source_id: str) -> str:
+    """The stamp as a Neutron tag."""
+    return f"{STAMP}={source_id}"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What the tasks of all kinds are made with: both clouds, the plan's settings, the limits of the run.
+
+    settings: `{"mappings": {...}, "policies": {...}}` as in the configuration.
+    """
+
+    source: Cloud
+    destination: Cloud
+    settings: Json
+    transfers: TransferLimits
+
+    @property
+    def policies(self) -> Json:
+        """The policies of the configuration by name."""
+        policies: Json = self.settings["policies"]
+        return policies
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a kind looks for twins.
+
+    ids: the destination's ids of the twins found so far.
+    names: the names of the source's resources seen so far.
+    mappings: the configuration's mappings, source name to destination name, by what they map.
+    """
+
+    destination: Cloud
+    ids: Mapping[Ref, str]
+    mappings: Mapping[str, Mapping[str, str]]
+
+
+class BaseCloudTask(task.Task):  # type: ignore[misc]
+    """A task on one cloud; its name is what it provides.
+
+    line: what it is going to do, in words, as a dry run prints it.
+    """
+
+    def __init__(self, cloud: Cloud, *, provides: str, line: str = "", **kwargs: Any) -> None:
+        super().__init__(name=kwargs.pop("name", provides), provides=provides, **kwargs)
+        self.cloud = cloud
+        self.line = line or self.name
+
+
+class BaseCloudsTask(task.Task):  # type: ignore[misc]
+    """A task on both clouds; its name is what it provides."""
+
+    def __init__(
+        self, source: Cloud, destination: Cloud, *, provides: str, line: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(name=kwargs.pop("name", provides), provides=provides, **kwargs)
+        self.source = source
+        self.destination = destination
+        self.line = line or self.name
+
+
+class BaseRetrieveTask(BaseCloudTask):
+    """Reads one source resource afresh and provides it as plain JSON."""
+
+    def execute(self, resource_id: str) -> Json:
+        """Provide what the source has now."""
+        return self.retrieve(resource_id)
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Read the resource; KeyError when it is gone."""
+        raise NotImplementedError
+
+
+class EnsureMixin:
+    """Finds or creates one destination resource, and provides `{"id": ..., "made": ...}`.
+
+    A kind gives find, create and remove, and finish where something is to be done to what exists.
+
+    target_name: the name at the destination; the source's when it is not given.
+    fresh: whether a twin that carries our stamp can only come from this very run.
+    """
+
+    name: str
+
+    def __init__(self, *args: Any, target_name: str | None = None, fresh: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.target_name = target_name
+        self.fresh = fresh
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the twin of the source resource."""
+        if self.target_name is not None:
+            data = {**data, "name": self.target_name}
+        found = self.find(data, ensured)
+        if found is not None:
+            self.finish(found, data, ensured)
+            return {"id": found, "made": self.fresh}
+        created = self.create(data, ensured)
+        try:
+            self.finish(created, data, ensured)
+        except BaseException:
+            self.undo(created)
+            raise
+        return {"id": created, "made": True}
+
+    def revert(self, result: Any, **_: Any) -> None:
+        """Remove what execute made, and only that."""
+        if isinstance(result, dict) and result["made"]:
+            self.undo(result["id"])
+
+    def undo(self, destination_id: str) -> None:
+        """Remove the resource; what cannot be removed is said in the log, because a revert must not raise."""
+        undo(self.name, self.remove, destination_id)
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The id of the twin that is certain to be ours, if it exists."""
+        raise NotImplementedError
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Make the twin, stamped, and return its id."""
+        raise NotImplementedError
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Do what takes a second call; done again on a twin that was found."""
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the resource."""
+        raise NotImplementedError
+
+
+class BaseEnsureTask(EnsureMixin, BaseCloudTask):
+    """Finds or creates one resource of the destination."""
+
+
+class BaseEnsureFromSourceTask(EnsureMixin, BaseCloudsTask):
+    """Finds or creates one resource of the destination, reading of the source what no result may hold."""
+
+
+def undo(name: str, remove: Callable[..., Any], *args: Any) -> None:
+    """Call what takes something back; a failure is logged and not raised, absence is success."""
+    try:
+        remove(*args)
+    except Exception as error:  # a revert that raises would leave all earlier tasks as they are
+        if http_status(error) != 404:
+            LOG.error("%s: could not be undone: %s", name, explain(error))
+
+
+def retrieve(
+    task_class: type[BaseRetrieveTask], migration: Migration, step: Step, verb: str = "retrieved"
+) -> BaseRetrieveTask:
+    """The task that reads the source resource of a step."""
+    return task_class(
+        migration.source,
+        provides=symbol(step.ref, verb),
+        inject={"resource_id": step.ref.id},
+        line=f"read {step.record.title}",
+    )
+
+
+def ensure(
+    task_class: Callable[..., task.Task], clouds: Iterable[Cloud], step: Step, *, line: str = "", **kwargs: Any
+) -> task.Task:
+    """The task that finds or creates the destination resource of a step, after all that the step needs."""
+    verb = "finish" if step.destination_id else "create"
+    return task_class(
+        *clouds,
+        provides=symbol(step.ref, "ensured"),
+        rebind={"data": symbol(step.ref, "retrieved")},
+        requires=[symbol(need, "ensured") for need in step.record.needs],
+        target_name=step.name,
+        fresh=step.destination_id is None,
+        line=line or f"{verb} {step.record.title}",
+        **kwargs,
+    )
+
+
+def differences(wanted: Mapping[str, Any], actual: Mapping[str, Any], fields: Iterable[str]) -> tuple[str, ...]:
+    """The fields in which two resources differ, one phrase each, e.g. `ram is 512, source has 1024`."""
+    return tuple(
+        f"{field} is {actual.get(field)!r}, source has {wanted.get(field)!r}"
+        for field in fields
+        if wanted.get(field) != actual.get(field)
+    )

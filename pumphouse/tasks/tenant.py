@@ -1,0 +1,186 @@
+"""The tenant itself: a Keystone project."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+from taskflow.patterns import graph_flow
+
+from pumphouse.errors import ConflictError, http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseCloudTask,
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    retrieve,
+    symbol,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "tenant"
+RENAMABLE = True
+FIELDS = ("name", "description", "enabled", "domain_id", "tags", "options")
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The tenant."""
+    return list(fetch(source, [tenant_id]).values())
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The tenants of the given ids; Keystone lists no projects by id, and a migration reads one."""
+    return {i: _record(project) for i in ids if (project := _get(source, i))}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The project that carries the stamp, else the one of the same name in the mapped domain."""
+    return {record.ref: _twins(search, record) for record in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the tenant and make it; enabled, because a disabled one could not be filled."""
+    return [
+        retrieve(RetrieveTenant, migration, step),
+        ensure(EnsureTenant, [migration.destination], step),
+    ]
+
+
+def last_tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """What is done to the tenant when everything in it is done: a disabled tenant is disabled again."""
+    if step.record.data["enabled"]:
+        return []
+    ensured = symbol(step.ref, "ensured")
+    line = f"disable {step.record.title}, as it is at the source"
+    return [DisableTenant(migration.destination, provides=symbol(step.ref, "disabled"), rebind=[ensured], line=line)]
+
+
+class RetrieveTenant(BaseRetrieveTask):
+    """Reads a project of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Keystone has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureTenant(BaseEnsureTask):
+    """Finds or creates the project at the destination; one of the same name that is not ours is a conflict."""
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The project that carries the stamp."""
+        twins = _candidates(self.cloud, data["name"], _domain_id(data, ensured), data["id"])
+        ours = [project for project in twins if getattr(project, STAMP, None) == data["id"]]
+        if twins and not ours:
+            raise ConflictError(
+                f"the destination already has a tenant named {data['name']!r}",
+                "set policies.on_conflict to reuse or rename, or rename that tenant",
+            )
+        return ours[0].id if ours else None
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A new enabled project, with the stamp as an extra attribute."""
+        project = self.cloud.keystone.projects.create(
+            data["name"],
+            _domain_id(data, ensured),
+            description=data["description"],
+            enabled=True,
+            options=data["options"],
+            **{STAMP: data["id"]},
+        )
+        return str(project.id)
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Set the tags, which Keystone takes only in a call of their own."""
+        self.cloud.keystone.projects.update_tags(destination_id, data["tags"])
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the project."""
+        self.cloud.keystone.projects.delete(destination_id)
+
+
+class DisableTenant(BaseCloudTask):
+    """Disables a project that the migration has filled."""
+
+    def execute(self, ensured: Json) -> Json:
+        """Disable it."""
+        self.cloud.keystone.projects.update(ensured["id"], enabled=False)
+        return ensured
+
+    def revert(self, ensured: Json, **_: Any) -> None:
+        """Enable it again."""
+        self.cloud.keystone.projects.update(ensured["id"], enabled=True)
+
+
+def migrate_tenant(src: Cloud, dst: Cloud, store: Json, tenant_id: str) -> tuple[graph_flow.Flow, Json]:
+    """A flow that makes one tenant, to be run by itself or as part of a flow composed by hand.
+
+    Returns the flow and the store to run it with; the result is `tenant-<id>-ensured`.
+    """
+    ref = Ref(NAME, tenant_id)
+    id_symbol, retrieved = symbol(ref, "id"), symbol(ref, "retrieved")
+    flow = graph_flow.Flow(f"migrate-{NAME}-{tenant_id}")
+    flow.add(
+        RetrieveTenant(src, provides=retrieved, rebind=[id_symbol]),
+        EnsureTenant(dst, provides=symbol(ref, "ensured"), rebind=[retrieved]),
+    )
+    return flow, {**store, id_symbol: tenant_id}
+
+
+def _get(cloud: Cloud, tenant_id: str) -> Any:
+    try:
+        return cloud.keystone.projects.get(tenant_id)
+    except Exception as error:
+        if http_status(error) == 404:
+            return None
+        raise
+
+
+def _record(project: Any) -> Record:
+    data = {
+        "id": project.id,
+        "name": project.name,
+        "description": project.description,
+        "enabled": project.enabled,
+        "domain_id": project.domain_id,
+        "tags": sorted(project.tags),
+        "options": project.options,
+    }
+    notes = ()
+    if project.parent_id not in (None, project.domain_id):
+        notes = (f"its parent project {project.parent_id} is not carried: it becomes a project of the domain",)
+    return Record(Ref(NAME, project.id), project.name, data, (Ref("domain", project.domain_id),), notes=notes)
+
+
+def _twins(search: Search, record: Record) -> list[Twin]:
+    domain = Ref("domain", record.data["domain_id"])
+    if domain not in search.ids:
+        return []
+    candidates = _candidates(search.destination, record.name, search.ids[domain], record.ref.id)
+    return [_twin(project, record, search.ids[domain]) for project in candidates]
+
+
+def _twin(project: Any, record: Record, domain_id: str) -> Twin:
+    wanted = {**record.data, "domain_id": domain_id}
+    found = differences(wanted, _record(project).data, FIELDS)
+    return Twin(project.id, ours=getattr(project, STAMP, None) == record.ref.id, differences=found)
+
+
+def _candidates(cloud: Cloud, name: str, domain_id: str, source_id: str) -> list[Any]:
+    """The stamped projects of a domain, or else the one of that name."""
+    projects = cloud.keystone.projects.list(domain=domain_id)
+    stamped = [project for project in projects if getattr(project, STAMP, None) == source_id]
+    return stamped or [project for project in projects if project.name == name]
+
+
+def _domain_id(data: Json, ensured: Mapping[str, Json]) -> str:
+    """The destination's domain; the source's own id where a flow composed by hand maps none."""
+    domain = ensured.get(symbol(Ref("domain", data["domain_id"]), "ensured"))
+    return str(domain["id"]) if domain else str(data["domain_id"])

@@ -31,6 +31,8 @@ class Record:
     size_bytes: what will have to be copied, an upper bound where only that is known.
     notes: what of it will not be carried, why, and what to do.
     skip: why it is not migrated at all; empty when it is.
+    must_exist: for what is never created: what to do when the destination has no twin; else empty.
+    last: whether it is done when everything else is.
     """
 
     ref: Ref
@@ -41,6 +43,8 @@ class Record:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     skip: str = ""
+    must_exist: str = ""
+    last: bool = False
 
     @property
     def title(self) -> str:
@@ -134,11 +138,7 @@ class Plan:
 
     def needs_decision(self) -> bool:
         """Whether something is left out that a person could still decide on."""
-        return any(step.action is Action.CONFLICT or _blocked(step) for step in self.steps())
-
-
-def _blocked(step: Step) -> bool:
-    return step.action is Action.SKIP and not step.record.skip
+        return any(step.action is Action.CONFLICT for step in self.steps())
 
 
 class State(StrEnum):

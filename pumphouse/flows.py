@@ -1,0 +1,37 @@
+"""The flow of one unit: pure, so that the same plan gives the same tasks in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskflow import engines, task
+from taskflow.patterns import graph_flow
+
+from pumphouse.model import Action, Step, Unit
+from pumphouse.tasks import KINDS
+from pumphouse.tasks.base import Migration
+
+
+def unit_tasks(migration: Migration, unit: Unit) -> Iterator[tuple[Step, task.Task]]:
+    """The tasks of a unit, each with the step it belongs to; what is reused or skipped has none."""
+    for step in unit.steps:
+        if step.action is Action.CREATE:
+            for item in KINDS[step.ref.kind].tasks(migration, step):
+                yield step, item
+
+
+def unit_flow(migration: Migration, unit: Unit) -> graph_flow.Flow:
+    """The graph of all tasks of a unit; built in one go, because TaskFlow checks the whole graph at each add."""
+    flow = graph_flow.Flow(unit.name)
+    flow.add(*(item for _, item in unit_tasks(migration, unit)))
+    return flow
+
+
+def ordered_tasks(flow: graph_flow.Flow) -> list[task.Task]:
+    """The tasks of a flow in an order in which they may be executed; nothing is executed."""
+    if len(flow) == 0:
+        return []
+    engine = engines.load(flow, engine="serial")
+    engine.compile()
+    graph = engine.compilation.execution_graph
+    return [node for node in graph.topological_sort() if graph.nodes[node]["kind"] == "task"]

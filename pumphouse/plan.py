@@ -1,0 +1,212 @@
+"""From what the source has to a plan: discovery, decisions, units."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import networkx
+
+from pumphouse.errors import NotFoundError, http_status
+from pumphouse.model import Action, Plan, Record, Ref, Step, Twin, Unit
+from pumphouse.tasks import KINDS, uncarried
+from pumphouse.tasks.base import Search
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+    from pumphouse.config import Config
+
+# A short part of the source id makes a name free; eight hexadecimal digits as Git shows them.
+_ID_DIGITS = 8
+
+
+def find_tenant(source: Cloud, name_or_id: str) -> str:
+    """The id of the tenant that an operator named; NotFoundError when there is none, or more than one."""
+    try:
+        return str(source.keystone.projects.get(name_or_id).id)
+    except Exception as error:
+        if http_status(error) != 404:
+            raise
+    projects = source.keystone.projects.list()
+    ids = [project.id for project in projects if project.name == name_or_id]
+    if len(ids) == 1:
+        return str(ids[0])
+    if ids:
+        raise NotFoundError(f"{len(ids)} tenants are named {name_or_id!r}: {', '.join(ids)}", "give the id")
+    near = difflib.get_close_matches(name_or_id, [project.name for project in projects], n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list them with: openstack project list"
+    raise NotFoundError(f"the source has no tenant {name_or_id!r}", hint)
+
+
+def discover(source: Cloud, tenant_id: str, pool: Executor) -> dict[Ref, Record]:
+    """All that the tenant owns and all that those things need, read with list calls, kinds side by side."""
+    owned = pool.map(lambda kind: kind.discover(source, tenant_id), KINDS.values())
+    found = {record.ref: record for records in owned for record in records}
+    asked: set[Ref] = set()
+    while missing := _needed(found.values()) - found.keys() - asked:
+        asked |= missing
+        found |= _fetch(source, missing, pool)
+    return found
+
+
+def make_plan(
+    source: Cloud, destination: Cloud, tenant_id: str, config: Config, pool: Executor
+) -> Plan:
+    """Decide what a migration of the tenant will do; reads both clouds and changes neither."""
+    notes = pool.submit(uncarried.notes, source, tenant_id)
+    records = discover(source, tenant_id, pool)
+    steps = _decide(records, destination, asdict(config.mappings), config.policies.on_conflict)
+    tenant = Ref("tenant", tenant_id)
+    return Plan(
+        tenant=tenant,
+        tenant_name=records[tenant].name,
+        source=str(source),
+        destination=str(destination),
+        units=_units(_block(steps)),
+        settings=_settings(config),
+        notes=tuple(notes.result()),
+    )
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    policies = {name: value if isinstance(value, bool) else str(value) for name, value in asdict(config.policies).items()}
+    return {"mappings": asdict(config.mappings), "policies": policies}
+
+
+def _needed(records: Iterable[Record]) -> set[Ref]:
+    return {need for record in records if not record.skip for need in record.needs}
+
+
+def _fetch(source: Cloud, refs: Iterable[Ref], pool: Executor) -> dict[Ref, Record]:
+    ids: dict[str, list[str]] = defaultdict(list)
+    for ref in sorted(refs):
+        ids[ref.kind].append(ref.id)
+    fetched = pool.map(lambda kind: KINDS[kind].fetch(source, ids[kind]), ids)
+    return {record.ref: record for records in fetched for record in records.values()}
+
+
+def _decide(
+    records: Mapping[Ref, Record], destination: Cloud, mappings: Mapping[str, Mapping[str, str]], on_conflict: str
+) -> dict[Ref, Step]:
+    """The decision for every record; kind by kind, because twins are recognised by the twins of their parents."""
+    steps: dict[Ref, Step] = {}
+    ids: dict[Ref, str] = {}
+    for name, kind in KINDS.items():
+        wanted = [record for ref, record in records.items() if ref.kind == name]
+        twins = kind.find(Search(destination, ids, mappings), [record for record in wanted if not record.skip])
+        policy = on_conflict if on_conflict != "rename" or getattr(kind, "RENAMABLE", False) else "fail"
+        for record in wanted:
+            step = decide(record, twins.get(record.ref, ()), policy)
+            steps[record.ref] = step
+            if step.destination_id:
+                ids[record.ref] = step.destination_id
+    return steps
+
+
+def decide(record: Record, twins: Sequence[Twin], on_conflict: str) -> Step:
+    """The decision for one record with the candidates that the destination has for it.
+
+    on_conflict: `fail`, `reuse` or `rename`, for a candidate that is not certain to be its twin.
+    """
+    if record.skip:
+        return Step(record, Action.SKIP, record.skip, record.name)
+    ours = [twin for twin in twins if twin.ours]
+    candidates = ours or list(twins)
+    if len(candidates) > 1:
+        reason = f"the destination has {len(candidates)} candidates: {', '.join(twin.id for twin in candidates)}"
+        return Step(record, Action.CONFLICT, reason, record.name)
+    if ours:
+        return _take(record, ours[0])
+    if candidates:
+        return _resolve(record, candidates[0], on_conflict)
+    if record.must_exist:
+        return Step(record, Action.CONFLICT, record.must_exist, record.name)
+    return Step(record, Action.CREATE, "not at the destination", record.name, notes=record.notes)
+
+
+def _take(record: Record, twin: Twin) -> Step:
+    if twin.unfinished:
+        reason = f"at the destination, but unfinished: {twin.unfinished}"
+        return Step(record, Action.CREATE, reason, record.name, twin.id, record.notes)
+    notes = tuple(f"differs: {difference}" for difference in twin.differences)
+    return Step(record, Action.REUSE, "already at the destination", record.name, twin.id, notes)
+
+
+def _resolve(record: Record, twin: Twin, on_conflict: str) -> Step:
+    what = f"the destination has another of this name ({twin.id})"
+    reason = f"{what}: {'; '.join(twin.differences)}" if twin.differences else what
+    if on_conflict == "reuse":
+        return Step(record, Action.REUSE, f"on_conflict is reuse: {reason}", record.name, twin.id)
+    if on_conflict == "rename":
+        name = f"{record.name}-{record.ref.id[:_ID_DIGITS]}"
+        return Step(record, Action.CREATE, f"on_conflict is rename: {reason}", name, notes=record.notes)
+    return Step(record, Action.CONFLICT, reason, record.name)
+
+
+def _block(steps: Mapping[Ref, Step]) -> dict[Ref, Step]:
+    """Skip what needs something that will not be there, and what needs that, to the end."""
+    steps = dict(steps)
+    waiting = [step for step in steps.values() if step.action is Action.CREATE]
+    while blocked := [step for step in waiting if _blocker(step, steps)]:
+        for step in blocked:
+            steps[step.ref] = step.blocked(_blocker(step, steps))
+        waiting = [step for step in waiting if steps[step.ref].action is Action.CREATE]
+    return steps
+
+
+def _blocker(step: Step, steps: Mapping[Ref, Step]) -> str:
+    """Why a step cannot be done; empty when it can."""
+    whole = step.record.part_of
+    for ref in (*step.record.needs, *([whole] if whole in steps else [])):
+        need = steps.get(ref)
+        if need is None:
+            return f"needs {ref}, which the source does not have"
+        if need.action is Action.CONFLICT:
+            return f"needs {need.record.title}, which is in conflict"
+        if need.action is Action.SKIP:
+            return f"needs {need.record.title}, which is skipped"
+    return ""
+
+
+def _units(steps: Mapping[Ref, Step]) -> tuple[Unit, ...]:
+    """Group the steps: a whole with its parts, and whatever needs each other in a circle."""
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(steps)
+    for ref, step in steps.items():
+        graph.add_edges_from((need, ref) for need in step.record.needs if need in steps)
+        if step.record.part_of in steps:
+            graph.add_edges_from([(ref, step.record.part_of), (step.record.part_of, ref)])
+    groups = networkx.condensation(graph)
+    order = networkx.lexicographical_topological_sort(groups, key=lambda n: _rank(_head(groups, n, steps), steps))
+    numbers = list(order)
+    units = [_unit(groups, number, steps) for number in numbers]
+    return tuple(_behind_all(unit, units) if _is_last(unit) else unit for unit in sorted(units, key=_is_last))
+
+
+def _unit(groups: networkx.DiGraph, number: int, steps: Mapping[Ref, Step]) -> Unit:
+    members = sorted(groups.nodes[number]["members"], key=lambda ref: _rank(ref, steps))
+    needs = sorted(str(_head(groups, needed, steps)) for needed in groups.predecessors(number))
+    return Unit(str(_head(groups, number, steps)), tuple(steps[ref] for ref in members), tuple(needs))
+
+
+def _head(groups: networkx.DiGraph, number: int, steps: Mapping[Ref, Step]) -> Ref:
+    """The member that a unit is named by: the whole, or the first of those that form a circle."""
+    members = groups.nodes[number]["members"]
+    wholes = [ref for ref in members if steps[ref].record.part_of not in members]
+    return min(wholes or members)
+
+
+def _rank(ref: Ref, steps: Mapping[Ref, Step]) -> tuple[int, str, str]:
+    return list(KINDS).index(ref.kind), steps[ref].name, ref.id
+
+
+def _is_last(unit: Unit) -> bool:
+    return any(step.record.last for step in unit.steps)
+
+
+def _behind_all(unit: Unit, units: Iterable[Unit]) -> Unit:
+    return replace(unit, needs=tuple(sorted(other.name for other in units if not _is_last(other))))

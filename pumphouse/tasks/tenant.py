@@ -12,7 +12,6 @@ from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
-    BaseCloudTask,
     BaseEnsureTask,
     BaseRetrieveTask,
     Migration,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "tenant"
 RENAMABLE = True
-FIELDS = ("name", "description", "enabled", "domain_id", "tags", "options")
+FIELDS = ("name", "description", "domain_id", "tags", "options")
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -52,15 +51,6 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         retrieve(RetrieveTenant, migration, step),
         ensure(EnsureTenant, [migration.destination], step),
     ]
-
-
-def last_tasks(migration: Migration, step: Step) -> list[task.Task]:
-    """What is done to the tenant when everything in it is done: a disabled tenant is disabled again."""
-    if step.record.data["enabled"]:
-        return []
-    ensured = symbol(step.ref, "ensured")
-    line = f"disable {step.record.title}, as it is at the source"
-    return [DisableTenant(migration.destination, provides=symbol(step.ref, "disabled"), rebind=[ensured], line=line)]
 
 
 class RetrieveTenant(BaseRetrieveTask):
@@ -104,19 +94,6 @@ class EnsureTenant(BaseEnsureTask):
     def remove(self, destination_id: str) -> None:
         """Delete the project."""
         self.cloud.keystone.projects.delete(destination_id)
-
-
-class DisableTenant(BaseCloudTask):
-    """Disables a project that the migration has filled."""
-
-    def execute(self, ensured: Json) -> Json:
-        """Disable it."""
-        self.cloud.keystone.projects.update(ensured["id"], enabled=False)
-        return ensured
-
-    def revert(self, ensured: Json, **_: Any) -> None:
-        """Enable it again."""
-        self.cloud.keystone.projects.update(ensured["id"], enabled=True)
 
 
 def migrate_tenant(src: Cloud, dst: Cloud, store: Json, tenant_id: str) -> tuple[graph_flow.Flow, Json]:

@@ -117,9 +117,11 @@ class EnsureMixin:
 
     target_name: the name at the destination; the source's when it is not given.
     fresh: whether a twin that carries our stamp can only come from this very run.
+    shared: whether tenants share it, so that the run of another one may have made what is found.
     """
 
     name: str
+    shared = False
 
     def __init__(self, *args: Any, target_name: str | None = None, fresh: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -132,15 +134,24 @@ class EnsureMixin:
             data = {**data, "name": self.target_name}
         found = self.find(data, ensured)
         if found is not None:
-            self.finish(found, data, ensured)
-            return {"id": found, "made": self.fresh}
-        created = self.create(data, ensured)
+            return self._take(found, data, ensured)
+        try:
+            created = self.create(data, ensured)
+        except Exception as error:
+            found = self.find(data, ensured) if self.shared and http_status(error) == 409 else None
+            if found is None:
+                raise
+            return self._take(found, data, ensured)
         try:
             self.finish(created, data, ensured)
         except BaseException:
             self.undo(created)
             raise
         return {"id": created, "made": True}
+
+    def _take(self, found: str, data: Json, ensured: Mapping[str, Json]) -> Json:
+        self.finish(found, data, ensured)
+        return {"id": found, "made": self.fresh and not self.shared}
 
     def revert(self, result: Any, **_: Any) -> None:
         """Remove what execute made, and only that."""

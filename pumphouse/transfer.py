@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import requests
 import urllib3.exceptions
 from keystoneauth1.adapter import Adapter
-from keystoneauth1.exceptions import ClientException
+from keystoneauth1.exceptions import ClientException, ConnectFailure
 
 from pumphouse.errors import TransferError, explain
 
@@ -45,7 +45,7 @@ class HasGlance(Protocol):
 
 @dataclass(frozen=True)
 class Hashes:
-    """What Glance says of an image's bytes: `os_hash_algo`, `os_hash_value` and the MD5 `checksum`, if it does."""
+    """What Glance says of an image's bytes: os_hash_algo, os_hash_value, MD5 checksum; all may be missing."""
 
     algorithm: str | None = None
     digest: str | None = None
@@ -62,7 +62,7 @@ class Hashes:
         return {algorithm: digest for algorithm, digest in known.items() if algorithm and digest}
 
     def best_algorithm(self) -> str:
-        """The algorithm to hash the bytes with: Glance's own, else MD5, else SHA-512, which is Glance's default."""
+        """The algorithm to hash the bytes with: Glance's own, else MD5, else SHA-512, Glance's default."""
         if self.digest and self.algorithm and self.algorithm in hashlib.algorithms_available:
             return self.algorithm
         return "md5" if self.checksum else "sha512"
@@ -90,6 +90,7 @@ class TransferLimits:
         bytes_per_second: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.transfers = transfers
         self.slot = threading.BoundedSemaphore(transfers)
         self.chunk_bytes = min(CHUNK_BYTES, max(1 << 14, (bytes_per_second or CHUNK_BYTES * 8) // 8))
         self._bytes_per_second = bytes_per_second
@@ -270,14 +271,14 @@ def _adapter(cloud: HasGlance) -> Adapter:
 def _prepare(images: Adapter, image_id: str, title: str) -> str:
     """Check that an image waits for its bytes, by a token that lives on; return a title for messages."""
     with _blaming(f"{title}: the destination does not take it"):
-        auth: Any = images.auth or images.session.auth
-        if auth.get_access(images.session).will_expire_soon(TOKEN_LIFE_S):
-            auth.invalidate()
         image = images.get(f"/v2/images/{image_id}").json()
+        auth: Any = images.auth or images.session.auth
+        # The session does it, not the plugin: other threads go on with the old token meanwhile.
+        if auth.get_access(images.session).will_expire_soon(TOKEN_LIFE_S):
+            images.session.invalidate(auth)
     if image["status"] != "queued":
-        raise TransferError(
-            f"{title}: its record {image_id} at the destination is {image['status']}, not queued"
-        )
+        found = f"its record {image_id} at the destination is {image['status']}, not queued"
+        raise TransferError(f"{title}: {found}", "another run may be at work on it")
     return f"{title} ({image.get('name')})"
 
 
@@ -305,7 +306,8 @@ def _put(images: Adapter, image_id: str, stream: _Stream, title: str) -> None:
         )
     except _NETWORK_ERRORS as error:
         broken = f"{title}: the destination broke off after {_of(stream.sent_bytes, len(stream))}"
-        raise TransferError(f"{broken}: {explain(error)}", _HINT) from error
+        lost = isinstance(error, ConnectFailure) and stream.sent_bytes
+        raise TransferError(broken if lost else f"{broken}: {explain(error)}", _HINT) from error
     if response.status_code != 204:
         raise TransferError(f"{title}: the destination answered {response.status_code}, not 204", _HINT)
 
@@ -341,6 +343,8 @@ def _hash(images: Adapter, image_id: str, algorithm: str) -> str:
 def _blaming(what: str) -> Iterator[None]:
     try:
         yield
+    except urllib3.exceptions.ProtocolError as error:
+        raise TransferError(what, _HINT) from error
     except _NETWORK_ERRORS as error:
         raise TransferError(f"{what}: {explain(error)}", _HINT) from error
 

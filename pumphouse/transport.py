@@ -1,0 +1,204 @@
+"""How requests reach a cloud: one session for all threads, retries only where safe, no secret in a log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from typing import Any
+
+import requests
+from keystoneauth1 import exceptions, plugin, session
+from urllib3.util.retry import Retry
+
+from pumphouse import __version__
+from pumphouse.errors import ReadOnlyError
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 300
+SEND_BLOCK_BYTES = 1 << 20
+BUSY_STATUSES = (429, 502, 503, 504)
+RETRY_AFTER_MAX_S = 120
+# 429 and 503 say that nothing was done; after a 502 or 504 a write may have happened.
+REFUSED_STATUSES = [429, 503]
+WRITE_RETRIES = 4
+# Keystone counts in whole seconds: a token issued in the second of a revocation is revoked with it.
+RENEWAL_WAITS_S = (0.0, 1.1, 1.1)
+
+_READS = ("GET", "HEAD")
+_WRITES = ("POST", "PUT", "PATCH")
+_ONE_ATTEMPT = {"allow_reauth": False, "redirect": False, "connect_retries": 0, "status_code_retries": 0}
+
+
+class CloudSession(session.Session):
+    """A keystoneauth session that many threads share safely, also while tokens are revoked.
+
+    read_only: refuse every method but GET, HEAD and the login, before anything is sent.
+    pool: the connections, shared by the sessions of all scopes of one cloud; see `connection_pool`.
+    """
+
+    def __init__(
+        self,
+        auth: plugin.BaseAuthPlugin | None,
+        pool: requests.Session,
+        *,
+        verify: bool | str | None = True,
+        cert: str | tuple[str, str] | None = None,
+        read_only: bool = False,
+    ) -> None:
+        super().__init__(
+            auth, session=pool, verify=verify, cert=cert, app_name="pumphouse", app_version=__version__
+        )
+        self.read_only = read_only
+        self._login = threading.RLock()
+        self._used = threading.local()
+
+    def with_auth(self, auth: plugin.BaseAuthPlugin) -> CloudSession:
+        """The same transport with another login."""
+        return CloudSession(auth, self.session, verify=self.verify, cert=self.cert, read_only=self.read_only)
+
+    def forget(self) -> None:
+        """Log in anew at the next request."""
+        if self.auth:
+            self.auth.invalidate()
+
+    def request(self, url: str, method: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        """Send a request; the arguments are keystoneauth's.
+
+        Raises ReadOnlyError when the session is read-only and the request is a write.
+        """
+        if self.read_only and method not in _READS and not _is_login(method, kwargs):
+            raise ReadOnlyError(f"{method} {url} refused: this session only reads")
+        kwargs["connect_retries"] = 0
+        kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+        if is_stream(kwargs.get("data")):
+            return super().request(url, method, **{**kwargs, **_ONE_ATTEMPT})
+        retries = WRITE_RETRIES if method in _WRITES else 0
+        kwargs |= {"status_code_retries": retries, "retriable_status_codes": REFUSED_STATUSES}
+        return self._request_with_renewal(url, method, **kwargs)
+
+    def _request_with_renewal(
+        self, url: str, method: str, *, allow_reauth: bool = True, raise_exc: bool = True, **kwargs: Any
+    ) -> requests.Response:
+        """Log in again on 401, more than once: the new token may be revoked before it is used."""
+        kwargs |= {"allow_reauth": False, "raise_exc": False}
+        response = super().request(url, method, **kwargs)
+        renewable = allow_reauth and kwargs.get("authenticated") is not False
+        for wait_s in RENEWAL_WAITS_S if renewable else ():
+            if response.status_code != 401:
+                break
+            time.sleep(wait_s)
+            if not self.invalidate(kwargs.get("auth")):
+                break
+            response = super().request(url, method, **kwargs)
+        if raise_exc and response.status_code >= 400:
+            raise exceptions.from_response(response, method, url)
+        return response
+
+    def get_auth_headers(self, auth: plugin.BaseAuthPlugin | None = None) -> dict[str, str] | None:
+        """The headers with the token, remembered as the one that this thread uses."""
+        headers = super().get_auth_headers(auth)
+        self._used.token = (headers or {}).get("X-Auth-Token")
+        return headers
+
+    def invalidate(self, auth: plugin.BaseAuthPlugin | None = None) -> bool:
+        """Replace the token that this thread used, unless another thread already has.
+
+        The old token stays in its place until the new one is there, because other threads read it.
+        """
+        login: Any = auth or self.auth
+        if not hasattr(login, "get_auth_ref"):
+            return super().invalidate(auth)
+        with self._login:
+            used = login.auth_ref
+            if used is not None and used.auth_token == self._used.token:
+                login.invalidate()
+                login.auth_ref = used
+                login.auth_ref = login.get_auth_ref(self)
+        return True
+
+
+class CloudAdapter(session.TCPKeepAliveAdapter):
+    """Connections that send large blocks."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool; http.client's own block of 16 KiB halves the speed of an upload."""
+        super().init_poolmanager(*args, blocksize=SEND_BLOCK_BYTES, **kwargs)
+
+
+def connection_pool(size: int) -> requests.Session:
+    """Connections for `size` threads, with the retries of what is safe to repeat.
+
+    A refused connection is tried again for every method, because nothing was sent.
+    """
+    retries = Retry(
+        total=6,
+        connect=2,
+        read=3,
+        status=5,
+        other=0,
+        redirect=0,
+        allowed_methods=("GET", "HEAD", "OPTIONS", "DELETE"),
+        status_forcelist=BUSY_STATUSES,
+        backoff_factor=0.5,
+        backoff_max=30,
+        backoff_jitter=0.5,
+        retry_after_max=RETRY_AFTER_MAX_S,
+        raise_on_status=False,
+    )
+    pool = requests.Session()
+    adapter = CloudAdapter(max_retries=retries, pool_connections=32, pool_maxsize=size)
+    pool.mount("http://", adapter)
+    pool.mount("https://", adapter)
+    return pool
+
+
+def is_stream(body: object) -> bool:
+    """Whether a request body can be sent only once."""
+    return hasattr(body, "__iter__") and not isinstance(body, (str, bytes, bytearray, dict, list, tuple))
+
+
+def _is_login(method: str, kwargs: dict[str, Any]) -> bool:
+    """Whether a request is part of a login: it carries no token, so that it cannot change anything."""
+    headers = {name.lower() for name in kwargs.get("headers") or ()}
+    return method == "POST" and kwargs.get("authenticated") is False and "x-auth-token" not in headers
+
+
+# Names of JSON fields, in any of the services, whose values are secrets.
+_SECRET_NAMES = (
+    r"[\w.:-]*(?:pass(?:word|wd|phrase|code)?|secret|private_?key|user_?data|credentials?|blob|auth_key|payload"
+    r"|contents|totp|receipt)\w*"
+)
+_SECRETS = (
+    # A quoted value after a quoted name, JSON or repr(), at any depth of quoting.
+    re.compile(
+        rf"""(?is)((?P<q>\\*["'])(?:{_SECRET_NAMES})(?P=q)\s*:\s*(?P<v>\\*["']))(?:\\.|[^\\])*?(?P<end>(?P=v))"""
+    ),
+    re.compile(r"""(?is)("token":\s*\{\s*"id":\s*(?P<v>"))[^"]*(?P<end>")"""),
+    re.compile(
+        r"""(?i)((?:x-auth-token|x-subject-token|x-service-token|authorization)["']?\s*[:=]\s*["']?)"""
+        r"""(?!\{SHA256\})[^\s"']+(?P<end>)"""
+    ),
+    re.compile(r"""(://[^/\s:@"']*:)[^/\s@"']+(?P<end>@)"""),
+)
+
+
+def mask_secrets(text: str) -> str:
+    """The text with the values of all secrets replaced by `***`."""
+    for pattern in _SECRETS:
+        text = pattern.sub(r"\1***\g<end>", text)
+    return text
+
+
+class SecretFilter(logging.Filter):
+    """Takes secrets out of the log records of the OpenStack clients; to be added to each handler."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask the message and the traceback; never drops a record."""
+        record.msg, record.args = mask_secrets(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = mask_secrets(
+                record.exc_text or logging.Formatter().formatException(record.exc_info)
+            )
+        return True

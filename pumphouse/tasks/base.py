@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskflow import task
 
-from pumphouse.errors import explain, http_status
+from pumphouse.errors import ConfigError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 # The property, extra attribute or metadata key that says which source resource a destination resource
 # was made from; Neutron, which has only tags, carries "<STAMP>=<source id>".
 STAMP = "pumphouse_source_id"
+
+T = TypeVar("T")
 
 Fetch = Callable[["Cloud", Collection[str]], Mapping[str, Record]]
 
@@ -208,15 +210,24 @@ def retrieve(
 
 
 def ensure(
-    task_class: Callable[..., task.Task], clouds: Iterable[Cloud], step: Step, *, line: str = "", **kwargs: Any
+    task_class: Callable[..., task.Task],
+    clouds: Iterable[Cloud],
+    step: Step,
+    *,
+    line: str = "",
+    also_requires: Iterable[str] = (),
+    **kwargs: Any,
 ) -> task.Task:
-    """The task that finds or creates the destination resource of a step, after all that the step needs."""
+    """The task that finds or creates the destination resource of a step, after all that the step needs.
+
+    also_requires: symbols of other tasks that have to be done before.
+    """
     verb = "finish" if step.destination_id else "create"
     return task_class(
         *clouds,
         provides=symbol(step.ref, "ensured"),
         rebind={"data": symbol(step.ref, "retrieved")},
-        requires=[symbol(need, "ensured") for need in step.record.needs],
+        requires=[*(symbol(need, "ensured") for need in step.record.needs), *also_requires],
         target_name=step.name,
         fresh=step.destination_id is None,
         line=line or f"{verb} {step.record.title}",
@@ -224,10 +235,32 @@ def ensure(
     )
 
 
-def differences(wanted: Mapping[str, Any], actual: Mapping[str, Any], fields: Iterable[str]) -> tuple[str, ...]:
+def differences(
+    wanted: Mapping[str, Any], actual: Mapping[str, Any], fields: Iterable[str]
+) -> tuple[str, ...]:
     """The fields in which two resources differ, one phrase each, e.g. `ram is 512, source has 1024`."""
     return tuple(
         f"{field} is {actual.get(field)!r}, source has {wanted.get(field)!r}"
         for field in fields
         if wanted.get(field) != actual.get(field)
     )
+
+
+def named(search: Search, mapping: str, name: str, items: Mapping[str, Collection[T]]) -> Collection[T]:
+    """Of the destination's items by name, those that a mapping names or else those of the same name.
+
+    Names that differ only in case come last, because MySQL takes them for the same.
+    Raises ConfigError when the mapping names what the destination does not have.
+    """
+    wanted = search.mappings[mapping].get(name, name)
+    if wanted in items:
+        return items[wanted]
+    if wanted != name:
+        problem = f"mappings.{mapping}: {name!r} is mapped to {wanted!r}, which the destination does not have"
+        raise ConfigError([problem], "create it there, or correct the mapping")
+    return [item for other in items if other.casefold() == name.casefold() for item in items[other]]
+
+
+def differs_in_case(name: str, other: str) -> bool:
+    """Whether two names are the same but for upper and lower case."""
+    return name != other and name.casefold() == other.casefold()

@@ -1,0 +1,211 @@
+"""Users: matched by domain and name, made with a new password where the destination has none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import PumphouseError, explain, http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    differs_in_case,
+    ensure,
+    ensured_id,
+    named,
+    retrieve,
+    symbol,
+    undo,
+)
+from pumphouse.tasks.keystone import by_name, carried_users, protected_users
+from pumphouse.tasks.passwords import Account, forget, reserve
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "user"
+FIELDS = ("name", "email", "description", "enabled", "default_project_id", "options")
+PASSWORD_NOTE = "its password cannot be read: it gets a new one or none, as policies.user_passwords says"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The users who have a role on the tenant that is migrated."""
+    users = _read(source, carried_users(source, tenant_id))
+    return [_record(user, tenant_id=tenant_id) for user in users.values()]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The users of the given ids."""
+    protected = protected_users(source)
+    return {i: _record(user, protected.get(i, "")) for i, user in _read(source, ids).items()}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The user that a mapping names, or the one of the same name in the mapped domain (unique there)."""
+    protected = protected_users(search.destination)
+    # A Keystone that cuts long lists may hide a user here; the task that would make it asks by name.
+    users = cache(lambda domain_id: by_name(search.destination.keystone.users.list(domain=domain_id)))
+    found: dict[Ref, list[Twin]] = {}
+    for record in records:
+        domain_id = search.ids.get(Ref("domain", record.data["domain_id"]))
+        if domain_id is not None:
+            same = named(search, "users", record.name, users(domain_id))
+            found[record.ref] = [_twin(search, record, user, protected.get(user.id, "")) for user in same]
+    return found
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the user and make it."""
+    generate = migration.policies["user_passwords"] == "generate"
+    passwords = Path(migration.policies["passwords_file"]) if generate else None
+    line = f"create {step.record.title}, {'with a new password' if generate else 'without a password'}"
+    return [
+        retrieve(RetrieveUser, migration, step),
+        ensure(EnsureUser, [migration.destination], step, line=line, passwords=passwords),
+    ]
+
+
+class RetrieveUser(BaseRetrieveTask):
+    """Reads a user of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Keystone has them; never a password."""
+        return _data(self.cloud.batch(_read).get(resource_id))
+
+
+class EnsureUser(BaseEnsureTask):
+    """Finds or creates the user of the same name.
+
+    passwords: the file that a new password is written to; None for a user without a password.
+    """
+
+    shared = True
+
+    def __init__(self, *args: Any, passwords: Path | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.passwords = passwords
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The user of this name in the mapped domain."""
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        users = self.cloud.keystone.users.list(domain=domain_id, name=data["name"])
+        return next((str(user.id) for user in users if user.name == data["name"]), None)
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A new user; its password is in the file before the user is made, so that none is made without one."""
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        if self.passwords is None:
+            return self._create(data, domain_id, _default_project_id(data, ensured))
+        account = self._account(domain_id, data["name"])
+        password = reserve(self.passwords, account)
+        try:
+            return self._create(data, domain_id, _default_project_id(data, ensured), password)
+        except Exception as error:
+            # Only an answer of Keystone's says that there is no such user; silence may have made one.
+            if http_status(error) is not None:
+                undo(self.name, forget, self.passwords, account)
+            if password in str(error):
+                raise PumphouseError(f"user {data['name']}: {_without(password, error)}") from None
+            raise
+
+    def _create(self, data: Json, domain_id: str, project_id: str | None, password: str | None = None) -> str:
+        user = self.cloud.keystone.users.create(
+            data["name"],
+            domain=domain_id,
+            password=password,
+            email=data["email"],
+            description=data["description"],
+            enabled=data["enabled"],
+            default_project=project_id,
+            options=data["options"],
+            **{STAMP: data["id"]},
+        )
+        return str(user.id)
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the user, and then its password."""
+        user = self.cloud.keystone.users.get(destination_id)
+        self.cloud.keystone.users.delete(destination_id)
+        if self.passwords is not None:
+            forget(self.passwords, self._account(user.domain_id, user.name))
+
+    def _account(self, domain_id: str, name: str) -> Account:
+        return Account(str(self.cloud), self.cloud.batch(_domain_names).get(domain_id), name)
+
+
+def _domain_names(cloud: Cloud, ids: Collection[str]) -> dict[str, str]:
+    return {domain.id: domain.name for domain in cloud.keystone.domains.list()}
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
+    users = {user.id: user for user in source.keystone.users.list()} if ids else {}
+    # A Keystone with a limit on lists or with a domain in LDAP does not list them all.
+    for user_id in set(ids) - users.keys():
+        user = _get(source, user_id)
+        if user is not None:
+            users[user_id] = user
+    return {i: users[i] for i in ids if i in users}
+
+
+def _get(source: Cloud, user_id: str) -> Any:
+    try:
+        return source.keystone.users.get(user_id)
+    except Exception as error:
+        if http_status(error) == 404:
+            return None
+        raise
+
+
+def _data(user: Any) -> Json:
+    return {
+        "id": user.id,
+        "name": user.name,
+        "email": getattr(user, "email", None),
+        "description": getattr(user, "description", None),
+        "enabled": user.enabled,
+        "domain_id": user.domain_id,
+        "default_project_id": getattr(user, "default_project_id", None),
+        "options": getattr(user, "options", {}),
+    }
+
+
+def _record(user: Any, protected: str = "", tenant_id: str | None = None) -> Record:
+    data = _data(user)
+    needs, notes = [Ref("domain", user.domain_id)], [PASSWORD_NOTE]
+    project_id = data["default_project_id"]
+    if project_id and project_id == tenant_id:
+        needs.append(Ref("tenant", project_id))
+    elif project_id:
+        notes.append(f"its default project {project_id} is not this tenant and is not carried")
+    skip = f"it is {protected}" if protected else ""
+    return Record(Ref(NAME, user.id), user.name, data, tuple(needs), notes=tuple(notes), skip=skip)
+
+
+def _twin(search: Search, record: Record, user: Any, protected: str) -> Twin:
+    mapped = record.name in search.mappings["users"]
+    project_id = record.data["default_project_id"]
+    tenant_id = search.ids.get(Ref("tenant", project_id or ""))
+    # Only the default project that is this tenant can be compared: what others become is not known here.
+    fields = [field for field in FIELDS if field != "default_project_id" or tenant_id]
+    found = differences({**record.data, "default_project_id": tenant_id}, _data(user), fields)
+    if protected and not mapped:
+        return Twin(user.id, ours=False, differences=(f"it is {protected}", *found))
+    return Twin(user.id, ours=mapped or not differs_in_case(user.name, record.name), differences=found)
+
+
+def _default_project_id(data: Json, ensured: Mapping[str, Json]) -> str | None:
+    tenant = ensured.get(symbol(Ref("tenant", data["default_project_id"] or ""), "ensured"))
+    return str(tenant["id"]) if tenant else None
+
+
+def _without(password: str, error: Exception) -> str:
+    return str(explain(error)).replace(password, "***")

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import networkx
@@ -38,14 +39,23 @@ def find_tenant(source: Cloud, name_or_id: str) -> str:
     if ids:
         raise NotFoundError(f"{len(ids)} tenants are named {name_or_id!r}: {', '.join(ids)}", "give the id")
     near = difflib.get_close_matches(name_or_id, [project.name for project in projects], n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list them with: openstack project list"
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else "list them with: openstack project list"
+    )
     raise NotFoundError(f"the source has no tenant {name_or_id!r}", hint)
 
 
-def discover(source: Cloud, tenant_id: str, pool: Executor) -> dict[Ref, Record]:
-    """All that the tenant owns and all that those things need, read with list calls, kinds side by side."""
-    owned = pool.map(lambda kind: kind.discover(source, tenant_id), KINDS.values())
-    found = {record.ref: record for records in owned for record in records}
+def discover(source: Cloud, tenant_id: str, policies: Mapping[str, Any], pool: Executor) -> dict[Ref, Record]:
+    """All that the tenant owns and all that those things need, read with list calls, kinds side by side.
+
+    policies: the policies of the configuration by name; some change what a resource needs.
+    """
+
+    def read(kind: ModuleType) -> list[Record]:
+        under = getattr(kind, "under", lambda record, _: record)
+        return [under(record, policies) for record in kind.discover(source, tenant_id)]
+
+    found = {record.ref: record for records in pool.map(read, KINDS.values()) for record in records}
     asked: set[Ref] = set()
     while missing := _needed(found.values()) - found.keys() - asked:
         asked |= missing
@@ -53,12 +63,10 @@ def discover(source: Cloud, tenant_id: str, pool: Executor) -> dict[Ref, Record]
     return found
 
 
-def make_plan(
-    source: Cloud, destination: Cloud, tenant_id: str, config: Config, pool: Executor
-) -> Plan:
+def make_plan(source: Cloud, destination: Cloud, tenant_id: str, config: Config, pool: Executor) -> Plan:
     """Decide what a migration of the tenant will do; reads both clouds and changes neither."""
     notes = pool.submit(uncarried.notes, source, tenant_id)
-    records = discover(source, tenant_id, pool)
+    records = discover(source, tenant_id, asdict(config.policies), pool)
     steps = _decide(records, destination, asdict(config.mappings), config.policies.on_conflict)
     tenant = Ref("tenant", tenant_id)
     return Plan(
@@ -73,7 +81,10 @@ def make_plan(
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    policies = {name: value if isinstance(value, bool) else str(value) for name, value in asdict(config.policies).items()}
+    policies = {
+        name: value if isinstance(value, bool) else str(value)
+        for name, value in asdict(config.policies).items()
+    }
     return {"mappings": asdict(config.mappings), "policies": policies}
 
 
@@ -90,14 +101,19 @@ def _fetch(source: Cloud, refs: Iterable[Ref], pool: Executor) -> dict[Ref, Reco
 
 
 def _decide(
-    records: Mapping[Ref, Record], destination: Cloud, mappings: Mapping[str, Mapping[str, str]], on_conflict: str
+    records: Mapping[Ref, Record],
+    destination: Cloud,
+    mappings: Mapping[str, Mapping[str, str]],
+    on_conflict: str,
 ) -> dict[Ref, Step]:
     """The decision for every record; kind by kind, because twins are recognised by the twins of their parents."""
     steps: dict[Ref, Step] = {}
     ids: dict[Ref, str] = {}
     for name, kind in KINDS.items():
         wanted = [record for ref, record in records.items() if ref.kind == name]
-        twins = kind.find(Search(destination, ids, mappings), [record for record in wanted if not record.skip])
+        twins = kind.find(
+            Search(destination, ids, mappings), [record for record in wanted if not record.skip]
+        )
         policy = on_conflict if on_conflict != "rename" or getattr(kind, "RENAMABLE", False) else "fail"
         for record in wanted:
             step = decide(record, twins.get(record.ref, ()), policy)
@@ -117,7 +133,9 @@ def decide(record: Record, twins: Sequence[Twin], on_conflict: str) -> Step:
     ours = [twin for twin in twins if twin.ours]
     candidates = ours or list(twins)
     if len(candidates) > 1:
-        reason = f"the destination has {len(candidates)} candidates: {', '.join(twin.id for twin in candidates)}"
+        reason = (
+            f"the destination has {len(candidates)} candidates: {', '.join(twin.id for twin in candidates)}"
+        )
         return Step(record, Action.CONFLICT, reason, record.name)
     if ours:
         return _take(record, ours[0])
@@ -181,7 +199,9 @@ def _units(steps: Mapping[Ref, Step]) -> tuple[Unit, ...]:
         if step.record.part_of in steps:
             graph.add_edges_from([(ref, step.record.part_of), (step.record.part_of, ref)])
     groups = networkx.condensation(graph)
-    order = networkx.lexicographical_topological_sort(groups, key=lambda n: _rank(_head(groups, n, steps), steps))
+    order = networkx.lexicographical_topological_sort(
+        groups, key=lambda n: _rank(_head(groups, n, steps), steps)
+    )
     numbers = list(order)
     units = [_unit(groups, number, steps) for number in numbers]
     return tuple(_behind_all(unit, units) if _is_last(unit) else unit for unit in sorted(units, key=_is_last))

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from taskflow import engines, states, task
 from taskflow.types.failure import Failure
@@ -19,6 +19,9 @@ from pumphouse.flows import unit_flow, unit_tasks
 from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
+
+if TYPE_CHECKING:
+    from pumphouse.config import Limits
 
 LOG = logging.getLogger(__name__)
 
@@ -59,22 +62,26 @@ class _Run:
         self.listener.settled(outcome)
 
 
-def run(plan: Plan, migration: Migration, workers: int, listener: Listener, stop: threading.Event) -> Report:
+def run(
+    plan: Plan, migration: Migration, limits: Limits, listener: Listener, stop: threading.Event
+) -> Report:
     """Execute a plan and report what became of every resource of it.
 
-    workers: tasks executed at once.
+    limits: how many tasks are executed at once, and how many of them may copy.
     stop: once set, units under way are finished and no other is started.
     """
-    copying = _COPYING_UNITS_PER_TRANSFER * migration.transfers.transfers
+    copying = _COPYING_UNITS_PER_TRANSFER * limits.transfers
     with (
-        ThreadPoolExecutor(workers, "task") as executor,
-        ThreadPoolExecutor(workers, "unit") as drivers,
+        ThreadPoolExecutor(limits.workers, "task") as executor,
+        ThreadPoolExecutor(limits.workers, "unit") as drivers,
         ThreadPoolExecutor(copying, "copying-unit") as copying_drivers,
         ExitStack() as leases,
     ):
         state = _Run(plan, migration, listener, executor, leases)
         _settle_decided(state)
-        for unit in _as_ready(plan, stop, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)):
+        for unit in _as_ready(
+            plan, stop, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)
+        ):
             LOG.debug("unit %s is done", unit)
         _settle_unstarted(state)
     order = {step.ref: number for number, step in enumerate(plan.steps())}
@@ -129,7 +136,10 @@ def _start(state: _Run, unit: Unit) -> None:
 def _tenant_access(state: _Run, unit: Unit) -> Iterator[None]:
     """Keep the operator's access to the tenant until the run ends, rather than granting it unit by unit."""
     tenant = state.results.get(symbol(state.plan.tenant, "ensured"))
-    acting = any(step.action is Action.CREATE and getattr(KINDS[step.ref.kind], "ACTS_IN_TENANT", False) for step in unit.steps)
+    acting = any(
+        step.action is Action.CREATE and getattr(KINDS[step.ref.kind], "ACTS_IN_TENANT", False)
+        for step in unit.steps
+    )
     if tenant and acting:
         state.leases.enter_context(state.migration.destination.in_tenant(tenant["id"]))
     yield
@@ -149,7 +159,7 @@ def _execute(state: _Run, unit: Unit) -> None:
     except Exception as error:  # whatever a task raised; its unit is undone by now
         _report_failure(state, unit, owners, failures, error)
         return
-    _succeed(state, unit, engine.storage.fetch_all())
+    _succeed(state, unit, owners, engine.storage.fetch_all())
 
 
 def _listen(engine: Any, flow: Any, listener: Listener, failures: dict[str, Failure]) -> None:
@@ -170,15 +180,18 @@ def _listen(engine: Any, flow: Any, listener: Listener, failures: dict[str, Fail
         item.notifier.register(task.EVENT_UPDATE_PROGRESS, on_progress(name))
 
 
-def _succeed(state: _Run, unit: Unit, results: Mapping[str, Json]) -> None:
+def _succeed(state: _Run, unit: Unit, owners: Mapping[str, Step], results: Mapping[str, Json]) -> None:
     for step in unit.steps:
         if step.action is not Action.CREATE:
             continue
         ensured = results[symbol(step.ref, "ensured")]
         state.results[symbol(step.ref, "ensured")] = ensured
+        found = [
+            note for name, owner in owners.items() if owner is step for note in results[name].get("notes", ())
+        ]
         done = State.CREATED if ensured["made"] else State.REUSED
-        notes = (*step.notes, *ensured.get("notes", ()))
-        state.settle(Outcome(step.ref, step.name, done, ensured["id"], step.reason if done is State.REUSED else "", notes))
+        reason = "" if done is State.CREATED else step.reason
+        state.settle(Outcome(step.ref, step.name, done, ensured["id"], reason, (*step.notes, *found)))
 
 
 def _report_failure(
@@ -199,7 +212,9 @@ def _reason(failure: Failure) -> str:
 
 
 def _fail(state: _Run, unit: Unit, reasons: Mapping[Any, str], outcome: State) -> None:
-    state.failed[unit.name] = f"needs {unit.steps[0].record.title if len(unit.steps) == 1 else unit.name}, which failed"
+    state.failed[unit.name] = (
+        f"needs {unit.steps[0].record.title if len(unit.steps) == 1 else unit.name}, which failed"
+    )
     for step in unit.steps:
         if step.action is Action.CREATE:
             state.settle(_outcome(step, outcome, reasons[step.ref]))

@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
+from pumphouse.tasks import (
+    assignment,
+    domain,
+    flavor,
+    image,
+    keypair,
+    network,
+    port,
+    role,
+    router,
+    security_group,
+    server,
+    subnet,
+    tenant,
+    tenant_state,
+    user,
+)
 from pumphouse.tasks.base import BaseCloudsTask, BaseCloudTask, BaseEnsureTask, BaseRetrieveTask
 from pumphouse.tasks.tenant import EnsureTenant, RetrieveTenant, migrate_tenant
 
+# A kind comes after those that it needs, because twins are recognised by the twins of their parents.
+KINDS: dict[str, ModuleType] = {
+    kind.NAME: kind
+    for kind in (
+        domain,
+        role,
+        tenant,
+        user,
+        assignment,
+        flavor,
+        keypair,
+        image,
+        network,
+        subnet,
+        security_group,
+        router,
+        port,
+        server,
+        tenant_state,
+    )
+}
+
 __all__ = [
+    "KINDS",
     "BaseCloudTask",
     "BaseCloudsTask",
     "BaseEnsureTask",

@@ -25,7 +25,7 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The domains of the given ids."""
     domains = {domain.id: domain for domain in source.keystone.domains.list()}
-    return {i: Record(Ref(NAME, i), domains[i].name, {"name": domains[i].name}) for i in ids if i in domains}
+    return {i: _record(domains[i].id, domains[i].name) for i in ids if i in domains}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -38,3 +38,7 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Nothing is ever made of a domain."""
     return []
+
+
+def _record(domain_id: str, name: str) -> Record:
+    return Record(Ref(NAME, domain_id), name, {"id": domain_id, "name": name}, must_exist=MISSING)

@@ -132,7 +132,9 @@ def _record(project: Any) -> Record:
     }
     notes = ()
     if project.parent_id not in (None, project.domain_id):
-        notes = (f"its parent project {project.parent_id} is not carried: it becomes a project of the domain",)
+        notes = (
+            f"its parent project {project.parent_id} is not carried: it becomes a project of the domain",
+        )
     return Record(Ref(NAME, project.id), project.name, data, (Ref("domain", project.domain_id),), notes=notes)
 
 

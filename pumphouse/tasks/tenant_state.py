@@ -68,7 +68,9 @@ class EnsureTenantState(BaseEnsureTask):
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
         """Disable the project."""
-        project = self.cloud.keystone.projects.update(ensured_id(ensured, "tenant", data["id"]), enabled=False)
+        project = self.cloud.keystone.projects.update(
+            ensured_id(ensured, "tenant", data["id"]), enabled=False
+        )
         return str(project.id)
 
     def remove(self, destination_id: str) -> None:

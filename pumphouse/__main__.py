@@ -1,0 +1,5 @@
+"""`python -m pumphouse`."""
+
+from pumphouse.cli import main
+
+main()

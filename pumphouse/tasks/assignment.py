@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
@@ -18,7 +17,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve,
 )
-from pumphouse.tasks.keystone import Grant, grants
+from pumphouse.tasks.keystone import Grant, assignment_id, assignments, grants
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -33,20 +32,16 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The assignments of the given ids, each `<tenant id>.<user id>.<role id>`."""
-    tenants = {assignment_id.partition(".")[0] for assignment_id in ids}
-    records = [record for tenant_id in sorted(tenants) for record in discover(source, tenant_id)]
+    records = [record for tenant_id in _tenants(ids) for record in discover(source, tenant_id)]
     return {record.ref.id: record for record in records if record.ref.id in ids}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The same assignment of what user, role and tenant are at the destination."""
-    held = cache(lambda tenant_id: _held(search.destination, tenant_id))
-    found: dict[Ref, list[Twin]] = {}
-    for record in records:
-        tenant_id, user_id, role_id = (search.ids.get(need) for need in record.needs)
-        if tenant_id and (user_id, role_id) in held(tenant_id):
-            found[record.ref] = [Twin(f"{tenant_id}.{user_id}.{role_id}", ours=True)]
-    return found
+    parts = {record.ref: [search.ids.get(need, "") for need in record.needs] for record in records}
+    wanted = {ref: ".".join(ids) for ref, ids in parts.items() if all(ids)}
+    there = _read(search.destination, wanted.values())
+    return {ref: [Twin(found, ours=True)] for ref, found in wanted.items() if found in there}
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
@@ -63,7 +58,7 @@ class RetrieveAssignment(BaseRetrieveTask):
 
     def retrieve(self, resource_id: str) -> Json:
         """The ids of its tenant, its user and its role."""
-        return self.cloud.batch(fetch).get(resource_id).data
+        return self.cloud.batch(_read).get(resource_id)
 
 
 class EnsureAssignment(BaseEnsureTask):
@@ -73,14 +68,15 @@ class EnsureAssignment(BaseEnsureTask):
 
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The assignment, if it is granted already."""
-        tenant_id, user_id, role_id = ids = _ids(data, ensured)
-        return ".".join(ids) if (user_id, role_id) in _held(self.cloud, tenant_id) else None
+        found = _id(data, ensured)
+        return found if found in _read(self.cloud, [found]) else None
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
         """Grant it."""
-        tenant_id, user_id, role_id = ids = _ids(data, ensured)
+        created = _id(data, ensured)
+        tenant_id, user_id, role_id = _split(created)
         self.cloud.keystone.roles.grant(role_id, user=user_id, project=tenant_id)
-        return ".".join(ids)
+        return created
 
     def remove(self, destination_id: str) -> None:
         """Take it back."""
@@ -88,17 +84,28 @@ class EnsureAssignment(BaseEnsureTask):
         self.cloud.keystone.roles.revoke(role_id, user=user_id, project=tenant_id)
 
 
-def _held(cloud: Cloud, tenant_id: str) -> set[tuple[str, str]]:
-    """Which user has which role on the tenant itself."""
-    return {(grant.user_id, grant.role_id) for grant in grants(cloud, tenant_id) if not grant.inherited}
+def _read(cloud: Cloud, ids: Collection[str]) -> dict[str, Json]:
+    """Those of the assignments that there are, by id."""
+    listed = [item for tenant_id in _tenants(ids) for item in assignments(cloud, tenant_id)]
+    return {found: _data(item) for item in listed if (found := assignment_id(item)) in ids}
 
 
-def _ids(data: Json, ensured: Mapping[str, Json]) -> tuple[str, str, str]:
-    return (
-        ensured_id(ensured, "tenant", data["tenant_id"]),
-        ensured_id(ensured, "user", data["user_id"]),
-        ensured_id(ensured, "role", data["role_id"]),
-    )
+def _tenants(ids: Iterable[str]) -> list[str]:
+    return sorted({found.partition(".")[0] for found in ids})
+
+
+def _data(item: Any) -> Json:
+    return {
+        "id": assignment_id(item),
+        "tenant_id": item.scope["project"]["id"],
+        "user_id": item.user["id"],
+        "role_id": item.role["id"],
+    }
+
+
+def _id(data: Json, ensured: Mapping[str, Json]) -> str:
+    parts = (("tenant", data["tenant_id"]), ("user", data["user_id"]), ("role", data["role_id"]))
+    return ".".join(ensured_id(ensured, kind, source_id) for kind, source_id in parts)
 
 
 def _split(assignment_id: str) -> tuple[str, str, str]:
@@ -109,15 +116,13 @@ def _split(assignment_id: str) -> tuple[str, str, str]:
 
 
 def _record(grant: Grant) -> Record:
-    parts = [grant.tenant_id, grant.user_id, grant.role_id, *(["inherited"] if grant.inherited else [])]
     data = {
-        "id": ".".join(parts),
+        "id": grant.assignment_id,
         "tenant_id": grant.tenant_id,
         "user_id": grant.user_id,
         "role_id": grant.role_id,
-        "inherited": grant.inherited,
     }
     user = Ref("user", grant.user_id)
     needs = (Ref("tenant", grant.tenant_id), user, Ref("role", grant.role_id))
     name = f"of the role {grant.role_name} to {grant.user_name or grant.user_id}"
-    return Record(Ref(NAME, data["id"]), name, data, needs, part_of=user, skip=grant.refusal)
+    return Record(Ref(NAME, grant.assignment_id), name, data, needs, part_of=user, skip=grant.refusal)

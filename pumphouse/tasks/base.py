@@ -215,19 +215,22 @@ def ensure(
     step: Step,
     *,
     line: str = "",
+    needs: Iterable[Ref] | None = None,
     also_requires: Iterable[str] = (),
     **kwargs: Any,
 ) -> task.Task:
     """The task that finds or creates the destination resource of a step, after all that the step needs.
 
+    needs: those of the step's needs that this task waits for, where it is not all of them.
     also_requires: symbols of other tasks that have to be done before.
     """
     verb = "finish" if step.destination_id else "create"
+    waited = step.record.needs if needs is None else needs
     return task_class(
         *clouds,
         provides=symbol(step.ref, "ensured"),
         rebind={"data": symbol(step.ref, "retrieved")},
-        requires=[*(symbol(need, "ensured") for need in step.record.needs), *also_requires],
+        requires=[*(symbol(need, "ensured") for need in waited), *also_requires],
         target_name=step.name,
         fresh=step.destination_id is None,
         line=line or f"{verb} {step.record.title}",

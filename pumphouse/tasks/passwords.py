@@ -58,7 +58,7 @@ def forget(path: Path, account: Account) -> None:
 
 
 def _password() -> str:
-    # The ending has what Keystone's password_regex asks for as a rule: a lower and an upper letter, a digit, a sign.
+    # The ending has what a password_regex of Keystone asks for as a rule: both cases, a digit, a sign.
     return f"{secrets.token_urlsafe(24)}-aA1"
 
 
@@ -87,13 +87,15 @@ def _is_at(path: Path, fd: int) -> bool:
 
 def _rows(fd: int) -> dict[Account, str]:
     with open(fd, newline="", encoding="utf-8", closefd=False) as file:
-        return {Account(*row[:3]): row[3] for row in csv.reader(file) if len(row) == 4 and tuple(row) != _HEADER}
+        rows = [row for row in csv.reader(file) if len(row) == len(_HEADER) and tuple(row) != _HEADER]
+    return {Account(*account): password for *account, password in rows}
 
 
 def _replace(path: Path, rows: dict[Account, str]) -> None:
     """Write the file anew beside the old one and put it in its place, so that no crash loses a password."""
     text = io.StringIO()
-    csv.writer(text).writerows([_HEADER, *((*astuple(account), password) for account, password in rows.items())])
+    csv.writer(text).writerow(_HEADER)
+    csv.writer(text).writerows([*astuple(account), password] for account, password in rows.items())
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

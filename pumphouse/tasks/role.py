@@ -145,11 +145,13 @@ def _data(role: Any) -> Json:
 
 def _record(role: Any, implied: Sequence[str]) -> Record:
     needs = (Ref("domain", role.domain_id),) if role.domain_id else ()
-    notes = [f"that it implies {', '.join(implied)} is not carried: openstack implied role create"] if implied else []
+    note = f"that it implies {', '.join(implied)} is not carried: openstack implied role create"
     skip = ""
     if role.name.casefold() in PRIVILEGED_ROLES:
         skip = "it is never made nor granted by a migration; grant it by hand where it is wanted"
-    return Record(Ref(NAME, role.id), role.name, _data(role), needs, notes=tuple(notes), skip=skip)
+    return Record(
+        Ref(NAME, role.id), role.name, _data(role), needs, notes=(note,) if implied else (), skip=skip
+    )
 
 
 def _twins(search: Search, record: Record, roles: Mapping[str, list[Any]]) -> list[Twin]:
@@ -161,7 +163,9 @@ def _twins(search: Search, record: Record, roles: Mapping[str, list[Any]]) -> li
 
 def _twin(role: Any, record: Record) -> Twin:
     if role.name.casefold() in PRIVILEGED_ROLES:
-        problem = f"mappings.roles: {record.name!r} is mapped to {role.name!r}, which is never granted by a migration"
+        problem = (
+            f"mappings.roles: {record.name!r} is mapped to {role.name!r}, which a migration never grants"
+        )
         raise ConfigError([problem], "map it to another role")
     found = differences(record.data, _data(role), FIELDS)
     return Twin(role.id, ours=not differs_in_case(role.name, record.name), differences=found)

@@ -101,7 +101,7 @@ class EnsureUser(BaseEnsureTask):
         return next((str(user.id) for user in users if user.name == data["name"]), None)
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
-        """A new user; its password is in the file before the user is made, so that none is made without one."""
+        """A new user; its password is in the file before it is made, so that nobody's is unknown."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         if self.passwords is None:
             return self._create(data, domain_id, _default_project_id(data, ensured))

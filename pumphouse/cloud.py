@@ -6,9 +6,8 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,8 +18,9 @@ from keystoneauth1.adapter import Adapter
 
 from pumphouse.batch import Batch
 from pumphouse.credentials import cloud_region, refused, scoped_login
-from pumphouse.errors import CloudError, PumphouseError, explain, http_status
+from pumphouse.errors import CloudError
 from pumphouse.model import Json
+from pumphouse.tenancy import Tenancies
 from pumphouse.transport import CloudSession, connection_pool
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ class Cloud:
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._made: dict[Hashable, Any] = {}
-        self._lease_lock = threading.RLock()
-        self._leases: dict[str, _Lease] = {}
+        self._tenancies = Tenancies(self, self._scoped)
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What was made under this key, made now if it was not, by one thread only."""
@@ -192,76 +191,16 @@ class Cloud:
                 f"cloud {self.name}: the login is not scoped to a project", "name a project in its auth"
             )
 
-    @contextmanager
-    def in_tenant(self, tenant_id: str, role: str = "member") -> Iterator[Cloud]:
+    def in_tenant(self, tenant_id: str, role: str = "member") -> AbstractContextManager[Cloud]:
         """The same cloud scoped to a tenant, with a role of the operator there for as long as it is needed.
 
-        A role is granted only when the operator has neither it nor `admin` in the tenant, and taken back
-        when the last of all who use the tenant leaves.
+        The role is granted only when the operator has neither it nor `admin` in the tenant, and is taken
+        back when the last of all who use the tenant leaves. That revokes tokens: hold a tenant for as long
+        as a run needs it.
 
-        Raises PumphouseError when the role cannot be granted or the cloud refuses the scope.
+        Raises PumphouseError when the role cannot be granted, or the cloud refuses the scope.
         """
-        if tenant_id == self.project_id:
-            yield self
-            return
-        with self._lease_lock:
-            lease = self._leases.get(tenant_id) or _Lease(self._scoped(tenant_id))
-            self._leases[tenant_id] = lease
-            if not lease.users:
-                self._open(lease, tenant_id, role)
-            lease.users += 1
-        try:
-            yield lease.cloud
-        finally:
-            with self._lease_lock:
-                lease.users -= 1
-                if not lease.users:
-                    self._close(lease, tenant_id)
-
-    def _open(self, lease: _Lease, tenant_id: str, role: str) -> None:
-        lease.role_id = self._grant(tenant_id, role)
-        try:
-            lease.cloud.session.forget()
-            lease.cloud.login()
-        except CloudError as error:
-            self._close(lease, tenant_id)
-            hint = "use credentials that can be scoped to any project: a user name and password"
-            raise PumphouseError(
-                f"cloud {self.name}: no login in tenant {tenant_id}: {error}", hint
-            ) from error
-
-    def _grant(self, tenant_id: str, role: str) -> str | None:
-        """Grant the role, unless the operator has a suitable one; returns the id of what was granted."""
-        keystone, user_id = self.keystone, self.user_id
-        try:
-            found = keystone.role_assignments.list(
-                user=user_id, project=tenant_id, effective=True, include_names=True
-            )
-            if {assignment.role["name"].lower() for assignment in found} & {role, "admin"}:
-                return None
-            role_id = _role_id(keystone.roles.list(), role)
-            keystone.roles.grant(role_id, user=user_id, project=tenant_id)
-        except exceptions.HttpError as error:
-            hint = f"give the operator the role {role} in this tenant, or use credentials that may grant it"
-            raise PumphouseError(
-                f"cloud {self.name}: no access to tenant {tenant_id}: {explain(error)}", hint
-            ) from error
-        return role_id
-
-    def _close(self, lease: _Lease, tenant_id: str) -> None:
-        if lease.role_id is None:
-            return
-        role_id, lease.role_id = lease.role_id, None
-        try:
-            self.keystone.roles.revoke(role_id, user=self.user_id, project=tenant_id)
-        except Exception as error:
-            if http_status(error) == 404:
-                return
-            hint = f"remove the assignment of role {role_id} to user {self.user_id} in project {tenant_id}"
-            raise PumphouseError(
-                f"cloud {self.name}: the role in tenant {tenant_id} was not taken back: {explain(error)}",
-                hint,
-            ) from error
+        return nullcontext(self) if tenant_id == self.project_id else self._tenancies.use(tenant_id, role)
 
     def _scoped(self, tenant_id: str) -> Cloud:
         """This cloud with a login of its own, over the same connections."""
@@ -269,15 +208,6 @@ class Cloud:
         cloud._reset()
         cloud.session = self.session.with_auth(scoped_login(self._region, self.session, tenant_id))
         return cloud
-
-
-@dataclass
-class _Lease:
-    """The use of a tenant: how many use it, and the role that was granted for it."""
-
-    cloud: Cloud
-    users: int = 0
-    role_id: str | None = None
 
 
 def same_keystone(a: Cloud, b: Cloud) -> bool:
@@ -332,16 +262,6 @@ def _http_error(response: Any, method: str, path: str) -> Any:
     error.message = message
     error.args = (f"{message} (HTTP {response.status_code})",)
     return error
-
-
-def _role_id(roles: list[Any], name: str) -> str:
-    """The role of that name; older clouds call the member role `Member` or `_member_`."""
-    ids = {role.name.lower().strip("_"): role.id for role in roles}
-    if name.lower() not in ids:
-        raise PumphouseError(
-            f"there is no role {name}, only {', '.join(sorted(ids))}", "create it in Keystone"
-        )
-    return str(ids[name.lower()])
 
 
 def _identity_url(cloud: Cloud) -> tuple[str | None, int | None, str]:

@@ -1,0 +1,110 @@
+"""The use of tenants by the operator: a role where none is there, for as long as it is needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keystoneauth1 import exceptions
+
+from pumphouse.errors import CloudError, PumphouseError, explain, http_status
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+
+@dataclass
+class _Lease:
+    """The use of one tenant: by how many, and the id of the role that was granted for it."""
+
+    cloud: Cloud
+    users: int = 0
+    role_id: str | None = None
+
+
+class Tenancies:
+    """Counts who uses which tenant of a cloud; the first gets the operator a role, the last gives it back.
+
+    scoped: makes the cloud that is scoped to a tenant.
+    """
+
+    def __init__(self, cloud: Cloud, scoped: Callable[[str], Cloud]) -> None:
+        self._cloud = cloud
+        self._scoped = scoped
+        self._lock = threading.Lock()
+        self._leases: dict[str, _Lease] = {}
+
+    @contextmanager
+    def use(self, tenant_id: str, role: str) -> Iterator[Cloud]:
+        """The cloud scoped to a tenant; see `Cloud.in_tenant`."""
+        with self._lock:
+            lease = self._leases.get(tenant_id) or _Lease(self._scoped(tenant_id))
+            self._leases[tenant_id] = lease
+            if not lease.users:
+                self._open(lease, tenant_id, role)
+            lease.users += 1
+        try:
+            yield lease.cloud
+        finally:
+            with self._lock:
+                lease.users -= 1
+                if not lease.users:
+                    self._take_back(lease, tenant_id)
+
+    def _open(self, lease: _Lease, tenant_id: str, role: str) -> None:
+        lease.role_id = self._grant(tenant_id, role)
+        try:
+            lease.cloud.session.forget()
+            lease.cloud.login()
+        except CloudError as error:
+            self._take_back(lease, tenant_id)
+            message = f"cloud {self._cloud.name}: no login in tenant {tenant_id}: {error}"
+            hint = "use credentials that can log in to any project: a user name and a password"
+            raise PumphouseError(message, hint) from error
+
+    def _grant(self, tenant_id: str, role: str) -> str | None:
+        """Grant the role, unless the operator has a suitable one; returns the id of what was granted."""
+        keystone, user_id = self._cloud.keystone, self._cloud.user_id
+        assigned = {"user": user_id, "project": tenant_id}
+        try:
+            found = keystone.role_assignments.list(**assigned, effective=True, include_names=True)
+            if {_plain(assignment.role["name"]) for assignment in found} & {_plain(role), "admin"}:
+                return None
+            role_id = _role_id(keystone.roles.list(), role)
+            keystone.roles.grant(role_id, **assigned)
+        except exceptions.HttpError as error:
+            message = f"cloud {self._cloud.name}: no access to tenant {tenant_id}: {explain(error)}"
+            hint = f"give the operator the role {role} in this tenant, or use credentials that may grant it"
+            raise PumphouseError(message, hint) from error
+        return role_id
+
+    def _take_back(self, lease: _Lease, tenant_id: str) -> None:
+        role_id, lease.role_id = lease.role_id, None
+        if role_id is None:
+            return
+        user_id = self._cloud.user_id
+        try:
+            self._cloud.keystone.roles.revoke(role_id, user=user_id, project=tenant_id)
+        except Exception as error:
+            if http_status(error) == 404:
+                return
+            message = f"cloud {self._cloud.name}: the role in tenant {tenant_id} is not taken back: {explain(error)}"
+            hint = f"remove the assignment of role {role_id} to user {user_id} in project {tenant_id}"
+            raise PumphouseError(message, hint) from error
+
+
+def _role_id(roles: list[Any], name: str) -> str:
+    ids = {_plain(role.name): str(role.id) for role in roles}
+    if _plain(name) not in ids:
+        raise PumphouseError(
+            f"there is no role {name}, only {', '.join(sorted(ids))}", "create it in Keystone"
+        )
+    return ids[_plain(name)]
+
+
+def _plain(role_name: str) -> str:
+    """A role's name as it compares; older clouds call the member role `Member` or `_member_`."""
+    return role_name.lower().strip("_")

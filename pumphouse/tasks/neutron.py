@@ -1,0 +1,251 @@
+"""What the kinds of Neutron share: its collections, the stamp, and the task that finds or creates.
+
+Neutron takes no tags in its create calls, except those of ports where the operator has loaded an extension
+for it. So a resource is created with its stamp as the description, then gets its tags, the stamp among them,
+and last the description that it is to have. A description that is still a stamp tells what is unfinished.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection as Ids
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pumphouse.cloud import call, get_all
+from pumphouse.errors import ConflictError, explain, http_status
+from pumphouse.model import Json, Record, Ref, Twin
+from pumphouse.tasks.base import STAMP, BaseEnsureTask, Search, ensured_id, stamp_tag
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+# A query of this many ids stays under 4 KiB; many servers refuse URLs over 8 KiB.
+_VALUES_PER_QUERY = 50
+_UNKNOWN = re.compile(r"Unrecognized attribute\(s\) '([^']*)'")
+UNFINISHED = "an earlier run ended before it was complete"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection of the Networking API v2.0, https://docs.openstack.org/api-ref/network/v2/
+
+    name: what one item of it is called in a request.
+    """
+
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Where it is, e.g. `/security-groups`."""
+        return f"/{self.name.replace('_', '-')}s"
+
+    def all(self, cloud: Cloud, **filters: Any) -> list[Json]:
+        """All items that pass the filters."""
+        return get_all(cloud.neutron, self.path, f"{self.name}s", **filters)
+
+    def owned(self, cloud: Cloud, tenant_id: str) -> list[Json]:
+        """All items of a tenant; for an administrator, services list those of others as well."""
+        items = self.all(cloud, project_id=self._projects(cloud, tenant_id))
+        return [item for item in items if item["project_id"] == tenant_id]
+
+    def _projects(self, cloud: Cloud, tenant_id: str) -> list[str]:
+        # Neutron makes the default group of the first project that security groups are listed of: that
+        # is the operator's own, because reading a tenant must not change it.
+        return [cloud.project_id, tenant_id] if self.name == "security_group" else [tenant_id]
+
+    def by(self, cloud: Cloud, field: str, values: Iterable[str], **filters: Any) -> list[Json]:
+        """All items of which a field has one of the values."""
+        parts = _parts(sorted(set(values)))
+        return [item for part in parts for item in self.all(cloud, **{field: part}, **filters)]
+
+    def items(self, cloud: Cloud, ids: Ids[str]) -> dict[str, Json]:
+        """The items of the given ids, by id; those that are missing are left out."""
+        return {item["id"]: item for item in self.by(cloud, "id", ids)}
+
+    def stamped(self, cloud: Cloud, source_ids: Ids[str]) -> dict[str, list[Json]]:
+        """The items that carry the stamps of the given source ids, as a tag or still as the description."""
+        stamps = [stamp_tag(source_id) for source_id in source_ids]
+        tagged = [item for part in _parts(stamps) for item in self.all(cloud, **{"tags-any": ",".join(part)})]
+        found = {item["id"]: item for item in [*tagged, *self.by(cloud, "description", stamps)]}
+        return {i: [item for item in found.values() if is_stamped(item, i)] for i in source_ids}
+
+    def create(self, cloud: Cloud, fields: Json) -> Json:
+        """Make an item."""
+        item: Json = call(cloud.neutron, "POST", self.path, {self.name: fields})[self.name]
+        return item
+
+    def update(self, cloud: Cloud, item_id: str, **fields: Any) -> None:
+        """Change fields of an item."""
+        call(cloud.neutron, "PUT", f"{self.path}/{item_id}", {self.name: fields})
+
+    def put(self, cloud: Cloud, item_id: str, what: str, **body: Any) -> Json:
+        """Act on an item: `tags`, `add_router_interface` and the like."""
+        return call(cloud.neutron, "PUT", f"{self.path}/{item_id}/{what}", body)
+
+    def delete(self, cloud: Cloud, item_id: str) -> None:
+        """Delete an item."""
+        call(cloud.neutron, "DELETE", f"{self.path}/{item_id}")
+
+
+NETWORKS = Collection("network")
+SUBNETS = Collection("subnet")
+SECURITY_GROUPS = Collection("security_group")
+ROUTERS = Collection("router")
+PORTS = Collection("port")
+
+
+def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (values[i : i + _VALUES_PER_QUERY] for i in range(0, len(values), _VALUES_PER_QUERY))
+
+
+def is_stamped(item: Json, source_id: str) -> bool:
+    """Whether an item was made from the source resource of that id."""
+    stamp = stamp_tag(source_id)
+    return stamp in item.get("tags", ()) or item["description"] == stamp
+
+
+def is_unfinished(item: Json) -> bool:
+    """Whether an item still has the description that it was created with."""
+    return str(item["description"]).startswith(f"{STAMP}=")
+
+
+def common_data(item: Json) -> Json:
+    """The fields that all kinds carry; stamps of earlier migrations are no tags of the tenant."""
+    tags = sorted(tag for tag in item.get("tags", ()) if not tag.startswith(f"{STAMP}="))
+    return {**{key: item[key] for key in ("id", "name", "description", "project_id")}, "tags": tags}
+
+
+def carried(item: Json, fields: Iterable[str]) -> Json:
+    """Those of the fields that the cloud knows."""
+    return {field: item[field] for field in fields if field in item}
+
+
+def foreign(what: str, tenant_id: str) -> str:
+    """What to do when a resource of another tenant is not at the destination."""
+    return f"belongs to tenant {tenant_id}: migrate that tenant first, or share {what} there"
+
+
+def qos_notes(item: Json) -> tuple[str, ...]:
+    """What to say of an item that has a QoS policy."""
+    policy = item.get("qos_policy_id")
+    return (f"its QoS policy {policy} is not carried: set one at the destination",) if policy else ()
+
+
+def candidates(search: Search, collection: Collection, records: Iterable[Record]) -> dict[Ref, list[Json]]:
+    """The items of the twin tenants that may be twins: those stamped, or else those of the same name."""
+    tenants = {record.ref: search.ids.get(Ref("tenant", record.data["project_id"])) for record in records}
+    items = {t: collection.owned(search.destination, t) for t in set(tenants.values()) if t is not None}
+    return {r.ref: _best(items.get(tenants[r.ref] or "", []), r) for r in records}
+
+
+def _best(items: Iterable[Json], record: Record) -> list[Json]:
+    stamped = [item for item in items if is_stamped(item, record.ref.id)]
+    return stamped or [item for item in items if item["name"] and item["name"] == record.name]
+
+
+def stamped_twins(search: Search, collection: Collection, records: Iterable[Record]) -> dict[Ref, list[Twin]]:
+    """The twins of what other tenants own: whatever carries the stamp, in any tenant."""
+    refs = {record.ref.id: record.ref for record in records}
+    found = collection.stamped(search.destination, list(refs)) if refs else {}
+    return {refs[i]: [Twin(item["id"], ours=True) for item in items] for i, items in found.items()}
+
+
+def twin(item: Json, record: Record, differences: tuple[str, ...], unfinished: str = "") -> Twin:
+    """The item as a candidate for the record; ours when it is stamped."""
+    ours = is_stamped(item, record.ref.id)
+    return Twin(item["id"], ours, differences, UNFINISHED if ours and is_unfinished(item) else unfinished)
+
+
+def holder(cloud: Cloud, network_id: str, ips: Ids[str], mac: str | None = None) -> Json | None:
+    """The port of a network that has one of the addresses."""
+    for port in PORTS.all(cloud, network_id=network_id):
+        if port["mac_address"] == mac or held_ips(port) & set(ips):
+            return port
+    return None
+
+
+def held_ips(port: Json) -> set[str]:
+    """The fixed IP addresses of a port."""
+    return {fixed["ip_address"] for fixed in port["fixed_ips"]}
+
+
+def describe_holder(port: Json) -> str:
+    """Which port it is that has an address, in words."""
+    owner = f" of {port['device_owner']} {port['device_id']}" if port["device_owner"] else ""
+    return f"port {port['id']}{owner} has {' and '.join([port['mac_address'], *sorted(held_ips(port))])}"
+
+
+def finish(cloud: Cloud, collection: Collection, item_id: str, data: Json, **fields: Any) -> None:
+    """Give an item its own description, which says that it is complete."""
+    collection.update(cloud, item_id, description=data["description"], **fields)
+
+
+class EnsureItem(BaseEnsureTask):
+    """Finds or creates one item of a collection in the tenant's twin.
+
+    complete: whether nothing follows that must be done before the item is complete.
+    """
+
+    collection: Collection
+    complete = True
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the twin, and note what the destination did not take."""
+        self.notes: list[str] = []
+        return {**super().execute(data, **ensured), "notes": self.notes}
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The one item of the tenant that carries the stamp."""
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        stamped = self.cloud.batch(self.collection.stamped).get(data["id"])
+        ids = [item["id"] for item in stamped if item["project_id"] == tenant_id]
+        if len(ids) > 1:
+            what = self.collection.name.replace("_", " ")
+            raise ConflictError(
+                f"{len(ids)} {what}s of the destination carry the stamp of {data['id']}: {', '.join(ids)}",
+                "delete those that are not in use",
+            )
+        return ids[0] if ids else None
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Make the item; fields that the destination does not know are left out and noted."""
+        fields = {
+            **self.fields(data, ensured),
+            "name": data["name"],
+            "description": stamp_tag(data["id"]),
+            "project_id": ensured_id(ensured, "tenant", data["project_id"]),
+        }
+        try:
+            return str(self.collection.create(self.cloud, fields)["id"])
+        except Exception as error:
+            unknown = _unknown(error) & fields.keys() - {"name", "description", "project_id"}
+            if not unknown:
+                raise
+        self.notes += [
+            f"{field} is not carried: the destination does not know it" for field in sorted(unknown)
+        ]
+        known = {field: value for field, value in fields.items() if field not in unknown}
+        return str(self.collection.create(self.cloud, known)["id"])
+
+    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+        """What the item is created with, besides what all kinds have."""
+        raise NotImplementedError
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Set the tags, and the description when nothing else follows."""
+        tags = [*data["tags"], stamp_tag(data["id"])]
+        self.collection.put(self.cloud, destination_id, "tags", tags=tags)
+        if self.complete:
+            finish(self.cloud, self.collection, destination_id, data)
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the item."""
+        self.collection.delete(self.cloud, destination_id)
+
+
+def _unknown(error: Exception) -> set[str]:
+    """The fields of a create call that Neutron refused because an extension is missing."""
+    match = _UNKNOWN.search(str(explain(error))) if http_status(error) == 400 else None
+    return set(match[1].split(", ")) if match else set()

@@ -56,16 +56,16 @@ def scoped_login(region: CloudRegion, session: CloudSession, tenant_id: str) -> 
     return _inline({**config, "auth": {**auth, "project_id": tenant_id}}).get_auth()
 
 
-class _TokenOf(v3.AuthMethod):
+class _TokenOf(v3.TokenMethod):
     """Logs in with the token that another session has at that time."""
 
     def __init__(self, session: CloudSession) -> None:
-        super().__init__()
         self._session = session
 
-    def get_auth_data(self, session: Any, auth: Any, headers: dict[str, str], request_kwargs: Any) -> Any:
-        """The method's name and its part of the request."""
-        return "token", {"id": self._session.get_token()}
+    @property
+    def token(self) -> str:  # type: ignore[override]
+        """The other session's token."""
+        return str(self._session.get_token())
 
 
 def _inline_of(config: CloudConfig) -> CloudRegion:

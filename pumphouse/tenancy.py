@@ -91,7 +91,7 @@ class Tenancies:
         except Exception as error:
             if http_status(error) == 404:
                 return
-            message = f"cloud {self._cloud.name}: the role in tenant {tenant_id} is not taken back: {explain(error)}"
+            message = f"cloud {self._cloud.name}: role in tenant {tenant_id} not taken back: {explain(error)}"
             hint = f"remove the assignment of role {role_id} to user {user_id} in project {tenant_id}"
             raise PumphouseError(message, hint) from error
 

@@ -19,6 +19,7 @@ CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 300
 SEND_BLOCK_BYTES = 1 << 20
 BUSY_STATUSES = (429, 502, 503, 504)
+BACKOFF_S = 0.5
 RETRY_AFTER_MAX_S = 120
 # 429 and 503 say that nothing was done; after a 502 or 504 a write may have happened.
 REFUSED_STATUSES = [429, 503]
@@ -141,9 +142,9 @@ def connection_pool(size: int) -> requests.Session:
         redirect=0,
         allowed_methods=("GET", "HEAD", "OPTIONS", "DELETE"),
         status_forcelist=BUSY_STATUSES,
-        backoff_factor=0.5,
+        backoff_factor=BACKOFF_S,
         backoff_max=30,
-        backoff_jitter=0.5,
+        backoff_jitter=BACKOFF_S,
         retry_after_max=RETRY_AFTER_MAX_S,
         raise_on_status=False,
     )
@@ -166,28 +167,30 @@ def _is_login(method: str, kwargs: dict[str, Any]) -> bool:
 
 
 # Names of JSON fields, in any of the services, whose values are secrets.
-_SECRET_NAMES = (
-    r"[\w.:-]*(?:pass(?:word|wd|phrase|code)?|secret|private_?key|user_?data|credentials?|blob|auth_key|payload"
-    r"|contents|totp|receipt)\w*"
+_NAMES = (
+    r"[\w.:-]*(?:pass(?:word|wd|phrase|code)?|secret|private_?key|user_?data|credentials?|blob|auth_key"
+    r"|payload|contents|totp|receipt)\w*"
 )
-_SECRETS = (
-    # A quoted value after a quoted name, JSON or repr(), at any depth of quoting.
-    re.compile(
-        rf"""(?is)((?P<q>\\*["'])(?:{_SECRET_NAMES})(?P=q)\s*:\s*(?P<v>\\*["']))(?:\\.|[^\\])*?(?P<end>(?P=v))"""
-    ),
-    re.compile(r"""(?is)("token":\s*\{\s*"id":\s*(?P<v>"))[^"]*(?P<end>")"""),
-    re.compile(
-        r"""(?i)((?:x-auth-token|x-subject-token|x-service-token|authorization)["']?\s*[:=]\s*["']?)"""
-        r"""(?!\{SHA256\})[^\s"']+(?P<end>)"""
-    ),
-    re.compile(r"""(://[^/\s:@"']*:)[^/\s@"']+(?P<end>@)"""),
+_HEADERS = r"x-auth-token|x-subject-token|x-service-token|authorization"
+# Each: what is kept before, what is masked, what is kept after. A value that is cut off is masked, too.
+_SECRETS = tuple(
+    re.compile(f"(?is)({before}){value}({after})")
+    for before, value, after in (
+        # A quoted value after a quoted name, as JSON and repr() write it.
+        (rf"""(["']){_NAMES}\2\s*:\s*(["'])""", r"(?:\\.|(?!\3)[^\\])*", r"\3|\Z"),
+        # The same in JSON that is itself a JSON string.
+        (rf"""\\"{_NAMES}\\"\s*:\s*\\\"""", r"""(?:\\\\(?:\\\\|\\"|[^\\"])|[^\\"])*""", r"""\\"|\Z"""),
+        (r"""(["'])token\2:\s*\{\s*(["'])id\3:\s*\"""", r'[^"]*', r'"|\Z'),
+        (rf"""(?:{_HEADERS})["']?\s*[:=]\s*["']?(?!\{{SHA256\}})""", r"""[^\s"']+""", ""),
+        (r"""://[^/\s:@"']*:""", r"""[^/\s@"']+""", "@"),
+    )
 )
 
 
 def mask_secrets(text: str) -> str:
     """The text with the values of all secrets replaced by `***`."""
     for pattern in _SECRETS:
-        text = pattern.sub(r"\1***\g<end>", text)
+        text = pattern.sub(lambda found: f"{found[1]}***{found[found.re.groups]}", text)
     return text
 
 

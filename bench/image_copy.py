@@ -82,7 +82,7 @@ class Bench:
             size_bytes=self.image["size"],
             expected=Hashes.of(self.image),
             limits=TransferLimits(1),
-            on_progress=lambda done_bytes: None,
+            on_progress=lambda _: None,
         )
 
     def mib_per_second(self, copy: Callable[[str], None], count: int) -> float:

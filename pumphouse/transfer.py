@@ -27,6 +27,7 @@ CHUNK_BYTES = 1 << 20
 PREFETCH_CHUNKS = 8
 PROGRESS_BYTES = 16 << 20
 PROGRESS_S = 0.25
+CONNECT_S = 10
 # A socket that moves nothing for this long is dead; storage behind Glance may stall for minutes.
 STALL_S = 300
 # Glance looks at the token when the upload starts, not when it ends.
@@ -287,18 +288,19 @@ def _download(images: Adapter, image_id: str) -> requests.Response:
         f"/v2/images/{image_id}/file",
         stream=True,
         headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity"},
-        timeout=STALL_S,
+        timeout=(CONNECT_S, STALL_S),
     )
 
 
 def _put(images: Adapter, image_id: str, stream: _Stream, title: str) -> None:
     """Upload, once: a replay of the stream would upload nothing and yet succeed, so nothing may retry it."""
+    # urllib3's first timeout is that of the connection and of each chunk sent, the second that of the answer.
     try:
         response = images.put(
             f"/v2/images/{image_id}/file",
             data=stream if len(stream) else b"".join(stream),
             headers={"Content-Type": "application/octet-stream", "x-openstack-image-size": str(len(stream))},
-            timeout=STALL_S,
+            timeout=(STALL_S, STALL_S),
             allow_reauth=False,
             connect_retries=0,
             status_code_retries=0,

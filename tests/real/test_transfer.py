@@ -45,7 +45,7 @@ class Clouds:
             "size_bytes": image["size"],
             "expected": Hashes.of(image),
             "limits": TransferLimits(4),
-            "on_progress": lambda done_bytes: None,
+            "on_progress": lambda _: None,
         }
         arguments |= changes
         return copy_image(self.source, self.destination, image["id"], destination_id, **arguments)
@@ -99,7 +99,7 @@ def test_other_bytes_than_the_hash_never_become_active(clouds: Clouds) -> None:
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_another_size_never_becomes_active(clouds: Clouds, difference: int) -> None:
     image, destination_id = clouds.active(BYTES), clouds.queued(clouds.destination)
-    with pytest.raises(TransferError, match="the source (broke off|sends more)"):
+    with pytest.raises(TransferError, match=r"the source (broke off|sends more)"):
         clouds.copy(image, destination_id, size_bytes=image["size"] + difference)
     assert clouds.status(destination_id) != "active"
 
@@ -107,7 +107,7 @@ def test_another_size_never_becomes_active(clouds: Clouds, difference: int) -> N
 def test_bytes_that_the_destination_refuses(clouds: Clouds) -> None:
     """Glance checks that the bytes are of the disk format."""
     image, destination_id = clouds.active(BYTES), clouds.queued(clouds.destination, "qcow2")
-    with pytest.raises(TransferError, match="the destination .* 415"):
+    with pytest.raises(TransferError, match=r"the destination .* 415"):
         clouds.copy(image, destination_id)
     assert clouds.status(destination_id) != "active"
 

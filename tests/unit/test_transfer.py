@@ -291,14 +291,14 @@ def test_destination_of_another_algorithm_has_another_checksum(pair: Pair) -> No
 
 def test_reads_back_when_no_hash_is_common(pair: Pair) -> None:
     pair.hold(BYTES, checksum=None)
-    pair.destination.hashes = lambda data: {"os_hash_algo": "sha256", "os_hash_value": "unused"}
+    pair.destination.hashes = lambda _: {"os_hash_algo": "sha256", "os_hash_value": "unused"}
     pair.copy()
     assert pair.destination.count("download") == 1
 
 
 def test_read_back_finds_other_bytes(pair: Pair) -> None:
     pair.hold(BYTES, checksum=None)
-    pair.destination.hashes = lambda data: {"os_hash_algo": "sha256", "os_hash_value": "unused"}
+    pair.destination.hashes = lambda _: {"os_hash_algo": "sha256", "os_hash_value": "unused"}
     pair.destination.send = lambda handler, data: handler.send_file(data[:-1] + b"!")
     with pytest.raises(TransferError, match="the sha512 at the destination is"):
         pair.copy()
@@ -342,7 +342,7 @@ def test_source_with_other_bytes_than_its_hash(pair: Pair) -> None:
 
 
 def test_source_that_refuses(pair: Pair) -> None:
-    pair.source.send = lambda handler, data: handler.refuse(403)
+    pair.source.send = lambda handler, _: handler.refuse(403)
     pair.fail("the source does not give its bytes", "403")
     assert pair.destination.count("upload") == 0
 
@@ -441,7 +441,7 @@ def test_unreachable_destination(pair: Pair) -> None:
 
 
 def test_an_error_of_the_caller_stops_the_copy(pair: Pair) -> None:
-    def cancel(done_bytes: int) -> None:
+    def cancel(_: int) -> None:
         raise KeyboardInterrupt
 
     pair.progress = type("Cancel", (list,), {"append": staticmethod(cancel)})()
@@ -488,7 +488,7 @@ def test_transfers_at_a_time(pair: Pair) -> None:
             size_bytes=SIZE_BYTES,
             expected=Hashes.of(pair.source.images["old"]),
             limits=limits,
-            on_progress=lambda done_bytes: None,
+            on_progress=lambda _: None,
         )
 
     with ThreadPoolExecutor(6) as pool:

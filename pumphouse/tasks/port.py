@@ -46,8 +46,10 @@ CREATED = (
     "binding:vnic_type",
 )
 # Sent only when they are set: many clouds do not have the extensions that know them.
-OPTIONAL = ("dns_name", "extra_dhcp_opts")
+OPTIONAL = ("dns_name", "dns_domain", "extra_dhcp_opts")
 FIELDS = ("name", "description", "tags", "fixed_ips", "security_groups", *CREATED, *OPTIONAL)
+# Neutron keeps these in no order.
+LISTS = ("allowed_address_pairs", "extra_dhcp_opts")
 # Of these subnets Neutron takes no address: it makes the one that follows from the MAC.
 AUTOMATIC = ("slaac", "dhcpv6-stateless")
 
@@ -144,6 +146,7 @@ def _data(port: Json) -> Json:
     return {
         **common_data(port),
         **carried(port, (*CREATED, *OPTIONAL, "network_id", "device_id", "device_owner")),
+        **{key: sorted(port[key], key=str) for key in LISTS if key in port},
         "fixed_ips": sorted(fixed_ips, key=lambda fixed: str(fixed["ip_address"])),
         "security_groups": sorted(port.get("security_groups", ())),
     }

@@ -136,7 +136,7 @@ def _network(record: Record) -> Ref:
 
 
 def _twins(record: Record, subnets: Iterable[Json]) -> list[Twin]:
-    """Of the subnets of one network: the stamped one, or the one whose addresses the record's would overlap."""
+    """Of the subnets of one network: the stamped one, or the one that has the record's addresses."""
     stamped = [subnet for subnet in subnets if is_stamped(subnet, record.ref.id)]
     same = stamped or [subnet for subnet in subnets if subnet["cidr"] == record.data["cidr"]]
     return [_twin(record, subnet) for subnet in same]

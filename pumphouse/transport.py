@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 from keystoneauth1 import exceptions, plugin, session
+from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
 from pumphouse import __version__
@@ -128,12 +129,21 @@ class CloudAdapter(session.TCPKeepAliveAdapter):
         super().init_poolmanager(*args, blocksize=SEND_BLOCK_BYTES, **kwargs)
 
 
+class _Retry(Retry):
+    """urllib3's retries, which do not let a cloud stop a run for hours."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        """What the header Retry-After asks for, up to a limit."""
+        asked_s = super().get_retry_after(response)
+        return None if asked_s is None else min(asked_s, RETRY_AFTER_MAX_S)
+
+
 def connection_pool(size: int) -> requests.Session:
     """Connections for `size` threads, with the retries of what is safe to repeat.
 
     A refused connection is tried again for every method, because nothing was sent.
     """
-    retries = Retry(
+    retries = _Retry(
         total=6,
         connect=2,
         read=3,
@@ -145,7 +155,6 @@ def connection_pool(size: int) -> requests.Session:
         backoff_factor=BACKOFF_S,
         backoff_max=30,
         backoff_jitter=BACKOFF_S,
-        retry_after_max=RETRY_AFTER_MAX_S,
         raise_on_status=False,
     )
     pool = requests.Session()

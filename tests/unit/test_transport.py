@@ -189,6 +189,13 @@ def test_the_cloud_says_how_long_to_wait(cloud: SmallCloud) -> None:
     assert 1 <= time.monotonic() - start_s < 2
 
 
+def test_a_cloud_cannot_ask_for_hours(cloud: SmallCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "RETRY_AFTER_MAX_S", 0.1)
+    cloud.answers["GET"] = [503, 429]
+    cloud.headers["Retry-After"] = "7200"
+    assert session_of(cloud).get(f"{cloud.url}/servers").status_code == 200
+
+
 def test_a_busy_cloud_ends_as_its_own_error(cloud: SmallCloud) -> None:
     cloud.answers["GET"] = [503] * 20
     with pytest.raises(exceptions.ServiceUnavailable):

@@ -20,7 +20,6 @@ from pumphouse.errors import (
     EXIT_FAILED,
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
-    CloudError,
     ConfigError,
     PumphouseError,
     explain,

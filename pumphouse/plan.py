@@ -74,7 +74,7 @@ def make_plan(source: Cloud, destination: Cloud, tenant_id: str, config: Config,
         tenant_name=records[tenant].name,
         source=str(source),
         destination=str(destination),
-        units=_units(_block(steps)),
+        units=units(block(steps)),
         settings=_settings(config),
         notes=tuple(notes.result()),
     )
@@ -165,7 +165,7 @@ def _resolve(record: Record, twin: Twin, on_conflict: str) -> Step:
     return Step(record, Action.CONFLICT, reason, record.name)
 
 
-def _block(steps: Mapping[Ref, Step]) -> dict[Ref, Step]:
+def block(steps: Mapping[Ref, Step]) -> dict[Ref, Step]:
     """Skip what needs something that will not be there, and what needs that, to the end."""
     steps = dict(steps)
     waiting = [step for step in steps.values() if step.action is Action.CREATE]
@@ -190,7 +190,7 @@ def _blocker(step: Step, steps: Mapping[Ref, Step]) -> str:
     return ""
 
 
-def _units(steps: Mapping[Ref, Step]) -> tuple[Unit, ...]:
+def units(steps: Mapping[Ref, Step]) -> tuple[Unit, ...]:
     """Group the steps: a whole with its parts, and whatever needs each other in a circle."""
     graph = networkx.DiGraph()
     graph.add_nodes_from(steps)
@@ -202,9 +202,8 @@ def _units(steps: Mapping[Ref, Step]) -> tuple[Unit, ...]:
     order = networkx.lexicographical_topological_sort(
         groups, key=lambda n: _rank(_head(groups, n, steps), steps)
     )
-    numbers = list(order)
-    units = [_unit(groups, number, steps) for number in numbers]
-    return tuple(_behind_all(unit, units) if _is_last(unit) else unit for unit in sorted(units, key=_is_last))
+    made = [_unit(groups, number, steps) for number in order]
+    return tuple(_behind_all(unit, made) if _is_last(unit) else unit for unit in sorted(made, key=_is_last))
 
 
 def _unit(groups: networkx.DiGraph, number: int, steps: Mapping[Ref, Step]) -> Unit:

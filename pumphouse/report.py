@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
@@ -17,13 +17,15 @@ from pumphouse.flows import ordered_tasks, unit_flow, unit_tasks
 from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
 from pumphouse.tasks.base import Migration
 
-FORMATS = ("table", "json", "yaml")
+if TYPE_CHECKING:
+    from pumphouse.check import Check, CloudCheck
+
 _COLOURS = {
     "create": "green", "created": "green", "reuse": "cyan", "reused": "cyan", "skip": "yellow",
     "skipped": "yellow", "conflict": "red", "failed": "red", "blocked": "magenta",
 }  # fmt: skip
 # rich takes 80 columns for a pipe, which breaks ids and reasons in two.
-_PIPE_COLUMNS = 220
+_PIPE_COLUMNS = 400
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -43,7 +45,7 @@ def dump(data: Json, output_format: str) -> str:
 def size(size_bytes: int) -> str:
     """Bytes in the largest binary unit of which there is at least one, e.g. `1.5 GiB`."""
     exponent = min(max(size_bytes.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
-    return f"{size_bytes / (1 << 10 * exponent):.{bool(exponent)}f} {_UNITS[exponent]}"
+    return f"{size_bytes / (1 << 10 * exponent):.{min(exponent, 1)}f} {_UNITS[exponent]}"
 
 
 def plan_data(plan: Plan, migration: Migration) -> Json:
@@ -91,9 +93,9 @@ def report_data(report: Report) -> Json:
 
 def print_report(report: Report, out: Console) -> None:
     """The table of old and new ids, then what was left out and why, then the counts."""
-    table = Table(
-        "kind", "name", "outcome", "old id", "new id", "why", box=None, header_style="bold", pad_edge=False
-    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("kind", "name", "outcome", "old id", "new id", "why"):
+        table.add_column(heading, overflow="fold")
     for outcome in report.outcomes:
         table.add_row(*_outcome_row(outcome))
     out.print(table)
@@ -117,9 +119,32 @@ def outcome_text(outcome: Outcome) -> Text:
     return text
 
 
-def check_data(clouds: Iterable[Any], problems: Iterable[str]) -> Json:
+def check_data(found: Check) -> Json:
     """What a check found, as plain data."""
-    return {"clouds": [asdict(cloud) for cloud in clouds], "not_possible": list(problems)}
+    return asdict(found)
+
+
+def print_check(found: Check, out: Console) -> None:
+    """Both clouds, then what will not be possible."""
+    for cloud in (found.source, found.destination):
+        _print_cloud(cloud, out)
+    for sentence in found.not_possible:
+        out.print(f"note: {sentence}", markup=False, style="yellow")
+    if not found.not_possible:
+        out.print("nothing stands in the way", style="green")
+
+
+def _print_cloud(cloud: CloudCheck, out: Console) -> None:
+    clock = "unknown" if cloud.clock_difference_s is None else f"{cloud.clock_difference_s:+.1f} s"
+    region = f", region {cloud.region}" if cloud.region else ""
+    out.print(f"{cloud.name}: {cloud.auth_url}{region}", style="bold", markup=False)
+    out.print(f"  user {cloud.user} in project {cloud.project}, roles {', '.join(cloud.roles)}", markup=False)
+    out.print(f"  clock {clock}", markup=False)
+    for service in cloud.services:
+        micro = f", microversions {service.min_microversion} to {service.max_microversion}"
+        versions = f"{service.version}{micro if service.max_microversion else ''}" if service.version else ""
+        out.print(f"  {service.type:14} {service.project:10} {service.problem or versions}", markup=False)
+    out.print(f"  {len(cloud.extensions)} neutron extensions\n", markup=False)
 
 
 def _lines(unit: Unit, migration: Migration) -> Iterator[tuple[Step, list[str]]]:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -128,13 +128,16 @@ def _start(state: _Run, unit: Unit) -> None:
     if blocker is not None:
         _fail(state, unit, {step.ref: state.failed[blocker] for step in unit.steps}, State.BLOCKED)
         return
-    with _tenant_access(state, unit):
-        _execute(state, unit)
+    failures: dict[str, Failure] = {}
+    try:
+        _keep_tenant_access(state, unit)
+        _execute(state, unit, failures)
+    except Exception as error:  # whatever a task raised; its unit is undone by now
+        _report_failure(state, unit, failures, error)
 
 
-@contextmanager
-def _tenant_access(state: _Run, unit: Unit) -> Iterator[None]:
-    """Keep the operator's access to the tenant until the run ends, rather than granting it unit by unit."""
+def _keep_tenant_access(state: _Run, unit: Unit) -> None:
+    """Hold the operator's access to the tenant until the run ends, rather than have it granted unit by unit."""
     tenant = state.results.get(symbol(state.plan.tenant, "ensured"))
     acting = any(
         step.action is Action.CREATE and getattr(KINDS[step.ref.kind], "ACTS_IN_TENANT", False)
@@ -142,23 +145,17 @@ def _tenant_access(state: _Run, unit: Unit) -> Iterator[None]:
     )
     if tenant and acting:
         state.leases.enter_context(state.migration.destination.in_tenant(tenant["id"]))
-    yield
 
 
-def _execute(state: _Run, unit: Unit) -> None:
+def _execute(state: _Run, unit: Unit, failures: dict[str, Failure]) -> None:
     owners = {item.name: step for step, item in unit_tasks(state.migration, unit)}
     if not owners:
         return
     flow = unit_flow(state.migration, unit)
     needed = {name: state.results[name] for name in flow.requires}
     engine = engines.load(flow, store=needed, engine="parallel", executor=state.executor)
-    failures: dict[str, Failure] = {}
     _listen(engine, flow, state.listener, failures)
-    try:
-        engine.run()
-    except Exception as error:  # whatever a task raised; its unit is undone by now
-        _report_failure(state, unit, owners, failures, error)
-        return
+    engine.run()
     _succeed(state, unit, owners, engine.storage.fetch_all())
 
 
@@ -173,9 +170,13 @@ def _listen(engine: Any, flow: Any, listener: Listener, failures: dict[str, Fail
             failures[name] = details["result"]
 
     def on_progress(name: str) -> Callable[[str, Mapping[str, Any]], None]:
-        return lambda _event, details: listener.bytes_copied(name, details["bytes"])
+        def tell(_event: str, details: Mapping[str, Any]) -> None:
+            if "bytes" in details:  # TaskFlow itself says only that a task begins and ends
+                listener.bytes_copied(name, details["bytes"])
 
-    engine.task_notifier.register("*", on_state)
+        return tell
+
+    engine.atom_notifier.register("*", on_state)
     for name, item in lines.items():
         item.notifier.register(task.EVENT_UPDATE_PROGRESS, on_progress(name))
 
@@ -194,12 +195,11 @@ def _succeed(state: _Run, unit: Unit, owners: Mapping[str, Step], results: Mappi
         state.settle(Outcome(step.ref, step.name, done, ensured["id"], reason, (*step.notes, *found)))
 
 
-def _report_failure(
-    state: _Run, unit: Unit, owners: Mapping[str, Step], failures: Mapping[str, Failure], error: Exception
-) -> None:
+def _report_failure(state: _Run, unit: Unit, failures: Mapping[str, Failure], error: Exception) -> None:
     """Say of each step of a failed unit whether it failed itself or was undone with the rest."""
     LOG.debug("unit %s failed", unit.name, exc_info=error)
-    reasons = {owners[name].ref: _reason(failure) for name, failure in failures.items()}
+    owners = {item.name: step.ref for step, item in unit_tasks(state.migration, unit)}
+    reasons = {owners[name]: _reason(failure) for name, failure in failures.items()}
     if not reasons:
         reasons = {unit.steps[0].ref: str(explain(error))}
     titles = [step.record.title for step in unit.steps if step.ref in reasons]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class _Loan:
     """A key in the operator's account: what it is, how many servers are being created with it, if it was ours."""
 
-    public_key: str
+    fingerprint: str
     users: int = 0
     made: bool = False
 
@@ -39,8 +39,8 @@ def boot_key(source: Cloud, destination: Cloud, user_id: str, name: str) -> Iter
     key = _source_key(source, user_id, name)
     place = destination.user_id, name
     with _changed:
-        _changed.wait_for(lambda: place not in _loans or _loans[place].public_key == key.public_key)
-        loan = _loans.setdefault(place, _Loan(key.public_key))
+        _changed.wait_for(lambda: place not in _loans or _loans[place].fingerprint == key.fingerprint)
+        loan = _loans.setdefault(place, _Loan(key.fingerprint))
         loan.users += 1
         try:
             if loan.users == 1:
@@ -81,7 +81,7 @@ def _lend(destination: Cloud, key: Any) -> bool:
     """Give the key to the operator; False when he has it already."""
     own = {keypair.name: keypair for keypair in destination.nova.keypairs.list()}
     if key.name in own:
-        if own[key.name].public_key.split()[:2] == key.public_key.split()[:2]:
+        if own[key.name].fingerprint == key.fingerprint:
             return False
         raise ConflictError(
             f"the operator has another keypair named {key.name} at the destination",

@@ -53,8 +53,10 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The flavor that a mapping names, or the one of the same name (unique in a cloud)."""
     flavors = {flavor["name"]: [flavor] for flavor in _list(search.destination)}
-    same = {record: named(search, "flavors", record.name, flavors) for record in records}
-    return {record.ref: [_twin(search, record, flavor) for flavor in found] for record, found in same.items()}
+    return {
+        record.ref: [_twin(search, record, flavor) for flavor in named(search, "flavors", record.name, flavors)]
+        for record in records
+    }
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:

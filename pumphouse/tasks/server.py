@@ -324,7 +324,7 @@ def _record(server: Json, flavors: Mapping[str, Any], ports: Iterable[Json]) -> 
         data,
         (*needs, Ref("flavor", flavor.id)) if flavor else tuple(needs),
         size_bytes=max(1, flavor.disk) * _GIB if flavor else 0,
-        notes=_notes(server),
+        notes=_notes(server, flavor),
         skip=_skip(server, flavor),
     )
 
@@ -358,7 +358,7 @@ def _skip(server: Json, flavor: Any) -> str:
     return ""
 
 
-def _notes(server: Json) -> tuple[str, ...]:
+def _notes(server: Json, flavor: Any) -> tuple[str, ...]:
     volumes = [volume["id"] for volume in server.get("os-extended-volumes:volumes_attached", [])]
     floating = [a["addr"] for addresses in server["addresses"].values() for a in addresses if _is_floating(a)]
     notes = ["it becomes the operator's own server in the tenant: Nova gives it to who boots it"]
@@ -371,6 +371,8 @@ def _notes(server: Json) -> tuple[str, ...]:
     notes += [
         f"needs server group {group}, which is not carried" for group in server.get("server_groups") or []
     ]
+    if flavor and (flavor.ephemeral or flavor.swap):
+        notes.append("its ephemeral and swap disks arrive empty: a snapshot does not hold them")
     if server["status"] in _ARRIVES_SHUTOFF:
         notes.append(f"is {server['status']} and arrives SHUTOFF: its memory is not carried")
     return tuple(notes)

@@ -1,0 +1,75 @@
+"""The whole story: boot two clouds, fill one, show the plan, migrate, prove what arrived."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lab import Lab
+from lab.populate import populate
+from lab.proof import compare, facts
+from lab.sample.base import connect
+from lab.sample.inventory import find_project
+
+NAME = "demo"
+
+
+def main() -> int:
+    """Run the demonstration; the exit code is 0 when everything arrived as it was."""
+    with tempfile.TemporaryDirectory(prefix="pumphouse-demo-") as folder:
+        lab = Lab(Path(folder) / "lab")
+        try:
+            return _demonstrate(lab)
+        finally:
+            lab.down()
+
+
+def _demonstrate(lab: Lab) -> int:
+    lab.up()
+    sample = populate(lab.clouds_yaml, NAME, say=print)
+    before = facts(lab.dir, "source", sample.tenant_id)
+    config = _write_config(lab)
+    _pumphouse("check", "--config", str(config))
+    _pumphouse("migrate", "tenant", NAME, "--dry-run", "--config", str(config))
+    start_s = time.monotonic()
+    _pumphouse("migrate", "tenant", NAME, "--yes", "--config", str(config))
+    print(f"\nmigrated in {time.monotonic() - start_s:.1f} s\n")
+    return _prove(lab, before)
+
+
+def _write_config(lab: Lab) -> Path:
+    path = lab.dir / "pumphouse.yaml"
+    path.write_text(
+        f"clouds_file: {lab.clouds_yaml}\n"
+        "source: {cloud: source}\n"
+        "destination: {cloud: destination}\n"
+        f"policies: {{passwords_file: {lab.dir / 'passwords.csv'}}}\n"
+        f"state: {{url: 'sqlite:///{lab.dir / 'state.db'}'}}\n"
+    )
+    return path
+
+
+def _pumphouse(*arguments: str) -> None:
+    print(f"\n$ pumphouse {' '.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", "pumphouse", *arguments], check=True)
+
+
+def _prove(lab: Lab, before: dict[str, dict[str, object]]) -> int:
+    """Compare the tenant at the destination with what it was at the source before."""
+    project = find_project(connect(lab.clouds_yaml, "destination"), NAME)
+    after = facts(lab.dir, "destination", project["id"]) if project else {}
+    differences = compare(before, after)
+    compared = sum(len(before[name]) for name in before)
+    for name in sorted(before):
+        print(f"{'differs' if any(d.startswith(name) for d in differences) else 'equal'}: {name}")
+    for difference in differences:
+        print(f"difference: {difference}")
+    print(f"{len(before)} servers and images, {compared} facts compared, {len(differences)} differences")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

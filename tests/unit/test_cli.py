@@ -1,0 +1,81 @@
+"""What the command line does before it talks to a cloud."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from pumphouse import __version__
+from pumphouse.cli import cli
+
+HEAVY = (
+    "keystoneauth1", "keystoneclient", "novaclient", "glanceclient", "openstack", "taskflow", "networkx",
+    "sqlalchemy", "rich", "yaml", "jsonschema", "requests",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["migrate", "tenant", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom pumphouse.cli import cli\n"
+        f"try:\n    cli({arguments!r})\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print('loaded:', *sorted({{name.partition('.')[0] for name in sys.modules}} & set({HEAVY!r})))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(cli, ["--version"]).output == f"pumphouse, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["migrate", "tenant"], ["migrate", "tenant", "x", "-f", "xml"], ["chek"]]
+)
+def test_usage_errors_exit_2(command: list[str]) -> None:
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 2
+    assert "Error:" in result.output
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pumphouse", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_missing_configuration_is_one_message_with_a_hint(tmp_path) -> None:
+    result = run("migrate", "tenant", "x", "--config", str(tmp_path / "none.yaml"))
+    assert result.returncode == 2
+    assert "none.yaml" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_every_problem_of_a_configuration_is_said_at_once(tmp_path) -> None:
+    path = tmp_path / "pumphouse.yaml"
+    path.write_text("source:\n  regoin: x\ndestination: 3\nlimits:\n  workers: many\n")
+    result = run("check", "--config", str(path))
+    assert result.returncode == 2
+    assert f"{path}:2: unknown setting 'regoin'" in result.stderr
+    assert f"{path}:3:" in result.stderr
+    assert f"{path}:5:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_cloud_that_does_not_answer_is_exit_4(tmp_path) -> None:
+    path = tmp_path / "pumphouse.yaml"
+    cloud = (
+        "{auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, password: hush-hush, project_name: p,"
+        " user_domain_name: Default, project_domain_name: Default}}"
+    )
+    path.write_text(f"source: {cloud}\ndestination: {cloud}\n")
+    path.chmod(0o600)
+    result = run("check", "--config", str(path))
+    assert result.returncode == 4
+    assert "http://127.0.0.1:9" in result.stderr
+    assert "hush-hush" not in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,106 @@
+"""A lab: two independent real OpenStack clouds on this machine, named `source` and `destination`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import boot, config, furnish, machine, processes
+from lab.layout import (
+    CLOUDS,
+    SERVICES,
+    LabCloud,
+    LabError,
+    default_dir,
+    make_clouds,
+    read_clouds,
+    write_private,
+)
+from lab.progress import Say, step
+
+__all__ = ["Lab", "LabCloud", "LabError"]
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+class Lab:
+    """Two clouds in one directory.
+
+    directory: without it the user's default lab (see layout.default_dir).
+    say: what is told about the progress; stderr by default.
+    """
+
+    def __init__(self, directory: Path | str | None = None, say: Say = _say):
+        self.dir = Path(directory or default_dir()).expanduser().absolute()
+        self._say = say
+
+    @property
+    def clouds_yaml(self) -> Path:
+        """The file with both clouds' credentials, for openstacksdk and Pumphouse."""
+        return self.dir / "clouds.yaml"
+
+    def clouds(self) -> list[LabCloud]:
+        """Both clouds; LabError if the lab was never made."""
+        return read_clouds(self.dir)
+
+    def cloud_dir(self, name: str) -> Path:
+        """The directory of one cloud: its logs, its images, its disks."""
+        return self.dir / name
+
+    def is_up(self) -> bool:
+        """Whether every process of both clouds runs."""
+        return all(process for _, _, process in self.status())
+
+    def status(self) -> list[tuple[LabCloud, str, Any]]:
+        """Each service of each cloud with its process, None if it does not run."""
+        found = [(cloud, processes.find(cloud)) for cloud in self.clouds()]
+        names = (processes.DATABASE, *SERVICES)
+        return [(cloud, name, running.get(name)) for cloud, running in found for name in names]
+
+    def up(self, port_base: int | None = None) -> None:
+        """Make what is missing and start what is not running."""
+        venv, template = machine.prepare(self._say)
+        clouds = make_clouds(self.dir, port_base)
+        with step(self._say, f"starting {' and '.join(CLOUDS)}"):
+            _both(lambda cloud: boot.up(cloud, venv, template), clouds)
+        write_private(self.clouds_yaml, yaml.safe_dump(_clouds_yaml(clouds), sort_keys=False))
+
+    def down(self, purge: bool = False) -> int:
+        """End all processes, and with purge remove the lab's directory; the number of processes ended."""
+        ended = sum(processes.stop(cloud) for cloud in self.clouds())
+        if purge:
+            shutil.rmtree(self.dir)
+        return ended
+
+    def reset(self) -> None:
+        """Put both clouds back to what they were when they were made: furnished, without tenants."""
+        venv, _ = machine.prepare(self._say)
+        with step(self._say, f"resetting {' and '.join(CLOUDS)}"):
+            _both(lambda cloud: boot.reset(cloud, venv), self.clouds())
+
+
+def _both(work: Callable[[LabCloud], None], clouds: list[LabCloud]) -> None:
+    with ThreadPoolExecutor(len(clouds)) as pool:
+        list(pool.map(work, clouds))
+
+
+def _clouds_yaml(clouds: list[LabCloud]) -> dict[str, Any]:
+    entries = {
+        cloud.name: {
+            "auth_type": "password",
+            "auth": furnish.administrator(cloud),
+            "region_name": config.REGION,
+            "identity_api_version": 3,
+        }
+        for cloud in clouds
+    }
+    return {"clouds": entries}

@@ -1,0 +1,235 @@
+"""The configuration files of a cloud's services."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.layout import HOST, SERVICES, LabCloud, write_private
+
+Options = Mapping[str, Mapping[str, Any]]
+REGION = "lab"
+
+# Every quota of the three services that have any; -1 is unlimited.
+NOVA_QUOTAS = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
+CINDER_QUOTAS = ("volumes", "snapshots", "gigabytes", "groups", "backups", "backup_gigabytes")
+NEUTRON_QUOTAS = (
+    "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule", "rbac_policy",
+    "trunk",
+)  # fmt: skip
+
+
+def write_configuration(cloud: LabCloud, venv: Path) -> None:
+    """Write the configuration directory of every service of a cloud, and Keystone's keys if they are not there."""
+    for service in SERVICES:
+        directory = cloud.dir / "etc" / service
+        directory.mkdir(parents=True, exist_ok=True)
+        file_name = "glance-api.conf" if service == "glance" else f"{service}.conf"
+        write_private(directory / file_name, _ini(_OPTIONS[service](cloud, venv)))
+    _write_keys(cloud.dir / "keys")
+    nova_paste = (venv / "etc/nova/api-paste.ini").read_text()
+    (cloud.dir / "etc/nova/api-paste.ini").write_text(nova_paste)
+
+
+def _ini(options: Options) -> str:
+    sections = (
+        f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
+        for section, values in options.items()
+    )
+    return "\n".join(sections)
+
+
+def _write_keys(directory: Path) -> None:
+    # "0" is the staged key and "1" the one in use: what `keystone-manage fernet_setup` writes.
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for name in ("0", "1"):
+        if not (directory / name).exists():
+            write_private(directory / name, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+
+def _service_user(cloud: LabCloud, user: str) -> dict[str, Any]:
+    return {
+        "auth_type": "password",
+        "auth_url": cloud.url("keystone") + "/v3",
+        "username": user,
+        "password": cloud.password,
+        "project_name": "service",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+        "region_name": REGION,
+    }
+
+
+def _common(cloud: LabCloud, service: str, **default: Any) -> dict[str, dict[str, Any]]:
+    return {
+        "DEFAULT": {"transport_url": "fake:/", "host": cloud.name, **default},
+        "database": {"connection": cloud.database_url(service), "max_pool_size": 20, "max_overflow": 40},
+        "keystone_authtoken": {
+            **_service_user(cloud, service),
+            "www_authenticate_uri": cloud.url("keystone") + "/v3",
+            "service_token_roles": "service",
+            "service_token_roles_required": True,
+        },
+        "oslo_concurrency": {"lock_path": cloud.dir / "locks"},
+        "oslo_policy": {"policy_file": cloud.dir / "etc" / service / "policy.yaml"},
+        "service_user": {"send_service_user_token": True, **_service_user(cloud, service)},
+        "oslo_messaging_notifications": {"driver": "noop"},
+    }
+
+
+def _keystone(cloud: LabCloud, venv: Path) -> Options:
+    keys = {"key_repository": cloud.dir / "keys"}
+    return {
+        "DEFAULT": {"public_endpoint": cloud.url("keystone")},
+        "database": {"connection": cloud.database_url("keystone"), "max_pool_size": 20, "max_overflow": 40},
+        "fernet_tokens": keys,
+        "fernet_receipts": keys,
+        "credential": keys,
+        "identity": {"password_hash_rounds": 4, "max_password_length": 72},
+        "cache": {"enabled": True, "backend": "oslo_cache.dict"},
+        "oslo_messaging_notifications": {"driver": "noop"},
+    }
+
+
+def _glance(cloud: LabCloud, venv: Path) -> Options:
+    return {
+        **_common(
+            cloud,
+            "glance",
+            enabled_backends="file:file",
+            show_multiple_locations=False,
+            node_staging_uri=f"file://{cloud.dir}/glance/staging",
+        ),
+        "paste_deploy": {"flavor": "keystone", "config_file": venv / "etc/glance/glance-api-paste.ini"},
+        "glance_store": {"default_backend": "file"},
+        "file": {"filesystem_store_datadir": cloud.dir / "glance/images"},
+        "os_glance_staging_store": {"filesystem_store_datadir": cloud.dir / "glance/staging"},
+        "os_glance_tasks_store": {"filesystem_store_datadir": cloud.dir / "glance/tasks"},
+    }
+
+
+def _placement(cloud: LabCloud, venv: Path) -> Options:
+    common = _common(cloud, "placement")
+    return {**common, "placement_database": common["database"]}
+
+
+def _neutron(cloud: LabCloud, venv: Path) -> Options:
+    plugins = ("router", "trunk", "qos", "port_forwarding", "network_ip_availability")
+    return {
+        **_common(
+            cloud,
+            "neutron",
+            core_plugin="ml2",
+            service_plugins=",".join(plugins),
+            api_paste_config=venv / "etc/neutron/api-paste.ini",
+            dns_domain="lab.example.",
+            notify_nova_on_port_status_changes=True,
+            notify_nova_on_port_data_changes=True,
+            send_events_interval=1,
+            rpc_workers=0,
+            rpc_state_report_workers=0,
+            max_allowed_address_pair=100,
+        ),
+        "nova": _service_user(cloud, "nova"),
+        "ml2": {
+            "type_drivers": "flat,vlan,vxlan",
+            "tenant_network_types": "vxlan",
+            # Ours comes first and binds; Open vSwitch's is there for what trunks and QoS rules it supports.
+            "mechanism_drivers": "pumphouse_lab,openvswitch",
+            "extension_drivers": "port_security,qos,dns_domain_ports",
+        },
+        "ml2_type_flat": {"flat_networks": "*"},
+        "ml2_type_vlan": {"network_vlan_ranges": "physnet1:100:999"},
+        "ml2_type_vxlan": {"vni_ranges": "1:100000"},
+        "quotas": {f"quota_{name}": -1 for name in NEUTRON_QUOTAS},
+    }
+
+
+def _nova(cloud: LabCloud, venv: Path) -> Options:
+    return {
+        **_common(
+            cloud,
+            "nova",
+            compute_driver="pumphouse_lab.FileBackedDriver",
+            state_path=cloud.dir / "nova",
+            instances_path=cloud.dir / "nova/instances",
+            my_ip=HOST,
+            allow_resize_to_same_host=True,
+            vif_plugging_is_fatal=False,
+            vif_plugging_timeout=0,
+            max_concurrent_builds=16,
+            max_concurrent_snapshots=16,
+            sync_power_state_interval=-1,
+        ),
+        "api_database": {"connection": cloud.database_url("nova_api"), "max_pool_size": 20, "max_overflow": 40},
+        "api": {"response_validation": "ignore"},
+        "quota": {name: -1 for name in NOVA_QUOTAS},
+        "glance": _service_user(cloud, "nova"),
+        "placement": _service_user(cloud, "nova"),
+        "neutron": _service_user(cloud, "nova"),
+        "cinder": {**_service_user(cloud, "nova"), "os_region_name": REGION},
+        "keystone": _service_user(cloud, "nova"),
+        "scheduler": {"discover_hosts_in_cells_interval": -1},
+        "vnc": {"enabled": False},
+    }
+
+
+def _cinder(cloud: LabCloud, venv: Path) -> Options:
+    return {
+        **_common(
+            cloud,
+            "cinder",
+            enabled_backends="lab",
+            default_volume_type="standard",
+            api_paste_config=venv / "etc/cinder/api-paste.ini",
+            resource_query_filters_file=venv / "etc/cinder/resource_filters.json",
+            state_path=cloud.dir / "cinder",
+            image_conversion_dir=cloud.dir / "cinder/conversion",
+            my_ip=HOST,
+            glance_api_servers=cloud.url("glance"),
+            **{f"quota_{name}": -1 for name in CINDER_QUOTAS},
+        ),
+        "lab": {
+            "volume_driver": "cinder_driver.SparseFileDriver",
+            "volume_backend_name": "lab",
+            "lab_volumes_dir": cloud.dir / "cinder/volumes",
+        },
+        "glance": _service_user(cloud, "cinder"),
+        "nova": {**_service_user(cloud, "cinder"), "interface": "internal"},
+        "coordination": {"backend_url": f"file://{cloud.dir}/cinder/coordination"},
+    }
+
+
+_OPTIONS = {
+    "keystone": _keystone,
+    "glance": _glance,
+    "placement": _placement,
+    "neutron": _neutron,
+    "nova": _nova,
+    "cinder": _cinder,
+}
+
+
+def environment(cloud: LabCloud, service: str) -> dict[str, str]:
+    """The environment in which a service of a cloud runs."""
+    directory = str(cloud.dir / "etc" / service)
+    return {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        f"OS_{service.upper()}_CONFIG_DIR": directory,
+        "OS_NEUTRON_CONFIG_FILES": "neutron.conf",
+        "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1",
+        "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1",
+        "PYTHONPATH": str(Path(__file__).parent / "services"),
+        "PYTHONWARNINGS": "ignore",
+        **_bootstrap(cloud, service),
+    }
+
+
+def _bootstrap(cloud: LabCloud, service: str) -> dict[str, str]:
+    if service != "keystone":
+        return {}
+    return {"LAB_URL": cloud.url("keystone"), "LAB_PASSWORD": cloud.password, "LAB_REGION": REGION}

@@ -1,0 +1,93 @@
+"""What a new cloud is given through its public APIs, so that a tenant can be made in it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from openstack.connection import Connection
+
+from lab.config import REGION
+from lab.layout import LabCloud
+
+# Each service's name, its types in the catalog, and the path of its API.
+CATALOG = (
+    ("glance", ("image",), ""),
+    ("placement", ("placement",), ""),
+    ("nova", ("compute",), "/v2.1"),
+    ("neutron", ("network",), ""),
+    ("cinder", ("block-storage", "volumev3"), "/v3"),
+)
+# name, memory in MiB, vCPUs, root disk in GiB
+FLAVORS = (("m1.tiny", 64, 1, 1), ("m1.small", 128, 1, 2), ("m1.medium", 256, 2, 5), ("m1.large", 512, 4, 10))
+EXTERNAL_CIDRS = {"source": "172.24.0.0/16", "destination": "172.25.0.0/16"}
+VOLUME_TYPE = "standard"
+
+
+def connect(cloud: LabCloud) -> Connection:
+    """A connection to a cloud as its administrator."""
+    return Connection(auth=administrator(cloud), region_name=REGION, identity_api_version="3")
+
+
+def administrator(cloud: LabCloud) -> dict[str, str]:
+    """The credentials of a cloud's administrator, as clouds.yaml has them."""
+    return {
+        "auth_url": f"{cloud.url('keystone')}/v3",
+        "username": "admin",
+        "password": cloud.password,
+        "project_name": "admin",
+        "user_domain_name": "Default",
+        "project_domain_name": "Default",
+    }
+
+
+def register_services(cloud: LabCloud) -> None:
+    """Give each service its user and its entries in the catalog: they need both to start."""
+    identity = connect(cloud).identity
+    project = identity.create_project(name="service", domain_id="default", is_enabled=True)
+    roles = [role for role in identity.roles() if role.name in ("admin", "service")]
+    for name, types, path in CATALOG:
+        user = identity.create_user(
+            name=name, password=cloud.password, domain_id="default", default_project_id=project.id
+        )
+        for role in roles:
+            identity.assign_project_role_to_user(project, user, role)
+        for service_type in types:
+            service = identity.create_service(name=name, type=service_type)
+            for interface in ("public", "internal", "admin"):
+                identity.create_endpoint(
+                    service_id=service.id, interface=interface, region_id=REGION, url=cloud.url(name) + path
+                )
+
+
+def furnish(cloud: LabCloud) -> None:
+    """Make the flavors, the external network and the volume type of a cloud."""
+    connection = connect(cloud)
+    with ThreadPoolExecutor() as pool:
+        made = [pool.submit(make, connection, cloud.name) for make in (_flavors, _external_network, _volume_type)]
+    for each in made:
+        each.result()
+
+
+def _flavors(connection: Connection, name: str) -> None:
+    for flavor, memory_mib, vcpus, disk_gib in FLAVORS:
+        connection.compute.create_flavor(name=flavor, ram=memory_mib, vcpus=vcpus, disk=disk_gib)
+
+
+def _external_network(connection: Connection, name: str) -> None:
+    network = connection.network.create_network(
+        name="public",
+        is_router_external=True,
+        provider_network_type="flat",
+        provider_physical_network="external",
+    )
+    connection.network.create_subnet(
+        name=f"public-{name}",
+        network_id=network.id,
+        ip_version=4,
+        cidr=EXTERNAL_CIDRS[name],
+        is_dhcp_enabled=False,
+    )
+
+
+def _volume_type(connection: Connection, name: str) -> None:
+    connection.block_storage.create_type(name=VOLUME_TYPE, extra_specs={"volume_backend_name": "lab"})

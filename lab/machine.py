@@ -1,0 +1,100 @@
+"""What a lab needs of its machine: packages of the distribution, and the venv of the services."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import database
+from lab.layout import LabError, cache_dir
+from lab.progress import Say, step
+
+# Each program the lab runs, and the Debian package that brings it.
+PROGRAMS = {"mariadbd": "mariadb-server", "qemu-img": "qemu-utils"}
+REQUIREMENTS = Path(__file__).parent / "requirements-services.txt"
+CONSTRAINTS = Path(__file__).parent / "constraints-services.txt"
+COMPLETE = ".complete"  # a venv cannot be made elsewhere and moved: its programs name its path
+
+
+def prepare(say: Say) -> tuple[Path, Path]:
+    """Make what is missing of packages, venv and template; the paths of the venv and the template."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with _alone():
+        _install_packages(say)
+        venv = venv_dir()
+        if not (venv / COMPLETE).exists():
+            with step(say, "installing the services"):
+                _make_venv(venv)
+        template = database.template_dir(venv)
+        if not template.exists():
+            with step(say, "making the databases' schemas"):
+                database.make_template(venv, template)
+    return venv, template
+
+
+def venv_dir() -> Path:
+    """The services' venv; named by what it is made from."""
+    made_from = REQUIREMENTS.read_bytes() + CONSTRAINTS.read_bytes() + sys.version.encode()
+    return cache_dir() / f"venv-{hashlib.sha256(made_from).hexdigest()[:12]}"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with (cache_dir() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install_packages(say: Say) -> None:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    packages = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
+    if not packages:
+        return
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    sudo = _privilege()
+    if sudo is None or not shutil.which("apt-get"):
+        raise LabError(f"programs are missing; install them with: sudo {' '.join(install)}")
+    with step(say, f"installing {' and '.join(packages)}"):
+        _apt(sudo, ["apt-get", "update"])
+        _apt(sudo, install)
+
+
+def _privilege() -> list[str] | None:
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        return ["sudo", "-n"]
+    return None
+
+
+def _apt(sudo: list[str], command: list[str]) -> None:
+    # A policy-rc.d that says 101 keeps Debian from starting a server of its own that nobody asked for.
+    command = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", *command]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise LabError(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
+
+
+def _make_venv(venv: Path) -> None:
+    _run(sys.executable, "-m", "venv", "--clear", str(venv))
+    _run(
+        str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--requirement", str(REQUIREMENTS), "--constraint", str(CONSTRAINTS),
+    )  # fmt: skip
+    (venv / COMPLETE).touch()
+
+
+def _run(*command: str) -> None:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise LabError(
+            f"{' '.join(command)} failed on Python {platform.python_version()}:\n{result.stderr[-2000:]}"
+        )

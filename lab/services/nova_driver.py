@@ -1,0 +1,148 @@
+"""A hypervisor without guests, but with their bytes: a server's root disk is a file of its own.
+
+It is Nova's own fake driver with what that one lacks: a spawn that downloads the image, a snapshot that uploads the
+disk, and a memory that outlives the process.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nova.conf
+from nova import exception
+from nova.compute import power_state, task_states
+from nova.image import glance
+from nova.virt import fake
+
+CONF = nova.conf.CONF
+UPTIME = " 00:00:00 up 1 day,  0 users,  load average: 0.00, 0.00, 0.00"
+
+
+def _directory(uuid: str) -> Path:
+    return Path(CONF.instances_path) / uuid
+
+
+class FileBackedDriver(fake.FakeDriverWithoutFakeNodes):
+    """Servers as directories of instances_path: `disk` holds the bytes, `state.json` the name and the power."""
+
+    capabilities = {
+        **fake.FakeDriver.capabilities,
+        "has_imagecache": False,
+        "supports_migrate_to_same_host": True,
+        "supports_image_type_qcow2": True,
+    }
+
+    def init_host(self, host: str) -> None:
+        """Take up the servers that were there when the process ended."""
+        super().init_host(host)
+        for path in Path(CONF.instances_path).glob("*/state.json"):
+            state = json.loads(path.read_text())
+            self.instances[path.parent.name] = fake.FakeInstance(state["name"], state["power"], path.parent.name)
+
+    def spawn(
+        self, context: Any, instance: Any, image_meta: Any, injected_files: Any, admin_password: Any, allocations: Any,
+        network_info: Any = None, block_device_info: Any = None, power_on: bool = True, accel_info: Any = None,
+    ) -> None:  # fmt: skip
+        """Download the image as the server's disk, unless it has one already (a resize), and start the server."""
+        disk = _directory(instance.uuid) / "disk"
+        disk.parent.mkdir(parents=True, exist_ok=True)
+        if instance.image_ref and not disk.exists():
+            partial = disk.with_name("disk.part")
+            glance.API().download(context, instance.image_ref, dest_path=str(partial))
+            partial.rename(disk)
+        super().spawn(
+            context, instance, image_meta, injected_files, admin_password, allocations,
+            network_info, block_device_info, power_on, accel_info,
+        )  # fmt: skip
+        self._remember(instance.uuid)
+
+    def snapshot(self, context: Any, instance: Any, image_id: str, update_task_state: Any) -> None:
+        """Upload the server's disk as it is now."""
+        if instance.uuid not in self.instances:
+            raise exception.InstanceNotRunning(instance_id=instance.uuid)
+        update_task_state(task_state=task_states.IMAGE_PENDING_UPLOAD)
+        update_task_state(
+            task_state=task_states.IMAGE_UPLOADING, expected_state=task_states.IMAGE_PENDING_UPLOAD
+        )
+        metadata = {
+            "disk_format": self._meta(instance, "disk_format", "raw"),
+            "container_format": self._meta(instance, "container_format", "bare"),
+            "properties": {"image_location": "snapshot", "image_state": "available", "owner_id": instance.project_id},
+        }
+        with (_directory(instance.uuid) / "disk").open("rb") as disk:
+            glance.API().update(context, image_id, metadata, disk)
+
+    @staticmethod
+    def _meta(instance: Any, name: str, default: str) -> str:
+        image = instance.image_meta
+        return (getattr(image, name) if image.obj_attr_is_set(name) else None) or default
+
+    def destroy(
+        self, context: Any, instance: Any, network_info: Any, block_device_info: Any = None,
+        destroy_disks: bool = True, destroy_secrets: bool = True,
+    ) -> None:  # fmt: skip
+        """Forget the server, and remove its disk unless that is still needed."""
+        super().destroy(context, instance, network_info, block_device_info, destroy_disks, destroy_secrets)
+        # A resize on the same host has one disk: to revert it must not remove that.
+        if destroy_disks and instance.task_state != task_states.RESIZE_REVERTING:
+            shutil.rmtree(_directory(instance.uuid), ignore_errors=True)
+
+    def finish_revert_migration(self, context: Any, instance: Any, *args: Any, **options: Any) -> None:
+        """Take the server up again as it was before the resize."""
+        super().finish_revert_migration(context, instance, *args, **options)
+        self._remember(instance.uuid)
+
+    def migrate_disk_and_power_off(self, context: Any, instance: Any, *args: Any, **options: Any) -> str:
+        """Stop the server for a resize; its disk stays where it is."""
+        self._set_power(instance, power_state.SHUTDOWN)
+        return "[]"
+
+    def power_off(self, instance: Any, timeout: int = 0, retry_interval: int = 0) -> None:
+        """Stop the server."""
+        self._set_power(instance, power_state.SHUTDOWN)
+
+    def power_on(self, context: Any, instance: Any, *args: Any, **options: Any) -> None:
+        """Start the server."""
+        self._set_power(instance, power_state.RUNNING)
+
+    def pause(self, instance: Any) -> None:
+        """Halt the server in memory."""
+        self._set_power(instance, power_state.PAUSED)
+
+    def unpause(self, instance: Any) -> None:
+        """Let a paused server go on."""
+        self._set_power(instance, power_state.RUNNING)
+
+    def suspend(self, context: Any, instance: Any) -> None:
+        """Halt the server on disk."""
+        self._set_power(instance, power_state.SUSPENDED)
+
+    def resume(self, context: Any, instance: Any, *args: Any, **options: Any) -> None:
+        """Let a suspended server go on."""
+        self._set_power(instance, power_state.RUNNING)
+
+    def attach_interface(self, context: Any, instance: Any, image_meta: Any, vif: Any) -> None:
+        """Nothing to plug: the port is bound."""
+
+    def detach_interface(self, context: Any, instance: Any, vif: Any) -> None:
+        """Nothing to unplug."""
+
+    def get_host_uptime(self) -> str:
+        """What os-hypervisors shows; Nova's fake driver has none."""
+        return UPTIME
+
+    def _set_power(self, instance: Any, power: int) -> None:
+        if instance.uuid not in self.instances:
+            raise exception.InstanceNotFound(instance_id=instance.uuid)
+        self.instances[instance.uuid].state = power
+        self._remember(instance.uuid)
+
+    def _remember(self, uuid: str) -> None:
+        known = self.instances[uuid]
+        path = _directory(uuid) / "state.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".new").write_text(json.dumps({"name": known.name, "power": known.state}))
+        path.with_suffix(".new").rename(path)

@@ -1,0 +1,120 @@
+"""Run one OpenStack service of a cloud as one process: python serve.py SERVICE CLOUD_DIR PORT
+
+Its port is open once the service is ready, its background threads included. The process ends by a signal; the RPC
+threads of Nova and Cinder outlive an ordinary exit, therefore a failed start ends with os._exit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+THREADS = 16
+IDLE_CONNECTIONS = 256  # kept open between requests; cheroot's own limit of 10 is below what two test clients hold
+
+Application = Callable[..., Iterable[bytes]]
+
+
+class KeptInput:
+    """A request's body whose reader may close it without ending the connection, as Glance does."""
+
+    def __init__(self, body: Any):
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._body)
+
+    def close(self) -> None:
+        """Leave the connection open for the next request."""
+
+
+def keep_input_open(application: Application) -> Application:
+    """Hand the application a body that it may close."""
+
+    def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.input"] = KeptInput(environ["wsgi.input"])
+        return application(environ, start_response)
+
+    return wrapped
+
+
+def serve(application: Application, port: int) -> None:
+    """Answer requests until the process is ended."""
+    from cheroot.wsgi import Server
+
+    server = Server(
+        ("127.0.0.1", port), keep_input_open(application), numthreads=THREADS, request_queue_size=128, timeout=120
+    )
+    server.keep_alive_conn_limit = IDLE_CONNECTIONS
+    server.start()
+
+
+def _native_threads() -> None:
+    import oslo_service.backend
+
+    oslo_service.backend.init_backend(oslo_service.backend.BackendType.THREADING)
+
+
+def _keystone() -> Application:
+    from keystone.wsgi.api import application
+    from keystone_setup import bootstrap
+
+    bootstrap(os.environ["LAB_URL"], os.environ["LAB_PASSWORD"], os.environ["LAB_REGION"])
+    return application
+
+
+def _plain(service: str) -> Application:
+    return importlib.import_module(f"{service}.wsgi.api").application
+
+
+def _neutron() -> Application:
+    _native_threads()
+    return _plain("neutron")
+
+
+def _nova() -> Application:
+    from nova_services import start
+
+    return start()
+
+
+def _cinder() -> Application:
+    from cinder_services import start
+
+    return start()
+
+
+APPLICATIONS: dict[str, Callable[[], Application]] = {
+    "keystone": _keystone,
+    "glance": lambda: _plain("glance"),
+    "placement": lambda: _plain("placement"),
+    "neutron": _neutron,
+    "nova": _nova,
+    "cinder": _cinder,
+}
+
+
+def main() -> None:
+    """Start the service that the command line names."""
+    service, cloud_dir, port = sys.argv[1:]
+    conf = Path(cloud_dir) / "etc" / service / f"{service}.conf"
+    # The services parse sys.argv themselves, some of them when they are imported.
+    sys.argv = [f"{service}-api"] + (["--config-file", str(conf)] if service in ("nova", "cinder") else [])
+    try:
+        serve(APPLICATIONS[service](), int(port))
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -92,7 +92,8 @@ class Cloud:
     @property
     def interface(self) -> str:
         """Which endpoints of the catalog are used: public, internal or admin."""
-        return str(self._region.config["interface"])
+        interface: str = self._region.config["interface"]
+        return interface
 
     @property
     def auth_url(self) -> str:
@@ -248,7 +249,7 @@ def _next_page(body: Json, key: str) -> Mapping[str, Any] | None:
     """The query of the next page; the rest of the link is left, because behind a proxy it may be wrong."""
     links = [link["href"] for link in body.get(f"{key}_links", ()) if link["rel"] == "next"]
     link = next(iter(links), None) or body.get("next") or (body.get("links") or {}).get("next")
-    return parse_qs(urlsplit(link).query) if link else None
+    return parse_qs(urlsplit(link).query, keep_blank_values=True) if link else None
 
 
 def _http_error(response: Any, method: str, path: str) -> Any:

@@ -93,10 +93,15 @@ def _named(config: CloudConfig) -> CloudRegion:
     )
     for path in files:
         _check_yaml(path)
+    clouds = OpenStackConfig(config_files=[str(path) for path in files] or None)
+    names = sorted(name for name in clouds.get_cloud_names() if name != "defaults")
+    if config.cloud not in names:
+        where = ", ".join(str(path) for path in files) or "clouds.yaml, because there is none"
+        raise CloudError(
+            f"there is no cloud {config.cloud} in {where}", f"the clouds are: {', '.join(names)}"
+        )
     changes = {"region_name": config.region_name, "interface": config.interface}
-    return OpenStackConfig(config_files=[str(path) for path in files] or None).get_one(
-        cloud=config.cloud, **{name: value for name, value in changes.items() if value}
-    )
+    return clouds.get_one(cloud=config.cloud, **{name: value for name, value in changes.items() if value})
 
 
 def _check_yaml(path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import requests
+import urllib3
 from keystoneauth1 import exceptions, plugin, session
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
@@ -52,6 +53,9 @@ class CloudSession(session.Session):
         super().__init__(
             auth, session=pool, verify=verify, cert=cert, app_name="pumphouse", app_version=__version__
         )
+        if verify is False:
+            # Else urllib3 writes a warning to the terminal for each request.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self.read_only = read_only
         self._login = threading.RLock()
         self._used = threading.local()

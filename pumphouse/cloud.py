@@ -233,7 +233,7 @@ def call(adapter: Adapter, method: str, path: str, json: object = None, **kwargs
 def get_all(adapter: Adapter, path: str, key: str, **params: Any) -> list[Json]:
     """Every item of a list call, all its pages.
 
-    Services give the next page in `<key>_links` (Neutron, Cinder), `next` (Glance) or `links` (Keystone).
+    Services name the next page in `..._links` (Neutron, Cinder), `next` (Glance) or `links` (Keystone).
     Raises as `call` does.
     """
     items: list[Json] = []
@@ -241,14 +241,15 @@ def get_all(adapter: Adapter, path: str, key: str, **params: Any) -> list[Json]:
     while query is not None:
         body = call(adapter, "GET", path, params=query)
         items += body[key]
-        query = _next_page(body, key)
+        query = _next_page(body)
     return items
 
 
-def _next_page(body: Json, key: str) -> Mapping[str, Any] | None:
+def _next_page(body: Json) -> Mapping[str, Any] | None:
     """The query of the next page; the rest of the link is left, because behind a proxy it may be wrong."""
-    links = [link["href"] for link in body.get(f"{key}_links", ()) if link["rel"] == "next"]
-    link = next(iter(links), None) or body.get("next") or (body.get("links") or {}).get("next")
+    linked = [links for name, links in body.items() if name.endswith("_links")]
+    hrefs = [link["href"] for links in linked for link in links if link["rel"] == "next"]
+    link = next(iter(hrefs), None) or body.get("next") or (body.get("links") or {}).get("next")
     return parse_qs(urlsplit(link).query, keep_blank_values=True) if link else None
 
 

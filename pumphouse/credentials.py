@@ -100,7 +100,7 @@ def _named(config: CloudConfig) -> CloudRegion:
         raise CloudError(
             f"there is no cloud {config.cloud} in {where}", f"the clouds are: {', '.join(names)}"
         )
-    changes = {"region_name": config.region_name, "interface": config.interface}
+    changes: dict[str, Any] = {"region_name": config.region_name, "interface": config.interface}
     return clouds.get_one(cloud=config.cloud, **{name: value for name, value in changes.items() if value})
 
 

@@ -1,0 +1,138 @@
+"""What the modules of the sample tenant share: its sizes, the calls to a cloud, waiting, seeded bytes."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import openstack
+from openstack.connection import Connection
+from openstack.exceptions import NotFoundException, raise_from_response
+from openstack.proxy import Proxy
+
+T = TypeVar("T")
+
+MIB = 1024 * 1024
+IMAGE_RAM_MIB = 64
+COMPUTE_MICROVERSION = "2.90"  # the first with a server's hostname (Nova 24.0.0, Xena)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of each kind a sample tenant has. Every count starts with the most telling forms."""
+
+    users: int = 3
+    images: int = 6
+    networks: int = 4
+    security_groups: int = 4
+    volumes: int = 3
+    servers: int = 3
+    image_mib: int = 4
+    disk_mib: int = 2
+    volume_gib: int = 1
+    boot_from_volume: bool = False
+
+    @classmethod
+    def small(cls) -> Sizes:
+        """The least that still has a server on a router's network: made in a few seconds."""
+        return cls(users=1, images=1, networks=1, security_groups=1, volumes=0, servers=1,
+                   image_mib=1, disk_mib=1)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """The sample's project, as its resources need it while they are made.
+
+    members: sessions of the users who may create things in it, one for each user.
+    """
+
+    name: str
+    id: str
+    sizes: Sizes
+    admin: Connection
+    members: tuple[Connection, ...]
+    user_ids: dict[str, str]
+    partner_id: str | None
+    passwords: dict[str, str] = field(repr=False)
+
+    @property
+    def owner(self) -> Connection:
+        """The session of the user who makes whatever belongs to the project as a whole."""
+        return self.members[0]
+
+
+def connect(clouds_yaml: Path, cloud: str) -> Connection:
+    """A connection of a cloud's administrator, its services looked up once so that threads can share it."""
+    config = openstack.config.OpenStackConfig(config_files=[str(clouds_yaml)])
+    region = config.get_one(cloud, compute_default_microversion=COMPUTE_MICROVERSION)
+    return warm(Connection(config=region))
+
+
+def warm(connection: Connection) -> Connection:
+    """Build the proxies before threads do: one first touched by several threads is built several times."""
+    for service in ("identity", "image", "network", "block_storage", "compute"):
+        getattr(connection, service)
+    return connection
+
+
+def send(service: Proxy, method: str, path: str, **body: Any) -> Any:
+    """Call an API with a JSON body and return the JSON it answers; raises HttpException when it refuses."""
+    response = service.request(path, method, json=body or None)
+    raise_from_response(response)
+    return response.json() if response.content else None
+
+
+def post(service: Proxy, path: str, **body: Any) -> Any:
+    """Create or act: see send()."""
+    return send(service, "POST", path, **body)
+
+
+def put(service: Proxy, path: str, **body: Any) -> Any:
+    """Replace: see send()."""
+    return send(service, "PUT", path, **body)
+
+
+def get(service: Proxy, path: str) -> Any:
+    """Read: see send()."""
+    return send(service, "GET", path)
+
+
+def delete(service: Proxy, collection: str, ids: Iterable[str]) -> None:
+    """Delete all of these from a collection; some may be gone already."""
+    def one(item_id: str) -> None:
+        with suppress(NotFoundException):
+            send(service, "DELETE", f"/{collection}/{item_id}")
+
+    together(one, list(ids))
+
+
+def together(function: Callable[..., T], *columns: Sequence[Any]) -> list[T]:
+    """map() with up to eight threads; raises the first error after all calls have ended."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(function, *columns))
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
+    """Wait for a condition; raises TimeoutError that says what did not happen."""
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"{what}: not after {timeout_s:.0f} s")
+        time.sleep(0.2)
+
+
+def names(first: Sequence[str], further: str, count: int) -> list[str]:
+    """Names of `count` resources: those with a form of their own first, numbered ones after them."""
+    return [*first, *(f"{further}-{number:02}" for number in range(len(first) + 1, count + 1))][:count]
+
+
+def content(seed: str, mib: int) -> Iterator[bytes]:
+    """The same random bytes for the same seed, one MiB at a time."""
+    source = random.Random(seed)
+    return (source.randbytes(MIB) for _ in range(mib))

@@ -15,31 +15,32 @@ PRIVILEGED_ROLES = frozenset({"admin", "service"})
 SERVICE_PROJECTS = frozenset({"service", "services"})
 # The accounts of the services as the installation guides of OpenStack name them.
 SERVICE_USERS = frozenset(
-    (
-        "aodh",
-        "barbican",
-        "ceilometer",
-        "cinder",
-        "cloudkitty",
-        "cyborg",
-        "designate",
-        "glance",
-        "gnocchi",
-        "heat",
-    )
-    + (
-        "ironic",
-        "keystone",
-        "magnum",
-        "manila",
-        "masakari",
-        "mistral",
-        "neutron",
-        "nova",
-        "octavia",
-        "placement",
-    )
-    + ("swift", "trove", "vitrage", "watcher", "zaqar", "zun")
+    {
+        *(
+            "aodh",
+            "barbican",
+            "ceilometer",
+            "cinder",
+            "cloudkitty",
+            "cyborg",
+            "designate",
+            "glance",
+            "gnocchi",
+        ),
+        *(
+            "heat",
+            "ironic",
+            "keystone",
+            "magnum",
+            "manila",
+            "masakari",
+            "mistral",
+            "neutron",
+            "nova",
+            "octavia",
+        ),
+        *("placement", "swift", "trove", "vitrage", "watcher", "zaqar", "zun"),
+    }
 )
 INHERITED = "inherited"
 INHERITED_TO = "OS-INHERIT:inherited_to"

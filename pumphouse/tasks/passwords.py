@@ -72,6 +72,7 @@ def _locked(path: Path) -> Iterator[int]:
             fcntl.flock(fd, fcntl.LOCK_EX)
             # Whoever held the lock may have put another file in its place.
             if _is_at(path, fd):
+                os.fchmod(fd, 0o600)
                 yield fd
                 return
         finally:

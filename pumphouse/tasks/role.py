@@ -92,8 +92,11 @@ class EnsureRole(BaseEnsureTask):
         return str(role.id)
 
     def remove(self, destination_id: str) -> None:
-        """Delete the role."""
-        self.cloud.keystone.roles.delete(destination_id)
+        """Delete the role; one that was made immutable, as at the source, has to be released first."""
+        role = self.cloud.keystone.roles.get(destination_id)
+        if getattr(role, "options", {}).get("immutable"):
+            self.cloud.keystone.roles.update(role, options={"immutable": None})
+        self.cloud.keystone.roles.delete(role)
 
 
 def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:

@@ -139,11 +139,11 @@ class EnsureUser(BaseEnsureTask):
             forget(self.passwords, self._account(user.domain_id, user.name))
 
     def _account(self, domain_id: str, name: str) -> Account:
-        return Account(str(self.cloud), self.cloud.batch(_domain_names).get(domain_id), name)
+        return Account(self.cloud.auth_url, self.cloud.batch(_domain_names).get(domain_id), name)
 
 
 def _domain_names(cloud: Cloud, ids: Collection[str]) -> dict[str, str]:
-    return {domain.id: domain.name for domain in cloud.keystone.domains.list()}
+    return {domain.id: domain.name for domain in cloud.keystone.domains.list() if domain.id in ids}
 
 
 def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""The file of passwords: nothing is lost, whoever writes at the same time and whenever one is killed."""
+
+from __future__ import annotations
+
+import csv
+import stat
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pumphouse.errors import PumphouseError
+from pumphouse.tasks.passwords import Account, forget, reserve
+
+ALICE = Account("new", "Default", "alice")
+BOB = Account("new", "Default", "bob")
+
+
+def read(path: Path) -> dict[Account, str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["cloud", "domain", "name", "password"]
+    found = {Account(*row[:3]): row[3] for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_a_password_is_on_disk_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "passwords.csv"
+    password = reserve(path, ALICE)
+    assert read(path) == {ALICE: password}
+    assert len(password) >= 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [entry.name for entry in path.parent.iterdir()] == ["passwords.csv"]
+
+
+def test_asking_again_gives_the_same_password(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.csv"
+    passwords = {account: reserve(path, account) for account in (ALICE, BOB)}
+    assert reserve(path, ALICE) == passwords[ALICE] != passwords[BOB]
+    assert read(path) == passwords
+
+
+def test_a_forgotten_account_leaves_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.csv"
+    first, other = reserve(path, ALICE), reserve(path, BOB)
+    forget(path, ALICE)
+    forget(path, ALICE)
+    assert read(path) == {BOB: other}
+    assert reserve(path, ALICE) != first
+
+
+def test_a_file_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.csv"
+    password = reserve(path, ALICE)
+    path.chmod(0o644)
+    assert reserve(path, ALICE) == password
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_a_killed_writer_left_beside_the_file_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.csv"
+    password = reserve(path, ALICE)
+    path.with_name("passwords.csv.new").write_text("half a li")
+    other = reserve(path, BOB)
+    assert read(path) == {ALICE: password, BOB: other}
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_name_is_found_again(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    path = tmp_path_factory.mktemp("names") / "passwords.csv"
+    account = Account("new", 'a "quoted", domain', name)
+    assert reserve(path, account) == reserve(path, account)
+
+
+def test_threads_and_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.csv"
+    with ProcessPoolExecutor(4) as processes:
+        futures = [processes.submit(_reserve_many, path, f"p{number}") for number in range(4)]
+        with ThreadPoolExecutor(4) as threads:
+            own = list(threads.map(lambda number: _reserve_many(path, f"t{number}"), range(4)))
+        made = [*own, *(future.result() for future in futures)]
+    wanted = {account: password for passwords in made for account, password in passwords.items()}
+    assert len(wanted) == 8 * 5
+    assert read(path) == wanted
+
+
+def test_a_file_that_cannot_be_is_one_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PumphouseError, match="cannot be written: Not a directory") as caught:
+        reserve(tmp_path / "file" / "deeper" / "passwords.csv", ALICE)
+    assert "policies.passwords_file" in caught.value.hint
+
+
+def _reserve_many(path: Path, prefix: str) -> dict[Account, str]:
+    """Ten accounts of its own, of which each second one is taken out again."""
+    accounts = [Account("new", "Default", f"{prefix}-{number}") for number in range(10)]
+    passwords = {account: reserve(path, account) for account in accounts}
+    for account in accounts[::2]:
+        forget(path, account)
+        del passwords[account]
+    return passwords

@@ -65,7 +65,7 @@ class Cloud:
         """The cloud of that name in clouds.yaml, found as openstacksdk does unless a file is given."""
         from pumphouse.config import CloudConfig
 
-        config = CloudConfig(cloud=cloud_name, clouds_file=clouds_file)
+        config = CloudConfig(cloud=cloud_name, clouds_file=clouds_file, interface="")
         return cls(config, name=name or cloud_name, read_only=read_only)
 
     def __repr__(self) -> str:

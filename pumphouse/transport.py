@@ -118,7 +118,7 @@ class CloudSession(session.Session):
             return super().invalidate(auth)
         with self._login:
             used = login.auth_ref
-            if used is not None and used.auth_token == self._used.token:
+            if used is not None and used.auth_token == getattr(self._used, "token", None):
                 login.invalidate()
                 login.auth_ref = used
                 login.auth_ref = login.get_auth_ref(self)

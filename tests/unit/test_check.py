@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -104,10 +102,3 @@ def test_what_only_the_destination_has_is_no_lack() -> None:
         DESTINATION, services=(*COMPLETE, Service("dns", "designate")), extensions=("qos", "router", "trunk")
     )
     assert list(_not_possible(SOURCE, rich)) == []
-
-
-def test_a_cloud_imports_no_client_before_it_is_used() -> None:
-    heavy = ("openstack", "novaclient", "keystoneclient", "glanceclient")
-    program = f"import sys, pumphouse.cloud; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -1,0 +1,199 @@
+"""Runs of plans with a kind that lives in memory: order, isolation of failures, interruption."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from taskflow import task
+
+from pumphouse import flows, plan, run
+from pumphouse.config import Limits
+from pumphouse.errors import PumphouseError
+from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step, Unit
+from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+
+
+class World:
+    """A destination in memory: what exists, what was done in which order, what shall fail."""
+
+    def __init__(self) -> None:
+        self.things: set[str] = set()
+        self.log: list[str] = []
+        self.failing: set[str] = set()
+        self.on_make = lambda name: None
+        self.tenants_in_use = 0
+
+    @contextmanager
+    def in_tenant(self, tenant_id: str) -> Iterator[World]:
+        self.tenants_in_use += 1
+        self.log.append(f"enter {tenant_id}")
+        yield self
+        self.tenants_in_use -= 1
+
+
+class Make(BaseCloudTask):
+    def execute(self, name: str, **_: Any) -> dict[str, Any]:
+        self.cloud.on_make(name)
+        if name in self.cloud.failing:
+            raise PumphouseError(f"{name} does not work", "mend it")
+        self.cloud.things.add(name)
+        self.cloud.log.append(name)
+        return {"id": f"new-{name}", "made": True, "notes": [f"{name} is new"]}
+
+    def revert(self, name: str, **_: Any) -> None:
+        self.cloud.things.discard(name)
+
+
+def thing_tasks(migration: Migration, step: Step) -> list[task.Task]:
+    needs = [symbol(need, "ensured") for need in step.record.needs]
+    return [
+        Make(
+            migration.destination,
+            provides=symbol(step.ref, "ensured"),
+            inject={"name": step.ref.id},
+            requires=needs,
+            line=f"make {step.ref.id}",
+        )
+    ]
+
+
+class Ears:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.outcomes: list[Outcome] = []
+
+    def task_started(self, line: str) -> None:
+        self.lines.append(line)
+
+    def bytes_copied(self, name: str, copied: int) -> None:
+        raise AssertionError("nothing is copied here")
+
+    def settled(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    kinds = {
+        "tenant": SimpleNamespace(NAME="tenant", tasks=thing_tasks),
+        "thing": SimpleNamespace(NAME="thing", tasks=thing_tasks),
+        "server": SimpleNamespace(NAME="server", tasks=thing_tasks, ACTS_IN_TENANT=True),
+    }
+    for module in (plan, flows, run):
+        monkeypatch.setattr(module, "KINDS", kinds)
+    return World()
+
+
+def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs: Any) -> Step:
+    record = Record(Ref(kind, name), name, {}, needs, part_of)
+    return Step(record, kwargs.pop("action", Action.CREATE), "why", name, **kwargs)
+
+
+def execute(world: World, *steps: Step, stop: threading.Event | None = None) -> tuple[Report, Ears]:
+    made = plan.units({item.ref: item for item in steps})
+    ears = Ears()
+    migration = Migration(world, world, {"mappings": {}, "policies": {}}, None)
+    whole = Plan(Ref("tenant", "t"), "t", "a", "b", made)
+    limits = Limits(workers=4, transfers=2)
+    return run.run(whole, migration, limits, ears, stop or threading.Event()), ears
+
+
+def states(report: Report) -> dict[str, State]:
+    return {outcome.ref.id: outcome.state for outcome in report.outcomes}
+
+
+def reason(report: Report, name: str) -> str:
+    return next(outcome.reason for outcome in report.outcomes if outcome.ref.id == name)
+
+
+TENANT = step("tenant", "t")
+
+
+def test_what_is_needed_comes_first_and_everybody_is_told(world: World) -> None:
+    one = step("thing", "one", TENANT.ref)
+    two = step("thing", "two", one.ref)
+    report, ears = execute(world, two, one, TENANT)
+    assert world.log == ["t", "one", "two"]
+    assert set(states(report).values()) == {State.CREATED}
+    assert [outcome.destination_id for outcome in report.outcomes] == ["new-t", "new-one", "new-two"]
+    assert [outcome.notes for outcome in report.outcomes] == [("t is new",), ("one is new",), ("two is new",)]
+    assert ears.lines == ["make t", "make one", "make two"]
+    assert {outcome.ref for outcome in ears.outcomes} == {TENANT.ref, one.ref, two.ref}
+
+
+def test_a_failed_unit_is_undone_as_a_whole_and_blocks_only_what_needs_it(world: World) -> None:
+    whole = step("server", "whole", TENANT.ref)
+    part = step("thing", "part", TENANT.ref, part_of=whole.ref)
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    later = step("thing", "later", whole.ref)
+    other = step("thing", "other", TENANT.ref)
+    world.failing = {"whole"}
+    report, _ = execute(world, TENANT, whole, part, later, other)
+    assert states(report) == {
+        "t": State.CREATED,
+        "part": State.FAILED,
+        "whole": State.FAILED,
+        "later": State.BLOCKED,
+        "other": State.CREATED,
+    }
+    assert world.things == {"t", "other"}
+    assert reason(report, "whole") == "whole does not work; mend it"
+    assert reason(report, "part") == "undone, because server whole failed"
+    assert "server/whole" in reason(report, "later")
+
+
+def test_what_is_reused_has_no_task_and_gives_its_id(world: World) -> None:
+    reused = step("tenant", "t", action=Action.REUSE, destination_id="old-t")
+    skipped = step("thing", "s", action=Action.SKIP)
+    report, ears = execute(world, reused, skipped, step("thing", "one", reused.ref))
+    assert states(report) == {"t": State.REUSED, "s": State.SKIPPED, "one": State.CREATED}
+    assert ears.lines == ["make one"]
+
+
+def test_access_to_the_tenant_is_held_until_the_end_and_given_back(world: World) -> None:
+    held: list[int] = []
+    world.on_make = lambda name: held.append(world.tenants_in_use)
+    servers = [step("server", f"s{n}", TENANT.ref) for n in range(3)]
+    execute(world, TENANT, *servers)
+    assert held[0] == 0
+    assert min(held[1:]) >= 1
+    assert world.tenants_in_use == 0
+    assert "enter new-t" in world.log
+
+
+def test_an_interrupted_run_finishes_what_runs_and_starts_nothing_else(world: World) -> None:
+    stop = threading.Event()
+    world.on_make = lambda name: stop.set() if name == "one" else None
+    one = step("thing", "one", TENANT.ref)
+    report, _ = execute(world, TENANT, one, step("thing", "two", one.ref), stop=stop)
+    assert states(report) == {"t": State.CREATED, "one": State.CREATED, "two": State.BLOCKED}
+    assert reason(report, "two") == "not started: the run was interrupted"
+
+
+def test_an_error_of_our_own_fails_the_unit_and_not_the_run(world: World) -> None:
+    broken = step("thing", "broken", Ref("thing", "never planned"))
+    report, _ = execute(world, TENANT, broken)
+    assert states(report) == {"t": State.CREATED, "broken": State.FAILED}
+
+
+def test_many_units_at_once_all_arrive(world: World) -> None:
+    things = [step("thing", f"n{n:03}", TENANT.ref) for n in range(200)]
+    report, _ = execute(world, TENANT, *things)
+    assert report.count() == {State.CREATED: 201}
+    assert len(world.things) == 201
+
+
+def test_the_tasks_of_a_unit_are_listed_without_being_executed(world: World) -> None:
+    one = step("thing", "one", TENANT.ref)
+    unit = Unit("u", (step("thing", "two", one.ref), one))
+    migration = Migration(world, world, {}, None)
+    assert [item.line for item in flows.ordered_tasks(flows.unit_flow(migration, unit))] == ["make one", "make two"]
+    assert flows.ordered_tasks(flows.unit_flow(migration, Unit("empty", ()))) == []
+    assert world.things == set()

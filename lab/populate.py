@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import click
+from keystoneauth1.exceptions import ClientException
 from openstack.connection import Connection
+from openstack.exceptions import SDKException
 
-from lab.sample.base import MIB, Sizes, Tenant, connect, content, together
+from lab import Lab
+from lab.layout import CLOUDS, LabError
+from lab.sample.base import Tenant, connect
+from lab.sample.disks import write_disks
 from lab.sample.identity import UNFINISHED, finish, make_tenant
 from lab.sample.images import make_images
 from lab.sample.inventory import find_project, inventory, remove_tenant
 from lab.sample.networks import make_floating_ip, make_networks, make_virtual_ip, server_ports
-from lab.sample.security import make_security_groups
+from lab.sample.security import default_group, make_security_groups
 from lab.sample.servers import (
-    FROM_VOLUME, attach, make_flavor, make_keypairs, make_servers, nics, security_groups, switch_off)
+    attach,
+    make_flavor,
+    make_keypairs,
+    make_servers,
+    nics,
+    switch_off,
+)
+from lab.sample.sizes import Sizes
 from lab.sample.volumes import ROOT, make_volumes, wait_for_volumes
 
 T = TypeVar("T")
@@ -43,14 +58,24 @@ class Sample:
         return {"name": self.name, "tenant_id": self.tenant_id, "made": self.made}
 
 
-def populate(clouds_yaml: Path, name: str = "demo", sizes: Sizes | None = None, *,
-             cloud: str = "source", say: Say = lambda line: None) -> Sample:
+def populate(
+    clouds_yaml: Path,
+    name: str = "demo",
+    sizes: Sizes | None = None,
+    *,
+    cloud: str = "source",
+    say: Say = lambda _: None,
+) -> Sample:
     """Make a sample tenant; one that is complete already is left as it is, a half-made one is made anew.
 
     clouds_yaml: the one in a lab's directory: the disks whose bytes are changed are beside it.
     name: of the project, and the prefix of all that is known by its name in the whole cloud.
     say: is given a line about each step as it ends.
+
+    Raises LabError when the cloud cannot hold the sample.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):
+        raise LabError(f"the name {name!r} of a sample tenant: use up to 40 letters, digits, '-' and '_'")
     admin = connect(clouds_yaml, cloud)
     project = find_project(admin, name)
     if project and UNFINISHED not in project["tags"]:
@@ -63,7 +88,7 @@ def populate(clouds_yaml: Path, name: str = "demo", sizes: Sizes | None = None, 
 
 
 def remove(clouds_yaml: Path, name: str = "demo", *, cloud: str = "source") -> None:
-    """Delete the tenant of this name with all that is in it, and the users, groups, roles, flavors of its prefix.
+    """Delete the tenant of this name with all that is in it, its users, groups, roles and flavors.
 
     It need not have been made here: a tenant that was migrated from a sample is removed the same way.
     """
@@ -87,10 +112,17 @@ def _make(admin: Connection, cloud_dir: Path, name: str, sizes: Sizes, say: Say)
         ports = pool.submit(timed, "networks, router, security groups, ports", _make_ports, tenant)
         flavor = pool.submit(timed, "private flavor", make_flavor, tenant)
         pool.submit(timed, "keypairs", make_keypairs, tenant).result()
-    servers = timed(f"{len(ports.result())} servers", make_servers, tenant, ports.result(), images.result(),
-                    flavor.result(), volumes.result().get(ROOT))
+    servers = timed(
+        f"{len(ports.result())} servers",
+        make_servers,
+        tenant,
+        ports.result(),
+        images.result(),
+        flavor.result(),
+        volumes.result().get(ROOT),
+    )
     timed("servers' states, their volume and floating IP", _settle, tenant, servers, volumes.result())
-    timed("bytes on disks", _write_disks, tenant, cloud_dir, servers, volumes.result())
+    timed("bytes on disks", write_disks, tenant, cloud_dir, servers, volumes.result())
     finish(tenant)
     return Sample(name, tenant.id, inventory(admin, name, tenant.id), tenant.passwords)
 
@@ -101,11 +133,13 @@ def _make_volumes(tenant: Tenant, images: Future[dict[str, str]]) -> dict[str, s
 
 def _make_ports(tenant: Tenant) -> dict[str, list[str]]:
     """Make all that is Neutron's; returns the port ids of each server in the order of its NICs."""
+    # Two first calls for a project at once race for its default group, and Neutron answers one of them 500.
+    default_id = default_group(tenant)
     with ThreadPoolExecutor() as pool:
-        groups = pool.submit(make_security_groups, tenant)
+        groups = pool.submit(make_security_groups, tenant, default_id)
         networks = make_networks(tenant)
-    make_virtual_ip(tenant, networks, [groups.result()["default"]])
-    ports = server_ports(tenant, networks, groups.result(), nics(tenant, networks.ids), security_groups(tenant))
+    make_virtual_ip(tenant, networks, [default_id])
+    ports = server_ports(tenant, networks, groups.result(), nics(tenant, networks.ids))
     if "db" in ports:
         make_floating_ip(tenant, networks, ports["db"][0])
     return ports
@@ -122,17 +156,61 @@ def _settle(tenant: Tenant, servers: dict[str, str], volumes: dict[str, str]) ->
         stopped.result()
 
 
-def _write_disks(tenant: Tenant, cloud_dir: Path, servers: dict[str, str], volumes: dict[str, str]) -> None:
-    """Change bytes on every server's disk and every volume, as their guests would."""
-    instances, storage = cloud_dir / "nova" / "instances", cloud_dir / "cinder" / "volumes"
-    files = {f"server/{name}": instances / server_id / "disk" for name, server_id in servers.items()}
-    files.pop(f"server/{FROM_VOLUME}", None)
-    files |= {f"volume/{name}": storage / volume_id for name, volume_id in volumes.items()}
-    together(lambda seed: _overwrite(files[seed], f"{tenant.name}/{seed}", tenant.sizes.disk_mib), list(files))
+def _size_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each of the sizes."""
+    for size in reversed([size for size in fields(Sizes) if size.metadata]):
+        kind = click.IntRange(size.metadata["least"], size.metadata["most"])
+        command = click.option(
+            f"--{size.name.replace('_', '-')}",
+            type=kind,
+            default=size.default,
+            show_default=True,
+            help=size.metadata["help"],
+        )(command)
+    return command
 
 
-def _overwrite(path: Path, seed: str, mib: int) -> None:
-    """Replace the bytes from the first MiB on, in a file that has at least so many."""
-    with path.open("r+b") as file:
-        file.seek(MIB // 2)
-        file.writelines(content(seed, mib))
+@click.command("populate")
+@click.option(
+    "--cloud", type=click.Choice(CLOUDS), default="source", show_default=True, help="The cloud to fill."
+)
+@click.option(
+    "--name", default="demo", show_default=True, help="The tenant's name, and the prefix of its users'."
+)
+@_size_options
+@click.option("--boot-from-volume", is_flag=True, help="Add a server, vault, whose root disk is a volume.")
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json: the names and ids of all that was made.",
+)
+@click.pass_obj
+def command(directory: Path, /, cloud: str, name: str, form: str, **sizes: Any) -> None:
+    """Make a sample tenant, one of everything that a migration has to carry."""
+    lab = Lab(directory)
+    lab.clouds()
+    if not lab.is_up():
+        raise LabError(f"the lab in {directory} is not up; start it with: python -m lab --dir {directory} up")
+    start_s = time.monotonic()
+    try:
+        sample = populate(lab.clouds_yaml, name, Sizes(**sizes), cloud=cloud, say=_say)
+    except (SDKException, ClientException) as error:
+        raise LabError(
+            f"{cloud} refused a part of tenant {name}: {error}; "
+            "populate again to have the half-made tenant removed and made anew"
+        ) from error
+    _say(f"{time.monotonic() - start_s:5.1f} s  in all")
+    click.echo(json.dumps(sample.summary(), indent=2) if form == "json" else _table(sample))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _table(sample: Sample) -> str:
+    rows = [f"{kind:15} {', '.join(sorted(ids))}" for kind, ids in sample.made.items() if ids]
+    return "\n".join([*rows, f"tenant {sample.name}: {sample.tenant_id}"])

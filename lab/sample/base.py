@@ -1,4 +1,4 @@
-"""What the modules of the sample tenant share: its sizes, the calls to a cloud, waiting, seeded bytes."""
+"""What the modules of the sample tenant share: the tenant, calls to its cloud, waiting, seeded bytes."""
 
 from __future__ import annotations
 
@@ -16,33 +16,14 @@ from openstack.connection import Connection
 from openstack.exceptions import NotFoundException, raise_from_response
 from openstack.proxy import Proxy
 
+from lab.layout import LabError
+from lab.sample.sizes import Sizes
+
 T = TypeVar("T")
 
 MIB = 1024 * 1024
 IMAGE_RAM_MIB = 64
 COMPUTE_MICROVERSION = "2.90"  # the first with a server's hostname (Nova 24.0.0, Xena)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much of each kind a sample tenant has. Every count starts with the most telling forms."""
-
-    users: int = 3
-    images: int = 6
-    networks: int = 4
-    security_groups: int = 4
-    volumes: int = 3
-    servers: int = 3
-    image_mib: int = 4
-    disk_mib: int = 2
-    volume_gib: int = 1
-    boot_from_volume: bool = False
-
-    @classmethod
-    def small(cls) -> Sizes:
-        """The least that still has a server on a router's network: made in a few seconds."""
-        return cls(users=1, images=1, networks=1, security_groups=1, volumes=0, servers=1,
-                   image_mib=1, disk_mib=1)
 
 
 @dataclass(frozen=True)
@@ -105,6 +86,7 @@ def get(service: Proxy, path: str) -> Any:
 
 def delete(service: Proxy, collection: str, ids: Iterable[str]) -> None:
     """Delete all of these from a collection; some may be gone already."""
+
     def one(item_id: str) -> None:
         with suppress(NotFoundException):
             send(service, "DELETE", f"/{collection}/{item_id}")
@@ -119,11 +101,11 @@ def together(function: Callable[..., T], *columns: Sequence[Any]) -> list[T]:
 
 
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
-    """Wait for a condition; raises TimeoutError that says what did not happen."""
+    """Wait for a condition; raises LabError that says what did not happen."""
     end_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end_s:
-            raise TimeoutError(f"{what}: not after {timeout_s:.0f} s")
+            raise LabError(f"{what}: not after {timeout_s:.0f} s")
         time.sleep(0.2)
 
 

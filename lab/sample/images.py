@@ -14,12 +14,26 @@ from lab.sample.base import IMAGE_RAM_MIB, Tenant, content, names, post, put, to
 IMAGES = ("base", "appliance", "shared", "kernel", "legacy", "withdrawn")
 FORMS: dict[str, dict[str, Any]] = {
     "base": {
-        "min_disk": 1, "min_ram": IMAGE_RAM_MIB, "tags": ["golden", "linux"], "architecture": "x86_64",
-        "hw_disk_bus": "virtio", "hw_machine_type": "q35", "hw_qemu_guest_agent": "yes",
-        "os_distro": "debian", "os_version": "12", "shop_release": "2024.1 (blue)"},
+        "min_disk": 1,
+        "min_ram": IMAGE_RAM_MIB,
+        "tags": ["golden", "linux"],
+        "architecture": "x86_64",
+        "hw_disk_bus": "virtio",
+        "hw_machine_type": "q35",
+        "hw_qemu_guest_agent": "yes",
+        "os_distro": "debian",
+        "os_version": "12",
+        "shop_release": "2024.1 (blue)",
+    },
     "appliance": {
-        "disk_format": "qcow2", "protected": True, "min_disk": 1, "tags": ["vendor"],
-        "hw_disk_bus": "scsi", "hw_scsi_model": "virtio-scsi", "vendor_serial": "A-0042"},
+        "disk_format": "qcow2",
+        "protected": True,
+        "min_disk": 1,
+        "tags": ["vendor"],
+        "hw_disk_bus": "scsi",
+        "hw_scsi_model": "virtio-scsi",
+        "vendor_serial": "A-0042",
+    },
     "shared": {"visibility": "shared", "tags": ["partner"], "shop_contract": "C-17"},
     "kernel": {"min_ram": 32, "shop_role": "kernel"},
     "legacy": {"os_hidden": True, "tags": ["old"], "os_version": "7"},
@@ -53,8 +67,11 @@ def _upload(tenant: Tenant, name: str, image_id: str, folder: Path) -> None:
     path = folder / name
     write(path, f"{tenant.name}/image/{name}", tenant.sizes.image_mib)
     with path.open("rb") as file:
-        raise_from_response(tenant.owner.image.put(
-            f"/images/{image_id}/file", data=file, headers={"Content-Type": "application/octet-stream"}))
+        raise_from_response(
+            tenant.owner.image.put(
+                f"/images/{image_id}/file", data=file, headers={"Content-Type": "application/octet-stream"}
+            )
+        )
 
 
 def _write_raw(path: Path, seed: str, mib: int) -> None:

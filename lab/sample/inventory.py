@@ -18,17 +18,26 @@ def find_project(admin: Connection, name: str) -> dict[str, Any] | None:
 
 def inventory(admin: Connection, name: str, project_id: str) -> dict[str, dict[str, str]]:
     """Ids by name of everything that belongs to the sample tenant, by kind; unnamed things go by their id."""
-    users = _own(admin.identity.users(), name)
+    identity: Any = admin.identity  # openstacksdk's type for it allows for version 2
+    users = _own(identity.users(), name)
     return {
-        "project": _own(admin.identity.projects(), name) | {name: project_id},
+        "project": _own(identity.projects(), name) | {name: project_id},
         "user": users,
-        "group": _own(admin.identity.groups(), name),
-        "role": _own(admin.identity.roles(), name),
+        "group": _own(identity.groups(), name),
+        "role": _own(identity.roles(), name),
         "flavor": _own(admin.compute.flavors(is_public=None), name),
-        "keypair": {f"{user}/{key.name}": key.name for user, user_id in users.items()
-                    for key in admin.compute.keypairs(user_id=user_id)},
-        "image": _ids([image for hidden in (False, True)
-                       for image in admin.image.images(owner=project_id, is_hidden=hidden)]),
+        "keypair": {
+            f"{user}/{key.name}": key.name
+            for user, user_id in users.items()
+            for key in admin.compute.keypairs(user_id=user_id)
+        },
+        "image": _ids(
+            [
+                image
+                for hidden in (False, True)
+                for image in admin.image.images(owner=project_id, is_hidden=hidden)
+            ]
+        ),
         "server": _ids(admin.compute.servers(all_projects=True, project_id=project_id)),
         "volume": _ids(admin.block_storage.volumes(all_projects=True, project_id=project_id)),
         "snapshot": _ids(admin.block_storage.snapshots(all_projects=True, project_id=project_id)),
@@ -63,7 +72,7 @@ def _own(resources: Iterable[Any], name: str) -> dict[str, str]:
 def remove_tenant(admin: Connection, name: str, project_id: str) -> None:
     """Delete a sample tenant, complete or half made, and everything that has come to belong to it since."""
     made = inventory(admin, name, project_id)
-    ours = {"all_projects": True, "project_id": project_id}
+    ours: dict[str, Any] = {"all_projects": True, "project_id": project_id}
     delete(admin.compute, "servers", made["server"].values())
     until(lambda: not list(admin.compute.servers(**ours)), "servers deleted")
     storage = admin.block_storage
@@ -71,8 +80,9 @@ def remove_tenant(admin: Connection, name: str, project_id: str) -> None:
     until(lambda: not list(storage.snapshots(**ours)), "snapshots deleted")
     delete(storage, "volumes", made["volume"].values())
     _remove_networks(admin, made, project_id)
-    together(lambda image_id: admin.image.update_image(image_id, is_protected=False),
-             list(made["image"].values()))
+    together(
+        lambda image_id: admin.image.update_image(image_id, is_protected=False), list(made["image"].values())
+    )
     delete(admin.image, "images", made["image"].values())
     delete(admin.compute, "flavors", made["flavor"].values())
     until(lambda: not list(storage.volumes(**ours)), "volumes deleted")

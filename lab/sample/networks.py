@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lab.layout import LabError
 from lab.sample.base import Tenant, get, names, post, put, together
 
 NETWORKS = ("front", "back", "storage", "quarantine")
@@ -16,6 +17,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "storage": {"description": "Unfiltered", "mtu": 1300, "port_security_enabled": False},
     "quarantine": {"description": "Switched off", "mtu": 1280, "admin_state_up": False},
 }
+SERVER_GROUPS = {"web": ("web", "default"), "batch": ("db",), "db": ("db", "odd", "default"), "": ("web",)}
 FIRST_HOST = 257  # of the servers: above the subnets' first pool, below their second
 ROUTE = {"destination": "192.0.2.0/24", "nexthop": "10.10.0.77"}
 
@@ -32,9 +34,11 @@ class Networks:
     def fixed_ips(self, network: str, host: int) -> list[dict[str, str]]:
         """An address of each IP version (of storage, whose IPv6 serves others, of one): the `host`-th."""
         index = list(self.ids).index(network)
-        return [{"subnet_id": subnet_id, "ip_address": address(index, version, host)}
-                for version, subnet_id in self.subnets[network].items()
-                if (network, version) != ("storage", 6)]
+        return [
+            {"subnet_id": subnet_id, "ip_address": address(index, version, host)}
+            for version, subnet_id in self.subnets[network].items()
+            if (network, version) != ("storage", 6)
+        ]
 
 
 def address(index: int, version: int, host: int) -> str:
@@ -54,8 +58,11 @@ def make_networks(tenant: Tenant) -> Networks:
     """Create the networks with two subnets each, and the router between the first two and the world."""
     wanted = names(NETWORKS, "net", tenant.sizes.networks)
     ids = _create(tenant, "networks", [{"name": name, **FORMS.get(name, {})} for name in wanted])
-    subnet_ids = _create(tenant, "subnets", [
-        subnet for index, name in enumerate(wanted) for subnet in _subnets(index, name, ids[name])])
+    subnet_ids = _create(
+        tenant,
+        "subnets",
+        [subnet for index, name in enumerate(wanted) for subnet in _subnets(index, name, ids[name])],
+    )
     subnets = {name: {version: subnet_ids[f"{name}-v{version}"] for version in (4, 6)} for name in wanted}
     external_id = _external_network(tenant)
     networks = Networks(ids, subnets, _router(tenant, external_id), external_id)
@@ -75,18 +82,34 @@ def _create(tenant: Tenant, collection: str, bodies: list[dict[str, Any]]) -> di
 
 def _subnets(index: int, name: str, network_id: str) -> list[dict[str, Any]]:
     v4: dict[str, Any] = {
-        "name": f"{name}-v4", "network_id": network_id, "ip_version": 4, "cidr": f"10.{index + 10}.0.0/20",
+        "name": f"{name}-v4",
+        "network_id": network_id,
+        "ip_version": 4,
+        "cidr": f"10.{index + 10}.0.0/20",
         "description": f"IPv4 of {name}",
-        "allocation_pools": [_pool(index, 4, 64, 200), _pool(index, 4, 1024, 3839)]}
+        "allocation_pools": [_pool(index, 4, 64, 200), _pool(index, 4, 1024, 3839)],
+    }
     v6: dict[str, Any] = {
-        "name": f"{name}-v6", "network_id": network_id, "ip_version": 6, "cidr": f"fd00:{index + 10:x}::/64",
-        "description": f"IPv6 of {name}", "allocation_pools": [_pool(index, 6, 0x4000, 0x7fff)]}
+        "name": f"{name}-v6",
+        "network_id": network_id,
+        "ip_version": 6,
+        "cidr": f"fd00:{index + 10:x}::/64",
+        "description": f"IPv6 of {name}",
+        "allocation_pools": [_pool(index, 6, 0x4000, 0x7FFF)],
+    }
     if name == "front":
         host_routes = [{"destination": "198.51.100.0/24", "nexthop": address(index, 4, 9)}]
-        v4 |= {"gateway_ip": address(index, 4, 254), "host_routes": host_routes,
-               "dns_nameservers": ["192.0.2.53", "198.51.100.53"]}
-        v6 |= {"gateway_ip": address(index, 6, 254), "dns_nameservers": ["2001:db8::53"],
-               "ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+        v4 |= {
+            "gateway_ip": address(index, 4, 254),
+            "host_routes": host_routes,
+            "dns_nameservers": ["192.0.2.53", "198.51.100.53"],
+        }
+        v6 |= {
+            "gateway_ip": address(index, 6, 254),
+            "dns_nameservers": ["2001:db8::53"],
+            "ipv6_ra_mode": "dhcpv6-stateful",
+            "ipv6_address_mode": "dhcpv6-stateful",
+        }
     if name == "back":
         v4 |= {"gateway_ip": None}
         v6 |= {"gateway_ip": None}
@@ -103,14 +126,18 @@ def _pool(index: int, version: int, first: int, last: int) -> dict[str, str]:
 def _external_network(tenant: Tenant) -> str:
     found = get(tenant.admin.network, "/networks?router:external=true")["networks"]
     if not found:
-        raise LookupError("the cloud has no external network; give it one first")
+        raise LabError("the cloud has no external network; give it one first")
     return str(found[0]["id"])
 
 
 def _router(tenant: Tenant, external_id: str) -> str:
     """Made by the administrator: to switch SNAT off is not the tenant's to do."""
-    router = {"name": "edge", "description": "To the world", "project_id": tenant.id,
-              "external_gateway_info": {"network_id": external_id, "enable_snat": False}}
+    router = {
+        "name": "edge",
+        "description": "To the world",
+        "project_id": tenant.id,
+        "external_gateway_info": {"network_id": external_id, "enable_snat": False},
+    }
     return str(post(tenant.admin.network, "/routers", router=router)["router"]["id"])
 
 
@@ -129,42 +156,70 @@ def _join(tenant: Tenant, networks: Networks) -> None:
 
 def tag(tenant: Tenant, collection: str, ids: dict[str, str]) -> None:
     """Give each resource two tags, one of them its own."""
-    together(lambda name: put(tenant.owner.network, f"/{collection}/{ids[name]}/tags",
-                              tags=["sample", f"{collection}-{name}"]), list(ids))
+    together(
+        lambda name: put(
+            tenant.owner.network, f"/{collection}/{ids[name]}/tags", tags=["sample", f"{collection}-{name}"]
+        ),
+        list(ids),
+    )
 
 
-def server_ports(tenant: Tenant, networks: Networks, groups: dict[str, str],
-                 nics: dict[str, list[str]], server_groups: dict[str, list[str]]) -> dict[str, list[str]]:
+def server_ports(
+    tenant: Tenant, networks: Networks, groups: dict[str, str], nics: dict[str, list[str]]
+) -> dict[str, list[str]]:
     """Create the ports of all servers in one call; returns each server's port ids in the order of its NICs.
 
-    nics: names of networks by server; server_groups: names of security groups by server.
+    nics: names of networks by server.
     """
-    bodies = [_server_port(tenant, networks, server, FIRST_HOST + index, network,
-                           [groups[name] for name in server_groups[server] if name in groups])
-              for index, server in enumerate(nics) for network in nics[server]]
+    bodies = [
+        _server_port(tenant, networks, server, FIRST_HOST + index, network, groups)
+        for index, server in enumerate(nics)
+        for network in nics[server]
+    ]
     ids = _create(tenant, "ports", bodies)
     return {server: [ids[f"{server}-{network}"] for network in nics[server]] for server in nics}
 
 
-def _server_port(tenant: Tenant, networks: Networks, server: str, host: int, network: str,
-                 group_ids: Sequence[str]) -> dict[str, Any]:
+def _server_port(
+    tenant: Tenant, networks: Networks, server: str, host: int, network: str, groups: dict[str, str]
+) -> dict[str, Any]:
+    wanted = SERVER_GROUPS.get(server, SERVER_GROUPS[""])
+    group_ids = [groups[name] for name in wanted if name in groups]
     filtered: dict[str, Any] = {"security_groups": group_ids} if network != "storage" else {}
-    return {"name": f"{server}-{network}", "network_id": networks.ids[network],
-            "description": f"{server} on {network}", "mac_address": mac(tenant.name, server, network),
-            "fixed_ips": networks.fixed_ips(network, host), **filtered}
+    return {
+        "name": f"{server}-{network}",
+        "network_id": networks.ids[network],
+        "description": f"{server} on {network}",
+        "mac_address": mac(tenant.name, server, network),
+        "fixed_ips": networks.fixed_ips(network, host),
+        **filtered,
+    }
 
 
 def make_virtual_ip(tenant: Tenant, networks: Networks, group_ids: Sequence[str]) -> str:
     """Create a port that no server has, with all that a port can have."""
-    pairs = [{"ip_address": address(0, 4, 240), "mac_address": mac(tenant.name, "vrrp")},
-             {"ip_address": "10.10.8.0/24", "mac_address": mac(tenant.name, "vip")}]
-    options = [{"opt_name": "bootfile-name", "opt_value": "pxelinux.0", "ip_version": 4},
-               {"opt_name": "ntp-server", "opt_value": "192.0.2.123", "ip_version": 4}]
-    port = {"name": "vip", "network_id": networks.ids["front"], "description": "Virtual IP of the front pair",
-            "mac_address": mac(tenant.name, "vip"), "fixed_ips": networks.fixed_ips("front", 240),
-            "allowed_address_pairs": pairs, "extra_dhcp_opts": options, "security_groups": group_ids,
-            "admin_state_up": False, "binding:vnic_type": "macvtap", "dns_name": "shop",
-            "dns_domain": "vip.example."}
+    pairs = [
+        {"ip_address": address(0, 4, 240), "mac_address": mac(tenant.name, "vrrp")},
+        {"ip_address": "10.10.8.0/24", "mac_address": mac(tenant.name, "vip")},
+    ]
+    options = [
+        {"opt_name": "bootfile-name", "opt_value": "pxelinux.0", "ip_version": 4},
+        {"opt_name": "ntp-server", "opt_value": "192.0.2.123", "ip_version": 4},
+    ]
+    port = {
+        "name": "vip",
+        "network_id": networks.ids["front"],
+        "description": "Virtual IP of the front pair",
+        "mac_address": mac(tenant.name, "vip"),
+        "fixed_ips": networks.fixed_ips("front", 240),
+        "allowed_address_pairs": pairs,
+        "extra_dhcp_opts": options,
+        "security_groups": group_ids,
+        "admin_state_up": False,
+        "binding:vnic_type": "macvtap",
+        "dns_name": "shop",
+        "dns_domain": "vip.example.",
+    }
     port_id = str(post(tenant.owner.network, "/ports", port=port)["port"]["id"])
     tag(tenant, "ports", {"vip": port_id})
     return port_id
@@ -172,8 +227,13 @@ def make_virtual_ip(tenant: Tenant, networks: Networks, group_ids: Sequence[str]
 
 def make_floating_ip(tenant: Tenant, networks: Networks, port_id: str) -> str:
     """Create a floating IP on a port; returns its address."""
-    body = {"floating_network_id": networks.external_id, "port_id": port_id,
-            "description": "Where the shop is found", "dns_name": "www", "dns_domain": "shop.example."}
+    body = {
+        "floating_network_id": networks.external_id,
+        "port_id": port_id,
+        "description": "Where the shop is found",
+        "dns_name": "www",
+        "dns_domain": "shop.example.",
+    }
     made = post(tenant.owner.network, "/floatingips", floatingip=body)["floatingip"]
     tag(tenant, "floatingips", {"shop": made["id"]})
     return str(made["floating_ip_address"])

@@ -8,23 +8,51 @@ from lab.sample.base import Tenant, delete, get, names, post, together
 from lab.sample.networks import tag
 
 GROUPS = ("web", "db", "odd", "stateless")
-DESCRIPTIONS = {"web": "Front servers", "db": "Databases: nothing leaves but what is named",
-                "odd": "Protocols seldom seen", "stateless": "Without connection tracking"}
+DESCRIPTIONS = {
+    "web": "Front servers",
+    "db": "Databases: nothing leaves but what is named",
+    "odd": "Protocols seldom seen",
+    "stateless": "Without connection tracking",
+}
 # A remote group is named here; the rule gets its id.
 RULES: dict[str, list[dict[str, Any]]] = {
-    "default": [{"protocol": "tcp", "port_range_min": 22, "port_range_max": 22,
-                 "remote_ip_prefix": "198.51.100.0/24", "description": "Operators"}],
+    "default": [
+        {
+            "protocol": "tcp",
+            "port_range_min": 22,
+            "port_range_max": 22,
+            "remote_ip_prefix": "198.51.100.0/24",
+            "description": "Operators",
+        }
+    ],
     "web": [
         {"protocol": "tcp", "port_range_min": 80, "port_range_max": 443, "remote_ip_prefix": "0.0.0.0/0"},
         {"protocol": "tcp", "port_range_min": 8080, "port_range_max": 8090, "remote": "db"},
         {"remote": "web", "description": "Anything among themselves"},
-        {"ethertype": "IPv6", "protocol": "tcp", "port_range_min": 443, "port_range_max": 443,
-         "remote_ip_prefix": "2001:db8::/32"}],
+        {
+            "ethertype": "IPv6",
+            "protocol": "tcp",
+            "port_range_min": 443,
+            "port_range_max": 443,
+            "remote_ip_prefix": "2001:db8::/32",
+        },
+    ],
     "db": [
-        {"protocol": "tcp", "port_range_min": 5432, "port_range_max": 5432, "remote": "web",
-         "description": "Only the front asks"},
-        {"direction": "egress", "protocol": "udp", "port_range_min": 53, "port_range_max": 53,
-         "remote_ip_prefix": "192.0.2.53/32"}],
+        {
+            "protocol": "tcp",
+            "port_range_min": 5432,
+            "port_range_max": 5432,
+            "remote": "web",
+            "description": "Only the front asks",
+        },
+        {
+            "direction": "egress",
+            "protocol": "udp",
+            "port_range_min": 53,
+            "port_range_max": 53,
+            "remote_ip_prefix": "192.0.2.53/32",
+        },
+    ],
     "odd": [
         {"protocol": "icmp", "port_range_min": 8, "port_range_max": 0, "description": "Echo request"},
         {"protocol": "icmp", "port_range_min": 3, "description": "A type alone"},
@@ -32,20 +60,23 @@ RULES: dict[str, list[dict[str, Any]]] = {
         {"protocol": "112", "description": "VRRP by number"},
         {"protocol": "sctp", "port_range_min": 2905, "port_range_max": 2910},
         {"ethertype": "IPv6", "description": "Any protocol"},
-        {"protocol": "udp"}],
+        {"protocol": "udp"},
+    ],
     "stateless": [{"protocol": "tcp", "port_range_min": 53, "port_range_max": 53}],
 }
 
 
-def make_security_groups(tenant: Tenant) -> dict[str, str]:
+def make_security_groups(tenant: Tenant, default_id: str) -> dict[str, str]:
     """Create the groups, then their rules, which may refer to any; returns ids by name, default's too."""
     wanted = names(GROUPS, "group", tenant.sizes.security_groups)
-    bodies = [{"name": name, "stateful": name != "stateless",
-               "description": DESCRIPTIONS.get(name, "One more")} for name in wanted]
+    bodies = [
+        {"name": name, "stateful": name != "stateless", "description": DESCRIPTIONS.get(name, "One more")}
+        for name in wanted
+    ]
     made = post(tenant.owner.network, "/security-groups", security_groups=bodies)["security_groups"]
     ids = {group["name"]: str(group["id"]) for group in made}
     tag(tenant, "security-groups", ids)
-    ids["default"] = _default_group_id(tenant)
+    ids["default"] = default_id
     _close(tenant, [group for group in made if group["name"] == "db"])
     together(lambda group: _add_rules(tenant, group, ids), list(ids))
     return ids
@@ -53,12 +84,16 @@ def make_security_groups(tenant: Tenant) -> dict[str, str]:
 
 def _add_rules(tenant: Tenant, group: str, ids: dict[str, str]) -> None:
     """One call for each group: Neutron refuses rules of several."""
-    rules = [_rule(group, rule, ids) for rule in RULES.get(group, RULES["stateless"])
-             if rule.get("remote", group) in ids]
+    rules = [
+        _rule(group, rule, ids)
+        for rule in RULES.get(group, RULES["stateless"])
+        if rule.get("remote", group) in ids
+    ]
     post(tenant.owner.network, "/security-group-rules", security_group_rules=rules)
 
 
-def _default_group_id(tenant: Tenant) -> str:
+def default_group(tenant: Tenant) -> str:
+    """The id of the group that Neutron makes when a project is first touched."""
     path = f"/security-groups?name=default&project_id={tenant.id}"
     return str(get(tenant.owner.network, path)["security_groups"][0]["id"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab.layout import LabError
 from lab.sample.base import Tenant, get, names, post, together, until
 
 VOLUMES = ("data", "archive", "seed")
@@ -23,30 +24,42 @@ def make_volumes(tenant: Tenant, image_id: str) -> dict[str, str]:
     made = dict(zip(wanted, together(lambda name: _create(tenant, name, image_id), wanted), strict=True))
     wait_for_volumes(tenant, "available", set(made.values()))
     if "archive" in made:
-        post(tenant.owner.block_storage, f"/volumes/{made['archive']}/action",
-             **{"os-update_readonly_flag": {"readonly": True}})
+        post(
+            tenant.owner.block_storage,
+            f"/volumes/{made['archive']}/action",
+            **{"os-update_readonly_flag": {"readonly": True}},
+        )
     if "seed" in made:
-        post(tenant.owner.block_storage, f"/volumes/{made['seed']}/action",
-             **{"os-set_image_metadata": {"metadata": {"hw_watchdog_action": "reset"}}})
+        post(
+            tenant.owner.block_storage,
+            f"/volumes/{made['seed']}/action",
+            **{"os-set_image_metadata": {"metadata": {"hw_watchdog_action": "reset"}}},
+        )
     return made
 
 
 def _create(tenant: Tenant, name: str, image_id: str) -> str:
-    body = {"name": name, "size": tenant.sizes.volume_gib, "description": "One more",
-            "metadata": {"shop_volume": name, "keep": "7 years"}, **FORMS.get(name, {})}
+    body = {
+        "name": name,
+        "size": tenant.sizes.volume_gib,
+        "description": "One more",
+        "metadata": {"shop_volume": name, "keep": "7 years"},
+        **FORMS.get(name, {}),
+    }
     if name in ("seed", ROOT):
         body["imageRef"] = image_id
     return str(post(tenant.owner.block_storage, "/volumes", volume=body)["volume"]["id"])
 
 
 def wait_for_volumes(tenant: Tenant, status: str, ids: set[str]) -> None:
-    """Wait until all these volumes have a status; raises RuntimeError when one fails."""
+    """Wait until all these volumes have a status; raises LabError when one fails."""
+
     def there() -> bool:
         listed = get(tenant.owner.block_storage, "/volumes/detail")["volumes"]
         states = {volume["id"]: volume["status"] for volume in listed if volume["id"] in ids}
         failed = [volume_id for volume_id, state in states.items() if state.startswith("error")]
         if failed:
-            raise RuntimeError(f"Cinder could not make the volumes {', '.join(failed)}; its log says why")
+            raise LabError(f"Cinder could not make the volumes {', '.join(failed)}; its log says why")
         return all(states.get(volume_id) == status for volume_id in ids)
 
     if ids:

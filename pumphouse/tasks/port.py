@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
@@ -95,6 +95,10 @@ class EnsurePort(EnsureItem):
     """Finds or creates the port with the same MAC and addresses; nothing is attached to it yet."""
 
     collection = PORTS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A plan calls a port without a name by its address, which is not to become its name.
+        super().__init__(*args, **{**kwargs, "target_name": None})
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
         """Make the port; ConflictError names the port that has one of its addresses."""

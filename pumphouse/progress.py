@@ -17,9 +17,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from pumphouse.model import Outcome, Plan
+from pumphouse.model import Action, Outcome, Plan, Ref
 from pumphouse.report import outcome_text
 from pumphouse.run import Listener
+from pumphouse.tasks.base import symbol
 
 
 class Lines:
@@ -46,6 +47,9 @@ class Bars(Lines):
         super().__init__(out)
         self._lock = threading.Lock()
         self._copied: dict[str, int] = {}
+        self._planned = {
+            step.ref: step.record.size_bytes for step in plan.steps() if step.action is Action.CREATE
+        }
         elapsed = TimeElapsedColumn()
         bar = BarColumn(bar_width=24)
         self._resources = Progress(
@@ -53,7 +57,7 @@ class Bars(Lines):
         )
         self._bytes = Progress(bar, DownloadColumn(binary_units=True), TransferSpeedColumn(), console=out)
         self._done = self._resources.add_task("", total=sum(1 for _ in plan.steps()))
-        self._sent = self._bytes.add_task("", total=sum(unit.size_bytes for unit in plan.units))
+        self._sent = self._bytes.add_task("", total=sum(self._planned.values()))
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -78,6 +82,13 @@ class Bars(Lines):
         """Print the line above the bars and move the bar of resources."""
         super().settled(outcome)
         self._resources.advance(self._done)
+        with self._lock:
+            self._planned[outcome.ref] = self._copied_of(outcome.ref)
+            self._bytes.update(self._sent, total=sum(self._planned.values()))
+
+    def _copied_of(self, ref: Ref) -> int:
+        """What was copied of a resource, where the plan knew only how much it might be."""
+        return sum(copied for name, copied in self._copied.items() if name.startswith(symbol(ref, "")))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ _COLOURS = {
 }  # fmt: skip
 # rich takes 80 columns for a pipe, which breaks ids and reasons in two.
 _PIPE_COLUMNS = 400
+_UUID_LENGTH = 36
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -95,7 +96,7 @@ def print_report(report: Report, out: Console) -> None:
     """The table of old and new ids, then what was left out and why, then the counts."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("kind", "name", "outcome", "old id", "new id", "why"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading.endswith("id"))
     for outcome in report.outcomes:
         table.add_row(*_outcome_row(outcome))
     out.print(table)
@@ -210,8 +211,13 @@ def _step_text(step: Step) -> Text:
 
 def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
     kind, state = outcome.ref.kind.replace("_", " "), outcome.state.value
-    ids = Text(outcome.ref.id), Text(outcome.destination_id or "-")
+    ids = _id_text(outcome.ref.id), _id_text(outcome.destination_id or "-")
     return kind, Text(outcome.name), Text(state, style=_COLOURS[state]), *ids, Text(outcome.reason)
+
+
+def _id_text(resource_id: str) -> Text:
+    """An id that can be copied; those made of several (assignments, keypairs) are in the JSON only."""
+    return Text(resource_id if len(resource_id) <= _UUID_LENGTH else "")
 
 
 def _outcome_data(outcome: Outcome) -> Json:

@@ -15,6 +15,8 @@ from lab.layout import SERVICES, LabCloud, LabError, is_listening
 
 # What a cloud remembers: its databases, its images, its servers' disks, its volumes.
 DATA = ("mysql", "glance", "nova", "cinder")
+# What keeps some of that in its memory too: Keystone's caches, Nova's hosts and servers. The rest reads it anew.
+REMEMBERING = (processes.DATABASE, "keystone", "nova")
 
 
 def up(cloud: LabCloud, venv: Path, template: Path) -> None:
@@ -22,7 +24,7 @@ def up(cloud: LabCloud, venv: Path, template: Path) -> None:
     if cloud.saved.exists():
         start(cloud, venv)
         return
-    processes.kill(cloud)
+    processes.kill(cloud, processes.NAMES)
     shutil.rmtree(cloud.dir, ignore_errors=True)
     cloud.dir.mkdir(mode=0o700, parents=True)
     for name in DATA:
@@ -48,7 +50,7 @@ def start(cloud: LabCloud, venv: Path, *, new: bool = False) -> None:
 
 def reset(cloud: LabCloud, venv: Path) -> None:
     """Give a cloud the data it had when it was made."""
-    processes.kill(cloud)
+    processes.kill(cloud, REMEMBERING)
     for name in DATA:
         shutil.rmtree(cloud.dir / name, ignore_errors=True)
         shutil.copytree(cloud.saved / name, cloud.dir / name)

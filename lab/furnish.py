@@ -45,7 +45,8 @@ def register_services(cloud: LabCloud) -> None:
     identity = connect(cloud).identity
     project = identity.create_project(name="service", domain_id="default", is_enabled=True)
     roles = [role for role in identity.roles() if role.name in ("admin", "service")]
-    for name, types, path in CATALOG:
+
+    def register(name: str, types: tuple[str, ...], path: str) -> None:
         user = identity.create_user(
             name=name, password=cloud.password, domain_id="default", default_project_id=project.id
         )
@@ -57,6 +58,9 @@ def register_services(cloud: LabCloud) -> None:
                 identity.create_endpoint(
                     service_id=service.id, interface=interface, region_id=REGION, url=cloud.url(name) + path
                 )
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(register, *zip(*CATALOG, strict=True)))
 
 
 def furnish(cloud: LabCloud) -> None:

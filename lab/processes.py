@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,7 @@ import psutil
 from lab.layout import SERVICES, LabCloud, LabError
 
 DATABASE = "mysqld"
+NAMES = (DATABASE, *SERVICES)
 SERVE = Path(__file__).parent / "services" / "serve.py"
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
@@ -77,9 +78,9 @@ def stop(cloud: LabCloud) -> int:
     return len(found)
 
 
-def kill(cloud: LabCloud) -> None:
-    """End all processes of a cloud at once: for a cloud whose data is about to be replaced."""
-    _end(find(cloud).values(), timeout_s=0)
+def kill(cloud: LabCloud, names: Collection[str]) -> None:
+    """End some processes of a cloud at once: for a cloud whose data is about to be replaced."""
+    _end([process for name, process in find(cloud).items() if name in names], timeout_s=0)
 
 
 def _end(processes: Iterable[psutil.Process], timeout_s: float = STOP_TIMEOUT_S) -> None:

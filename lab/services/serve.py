@@ -6,6 +6,7 @@ threads of Nova and Cinder outlive an ordinary exit, therefore a failed start en
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -108,8 +109,13 @@ def main() -> None:
     conf = Path(cloud_dir) / "etc" / service / f"{service}.conf"
     # The services parse sys.argv themselves, some of them when they are imported.
     sys.argv = [f"{service}-api"] + (["--config-file", str(conf)] if service in ("nova", "cinder") else [])
+    # Thousands of modules are loaded and stay: looking for garbage among them costs a fifth of the start.
+    gc.disable()
     try:
-        serve(APPLICATIONS[service](), int(port))
+        application = APPLICATIONS[service]()
+        gc.freeze()
+        gc.enable()
+        serve(application, int(port))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -129,7 +129,7 @@ def _dependency(network: Json) -> Record:
     missing = (
         EXTERNAL
         if network.get("router:external")
-        else foreign("a network of this name", network["project_id"])
+        else foreign("share a network of this name there", network["project_id"])
     )
     return Record(Ref(NAME, network["id"]), network["name"], _data(network), must_exist=missing)
 

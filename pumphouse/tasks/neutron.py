@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection as Ids
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call, get_all
@@ -122,9 +122,14 @@ def carried(item: Json, fields: Iterable[str]) -> Json:
     return {field: item[field] for field in fields if field in item}
 
 
-def foreign(what: str, tenant_id: str) -> str:
+def foreign(remedy: str, tenant_id: str) -> str:
     """What to do when a resource of another tenant is not at the destination."""
-    return f"belongs to tenant {tenant_id}: migrate that tenant first, or share {what} there"
+    return f"belongs to tenant {tenant_id}: migrate that tenant first, or {remedy}"
+
+
+def counted(count: int, what: str) -> str:
+    """How many there are, e.g. `1 static route`, `2 static routes`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def qos_notes(item: Json) -> tuple[str, ...]:
@@ -143,6 +148,12 @@ def candidates(search: Search, collection: Collection, records: Iterable[Record]
 def _best(items: Iterable[Json], record: Record) -> list[Json]:
     stamped = [item for item in items if is_stamped(item, record.ref.id)]
     return stamped or [item for item in items if item["name"] and item["name"] == record.name]
+
+
+def dependency(record: Record, remedy: str) -> Record:
+    """The record as one of another tenant: to be found at the destination, not made."""
+    missing = foreign(remedy, record.data["project_id"])
+    return replace(record, needs=(), part_of=None, notes=(), skip="", must_exist=missing)
 
 
 def stamped_twins(search: Search, collection: Collection, records: Iterable[Record]) -> dict[Ref, list[Twin]]:

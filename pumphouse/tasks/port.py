@@ -24,6 +24,7 @@ from pumphouse.tasks.neutron import (
     EnsureItem,
     carried,
     common_data,
+    dependency,
     describe_holder,
     held_ips,
     holder,
@@ -48,6 +49,7 @@ CREATED = (
 # Sent only when they are set: many clouds do not have the extensions that know them.
 OPTIONAL = ("dns_name", "dns_domain", "extra_dhcp_opts")
 FIELDS = ("name", "description", "tags", "fixed_ips", "security_groups", *CREATED, *OPTIONAL)
+REMEDY = "give the server a port of its own tenant"
 # Neutron keeps these in no order.
 LISTS = ("allowed_address_pairs", "extra_dhcp_opts")
 # Of these subnets Neutron takes no address: it makes the one that follows from the MAC.
@@ -61,8 +63,8 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
-    """The ports of the given ids."""
-    return {i: _record(port) for i, port in PORTS.items(source, ids).items()}
+    """The ports of the given ids, as those of others: to be found at the destination, not made."""
+    return {i: dependency(_record(port), REMEDY) for i, port in PORTS.items(source, ids).items()}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:

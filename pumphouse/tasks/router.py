@@ -24,7 +24,10 @@ from pumphouse.tasks.neutron import (
     candidates,
     carried,
     common_data,
+    counted,
+    dependency,
     qos_notes,
+    stamped_twins,
     twin,
 )
 from pumphouse.tasks.router_links import (
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 NAME = "router"
 RENAMABLE = True
 FIELDS = ("name", "description", "admin_state_up", "tags")
+REMEDY = "make a router there"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -49,15 +53,18 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
-    """The routers of the given ids."""
-    return _records(source, ROUTERS.items(source, ids).values())
+    """The routers of the given ids, as those of others: to be found at the destination, not made."""
+    records = _records(source, ROUTERS.items(source, ids).values())
+    return {i: dependency(record, REMEDY) for i, record in records.items()}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The router of the tenant's twin that carries the stamp, or else that of the same name."""
-    found = candidates(search, ROUTERS, records)
+    owned = [record for record in records if not record.must_exist]
+    found = candidates(search, ROUTERS, owned)
     ports = interfaces(search.destination, [item["id"] for items in found.values() for item in items])
-    return {r.ref: [_twin(search, r, item, ports[item["id"]]) for item in found[r.ref]] for r in records}
+    twins = {r.ref: [_twin(search, r, item, ports[item["id"]]) for item in found[r.ref]] for r in owned}
+    return twins | stamped_twins(search, ROUTERS, [r for r in records if r.must_exist])
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
@@ -72,13 +79,13 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             provides=connected,
             rebind={"data": retrieved},
             requires=[ensured, *(symbol(need, "ensured") for need in step.record.needs)],
-            line=f"connect {title} to {len(data['interfaces'])} networks",
+            line=f"connect {title} to {counted(len(data['interfaces']), 'network')}",
         ),
         EnsureRouterRoutes(
             migration.destination,
             provides=symbol(ref, "routed"),
             rebind={"data": retrieved, "router": connected},
-            line=f"give {title} its {len(data['routes'])} static routes",
+            line=f"give {title} its {counted(len(data['routes']), 'static route')}",
         ),
     ]
 

@@ -24,8 +24,9 @@ from pumphouse.tasks.neutron import (
     candidates,
     carried,
     common_data,
+    counted,
+    dependency,
     finish,
-    foreign,
     stamped_twins,
     twin,
 )
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 NAME = "security_group"
 RENAMABLE = True
 FIELDS = ("name", "description", "stateful", "tags")
+REMEDY = "take this group off the ports that have it"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -57,7 +59,8 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The groups of the given ids, as those of others: to be found at the destination, not made."""
-    return {i: _dependency(group) for i, group in SECURITY_GROUPS.items(source, ids).items()}
+    groups = SECURITY_GROUPS.items(source, ids)
+    return {i: dependency(_record(group, ()), REMEDY) for i, group in groups.items()}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -83,7 +86,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             provides=symbol(ref, "rules-ensured"),
             rebind={"data": retrieved},
             requires=[ensured, *(symbol(need, "ensured") for need in step.record.needs)],
-            line=f"give {step.record.title} its {count} rules",
+            line=f"give {step.record.title} its {counted(count, 'rule')}",
         ),
     ]
 
@@ -145,11 +148,6 @@ def _record(group: Json, owned: Collection[str]) -> Record:
     return Record(Ref(NAME, group["id"]), group["name"], data, needs, notes=tuple(_notes(data, owned)))
 
 
-def _dependency(group: Json) -> Record:
-    missing = foreign("a security group", group["project_id"])
-    return Record(Ref(NAME, group["id"]), group["name"], _data(group), must_exist=missing)
-
-
 def _notes(data: Json, owned: Collection[str]) -> Iterable[str]:
     for group_id in sorted(remote_ids(data["rules"]) - set(owned)):
         yield f"its rules for security group {group_id} of another tenant are not carried: add them"
@@ -169,4 +167,6 @@ def _twin(record: Record, group: Json, sources: Mapping[str, str]) -> Twin:
     found = twin(group, record, (*differences(record.data, _data(group), fields), *missing, *extra))
     if not is_default(record.data):
         return found
-    return Twin(found.id, True, found.differences, f"{len(missing)} rules are missing" if missing else "")
+    return Twin(
+        found.id, True, found.differences, f"it lacks {counted(len(missing), 'rule')}" if missing else ""
+    )

@@ -10,6 +10,7 @@ import pytest
 
 from pumphouse.errors import ConflictError
 from pumphouse.model import Action, Json, Ref
+from pumphouse.tasks import port
 from pumphouse.tasks.neutron import NETWORKS, PORTS, SECURITY_GROUPS, SUBNETS
 from pumphouse.tasks.port import FIELDS, _data
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
@@ -139,3 +140,13 @@ def test_ports_that_services_made_for_themselves_are_left_out(world: World) -> N
     assert {str(ref): step.reason for ref, step in steps.items() if ref.kind == "port"} == {
         f"port/{balancer['id']}": "made by and for Octavia lb-1"
     }
+
+
+def test_the_port_of_another_tenant_is_not_made_and_needs_nothing_of_that_tenant(world: World) -> None:
+    owner = world.project(world.source, "-owner")
+    lan, _ = world.network()
+    theirs = world.make(PORTS, network_id=lan["id"], project_id=owner, description="theirs")
+    record = port.fetch(world.source, [theirs["id"], str(uuid4())])[theirs["id"]]
+    assert record.needs == ()
+    assert record.must_exist.startswith(f"belongs to tenant {owner}: migrate that tenant first")
+    assert record.data["description"] == "theirs"

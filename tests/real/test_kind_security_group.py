@@ -133,7 +133,7 @@ def test_the_default_group_of_a_tenant_that_was_there_is_only_added_to(world: Wo
     there = now(world.destination, there)
     step = world.step("security_group", groups["default"])
     assert (step.action, step.destination_id) == (Action.CREATE, there["id"])
-    assert step.reason.endswith("unfinished: 1 rules are missing")
+    assert step.reason.endswith("unfinished: it lacks 1 rule")
 
     with pytest.raises(RuntimeError, match="on purpose"):
         by_hand.run(by_hand.steps(), fail=True)

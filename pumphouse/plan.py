@@ -178,8 +178,9 @@ def block(steps: Mapping[Ref, Step]) -> dict[Ref, Step]:
 
 def _blocker(step: Step, steps: Mapping[Ref, Step]) -> str:
     """Why a step cannot be done; empty when it can."""
-    whole = step.record.part_of
-    for ref in (*step.record.needs, *([whole] if whole in steps else [])):
+    part_of = step.record.part_of
+    whole = [part_of] if part_of and part_of in steps else []
+    for ref in (*step.record.needs, *whole):
         need = steps.get(ref)
         if need is None:
             return f"needs {ref}, which the source does not have"
@@ -216,7 +217,8 @@ def _head(groups: networkx.DiGraph, number: int, steps: Mapping[Ref, Step]) -> R
     """The member that a unit is named by: the whole, or the first of those that form a circle."""
     members = groups.nodes[number]["members"]
     wholes = [ref for ref in members if steps[ref].record.part_of not in members]
-    return min(wholes or members)
+    head: Ref = min(wholes or members)
+    return head
 
 
 def _rank(ref: Ref, steps: Mapping[Ref, Step]) -> tuple[int, str, str]:

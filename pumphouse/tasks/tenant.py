@@ -130,7 +130,7 @@ def _record(project: Any) -> Record:
         "tags": sorted(project.tags),
         "options": project.options,
     }
-    notes = ()
+    notes: tuple[str, ...] = ()
     if project.parent_id not in (None, project.domain_id):
         notes = (
             f"its parent project {project.parent_id} is not carried: it becomes a project of the domain",

@@ -83,8 +83,8 @@ def populate(
         return Sample(name, project["id"], inventory(admin, name, project["id"]))
     if project:
         say(f"tenant {name} was left half made in {cloud}; removing it first")
-        remove_tenant(admin, name, project["id"])
-    return _make(admin, clouds_yaml.parent / cloud, name, sizes or Sizes(), say)
+        remove_tenant(admin, name)
+    return _make(admin, clouds_yaml.parent, name, sizes or Sizes(), say)
 
 
 def remove(clouds_yaml: Path, name: str = "demo", *, cloud: str = "source") -> None:
@@ -92,13 +92,10 @@ def remove(clouds_yaml: Path, name: str = "demo", *, cloud: str = "source") -> N
 
     It need not have been made here: a tenant that was migrated from a sample is removed the same way.
     """
-    admin = connect(clouds_yaml, cloud)
-    project = find_project(admin, name)
-    if project:
-        remove_tenant(admin, name, project["id"])
+    remove_tenant(connect(clouds_yaml, cloud), name)
 
 
-def _make(admin: Connection, cloud_dir: Path, name: str, sizes: Sizes, say: Say) -> Sample:
+def _make(admin: Connection, lab_dir: Path, name: str, sizes: Sizes, say: Say) -> Sample:
     def timed(title: str, function: Callable[..., T], *arguments: Any) -> T:
         start_s = time.monotonic()
         result = function(*arguments)
@@ -122,7 +119,7 @@ def _make(admin: Connection, cloud_dir: Path, name: str, sizes: Sizes, say: Say)
         volumes.result().get(ROOT),
     )
     timed("servers' states, their volume and floating IP", _settle, tenant, servers, volumes.result())
-    timed("bytes on disks", write_disks, tenant, cloud_dir, servers, volumes.result())
+    timed("bytes on disks", write_disks, tenant, lab_dir, servers, volumes.result())
     finish(tenant)
     return Sample(name, tenant.id, inventory(admin, name, tenant.id), tenant.passwords)
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from lab.disks import server_disk, volume_file
 from lab.sample.base import MIB, Tenant, content, together
 from lab.sample.servers import FROM_VOLUME
 
@@ -13,24 +14,15 @@ QCOW2_MAGIC = b"QFI\xfb"
 OFFSET_BYTES = MIB // 2  # the first bytes stay, as a guest's boot loader would
 
 
-def server_disk(cloud_dir: Path, server_id: str) -> Path:
-    """The file that is the root disk of a server which was booted from an image."""
-    return cloud_dir / "nova" / "instances" / server_id / "disk"
-
-
-def volume_file(cloud_dir: Path, volume_id: str) -> Path:
-    """The file that holds a volume's bytes."""
-    return cloud_dir / "cinder" / "volumes" / volume_id
-
-
-def write_disks(tenant: Tenant, cloud_dir: Path, servers: dict[str, str], volumes: dict[str, str]) -> None:
+def write_disks(tenant: Tenant, lab_dir: Path, servers: dict[str, str], volumes: dict[str, str]) -> None:
     """Change bytes on every server's disk and every volume, seeded by their names."""
+    cloud = tenant.admin.name
     files = {
-        f"server/{name}": server_disk(cloud_dir, server_id)
+        f"server/{name}": server_disk(lab_dir, cloud, server_id)
         for name, server_id in servers.items()
         if name != FROM_VOLUME
     }
-    files |= {f"volume/{name}": volume_file(cloud_dir, volume_id) for name, volume_id in volumes.items()}
+    files |= {f"volume/{name}": volume_file(lab_dir, cloud, volume_id) for name, volume_id in volumes.items()}
     mib = tenant.sizes.disk_mib
     together(lambda seed: _write(files[seed], f"{tenant.name}/{seed}", mib), list(files))
 

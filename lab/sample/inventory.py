@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from openstack.connection import Connection
 
 from lab.sample.base import delete, get, put, together, until
+
+Inventory = dict[str, dict[str, str]]
 
 
 def find_project(admin: Connection, name: str) -> dict[str, Any] | None:
@@ -16,35 +19,47 @@ def find_project(admin: Connection, name: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def inventory(admin: Connection, name: str, project_id: str) -> dict[str, dict[str, str]]:
+def inventory(admin: Connection, name: str, project_id: str) -> Inventory:
     """Ids by name of everything that belongs to the sample tenant, by kind; unnamed things go by their id."""
+    shared = _prefixed(admin, name)
+    shared["project"][name] = project_id
+    return shared | _owned(admin, project_id) | _networks(admin, project_id)
+
+
+def _prefixed(admin: Connection, name: str) -> Inventory:
+    """What belongs to no project, and is the sample's by its prefix."""
     identity: Any = admin.identity  # openstacksdk's type for it allows for version 2
-    users = _own(identity.users(), name)
+    kinds = {
+        "project": identity.projects(),
+        "user": identity.users(),
+        "group": identity.groups(),
+        "role": identity.roles(),
+        "flavor": admin.compute.flavors(is_public=None),
+    }
+    found = {
+        kind: _ids(resource for resource in resources if resource.name.startswith(f"{name}."))
+        for kind, resources in kinds.items()
+    }
+    keypairs = {
+        f"{user}/{key.name}": key.name
+        for user, user_id in found["user"].items()
+        for key in admin.compute.keypairs(user_id=user_id)
+    }
+    return found | {"keypair": keypairs}
+
+
+def _owned(admin: Connection, project_id: str) -> Inventory:
+    images = [admin.image.images(owner=project_id, is_hidden=hidden) for hidden in (False, True)]
+    ours: dict[str, Any] = {"all_projects": True, "project_id": project_id}
     return {
-        "project": _own(identity.projects(), name) | {name: project_id},
-        "user": users,
-        "group": _own(identity.groups(), name),
-        "role": _own(identity.roles(), name),
-        "flavor": _own(admin.compute.flavors(is_public=None), name),
-        "keypair": {
-            f"{user}/{key.name}": key.name
-            for user, user_id in users.items()
-            for key in admin.compute.keypairs(user_id=user_id)
-        },
-        "image": _ids(
-            [
-                image
-                for hidden in (False, True)
-                for image in admin.image.images(owner=project_id, is_hidden=hidden)
-            ]
-        ),
-        "server": _ids(admin.compute.servers(all_projects=True, project_id=project_id)),
-        "volume": _ids(admin.block_storage.volumes(all_projects=True, project_id=project_id)),
-        "snapshot": _ids(admin.block_storage.snapshots(all_projects=True, project_id=project_id)),
-    } | _network_inventory(admin, project_id)
+        "image": _ids(chain(*images)),
+        "server": _ids(admin.compute.servers(**ours)),
+        "volume": _ids(admin.block_storage.volumes(**ours)),
+        "snapshot": _ids(admin.block_storage.snapshots(**ours)),
+    }
 
 
-def _network_inventory(admin: Connection, project_id: str) -> dict[str, dict[str, str]]:
+def _networks(admin: Connection, project_id: str) -> Inventory:
     network = admin.network
     return {
         "network": _ids(network.networks(project_id=project_id)),
@@ -64,41 +79,53 @@ def _ids(resources: Iterable[Any]) -> dict[str, str]:
     return ids
 
 
-def _own(resources: Iterable[Any], name: str) -> dict[str, str]:
-    """Of a kind that knows no project, those with the sample's prefix."""
-    return _ids(resource for resource in resources if resource.name.startswith(f"{name}."))
-
-
-def remove_tenant(admin: Connection, name: str, project_id: str) -> None:
+def remove_tenant(admin: Connection, name: str) -> None:
     """Delete a sample tenant, complete or half made, and everything that has come to belong to it since."""
-    made = inventory(admin, name, project_id)
+    project = find_project(admin, name)
+    shared = _prefixed(admin, name)
+    if project:
+        shared["project"][name] = project["id"]
+        _remove_owned(admin, project["id"])
+        _remove_networks(admin, project["id"])
+        for service, collection in (
+            (admin.compute, "os-quota-sets"),
+            (admin.block_storage, "os-quota-sets"),
+            (admin.network, "quotas"),
+        ):
+            delete(service, collection, [project["id"]])
+    for key, key_name in shared["keypair"].items():
+        user_id = shared["user"][key.removesuffix(f"/{key_name}")]
+        delete(admin.compute, "os-keypairs", [f"{key_name}?user_id={user_id}"])
+    delete(admin.compute, "flavors", shared["flavor"].values())
+    for kind in ("user", "group", "role", "project"):
+        delete(admin.identity, f"{kind}s", shared[kind].values())
+
+
+def _remove_owned(admin: Connection, project_id: str) -> None:
+    storage, owned = admin.block_storage, _owned(admin, project_id)
     ours: dict[str, Any] = {"all_projects": True, "project_id": project_id}
-    delete(admin.compute, "servers", made["server"].values())
+    delete(admin.compute, "servers", owned["server"].values())
     until(lambda: not list(admin.compute.servers(**ours)), "servers deleted")
-    storage = admin.block_storage
-    delete(storage, "snapshots", made["snapshot"].values())
+    delete(storage, "snapshots", owned["snapshot"].values())
     until(lambda: not list(storage.snapshots(**ours)), "snapshots deleted")
-    delete(storage, "volumes", made["volume"].values())
-    _remove_networks(admin, made, project_id)
-    together(
-        lambda image_id: admin.image.update_image(image_id, is_protected=False), list(made["image"].values())
-    )
-    delete(admin.image, "images", made["image"].values())
-    delete(admin.compute, "flavors", made["flavor"].values())
+    # Those that were to be deleted with their server are on their way out already.
+    left = [volume.id for volume in storage.volumes(**ours) if volume.status != "deleting"]
+    delete(storage, "volumes", left)
+    image_ids = list(owned["image"].values())
+    together(lambda image_id: admin.image.update_image(image_id, is_protected=False), image_ids)
+    delete(admin.image, "images", image_ids)
     until(lambda: not list(storage.volumes(**ours)), "volumes deleted")
-    _remove_identity(admin, made, project_id)
 
 
-def _remove_networks(admin: Connection, made: dict[str, dict[str, str]], project_id: str) -> None:
-    network = admin.network
-    delete(network, "floatingips", made["floating_ip"].values())
-    together(lambda router_id: _empty_router(admin, router_id), list(made["router"].values()))
-    delete(network, "routers", made["router"].values())
-    delete(network, "ports", (port.id for port in network.ports(project_id=project_id)))
-    delete(network, "networks", made["network"].values())
+def _remove_networks(admin: Connection, project_id: str) -> None:
+    network, ours = admin.network, _networks(admin, project_id)
+    delete(network, "floatingips", ours["floating_ip"].values())
+    together(lambda router_id: _empty_router(admin, router_id), list(ours["router"].values()))
+    delete(network, "routers", ours["router"].values())
+    delete(network, "ports", [port.id for port in network.ports(project_id=project_id)])
+    delete(network, "networks", ours["network"].values())
     # To list the groups makes "default" anew, so they are listed no more.
-    delete(network, "security-groups", made["security_group"].values())
-    delete(network, "quotas", [project_id])
+    delete(network, "security-groups", ours["security_group"].values())
 
 
 def _empty_router(admin: Connection, router_id: str) -> None:
@@ -106,13 +133,3 @@ def _empty_router(admin: Connection, router_id: str) -> None:
     put(network, f"/routers/{router_id}", router={"routes": [], "external_gateway_info": None})
     for port in network.ports(device_id=router_id, device_owner="network:router_interface"):
         put(network, f"/routers/{router_id}/remove_router_interface", port_id=port.id)
-
-
-def _remove_identity(admin: Connection, made: dict[str, dict[str, str]], project_id: str) -> None:
-    for name, key_name in made["keypair"].items():
-        user_id = made["user"][name.removesuffix(f"/{key_name}")]
-        delete(admin.compute, "os-keypairs", [f"{key_name}?user_id={user_id}"])
-    for service in (admin.compute, admin.block_storage):
-        delete(service, "os-quota-sets", [project_id])
-    for kind in ("user", "group", "role", "project"):
-        delete(admin.identity, f"{kind}s", made[kind].values())

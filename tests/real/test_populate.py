@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from openstack.connection import Connection
 
 from lab import Lab, LabError
+from lab.disks import server_disk, sha512, volume_file
 from lab.populate import Sample, populate, remove
-from lab.sample.base import connect, get, put
-from lab.sample.disks import server_disk
+from lab.sample.base import MIB, connect, get, put
 from lab.sample.identity import UNFINISHED
 from lab.sample.inventory import inventory
 from lab.sample.sizes import Sizes
@@ -50,11 +48,6 @@ def ports(admin: Connection, sample: Sample) -> dict[str, dict[str, Any]]:
 def _listed(admin: Connection, collection: str, tenant_id: str) -> dict[str, dict[str, Any]]:
     items = get(admin.network, f"/{collection}?project_id={tenant_id}")[collection.replace("-", "_")]
     return {item["name"]: item for item in items}
-
-
-def _sha512(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha512").hexdigest()
 
 
 def test_project_users_and_roles(admin: Connection, sample: Sample) -> None:
@@ -279,14 +272,28 @@ def test_disks_hold_more_than_their_image(
     from_image = {name: server["id"] for name, server in servers.items() if server["image"]}
     assert set(from_image) == {"web", "batch", "db"}
     hashes = {
-        name: _sha512(server_disk(lab.cloud_dir("source"), server_id))
-        for name, server_id in from_image.items()
+        name: sha512(server_disk(lab.dir, "source", server_id)) for name, server_id in from_image.items()
     }
     images = {
         get(admin.image, f"/images/{image_id}")["os_hash_value"] for image_id in sample.made["image"].values()
     }
     assert len(set(hashes.values())) == 3
     assert not images & set(hashes.values())
+
+
+def test_a_changed_qcow2_disk_is_still_one(lab: Lab, servers: dict[str, dict[str, Any]]) -> None:
+    disk = server_disk(lab.dir, "source", servers["batch"]["id"])
+    subprocess.run(["qemu-img", "check", "-f", "qcow2", disk], check=True, capture_output=True)
+
+
+def test_every_volume_holds_bytes_of_its_own(lab: Lab, sample: Sample) -> None:
+    written = set()
+    for volume_id in sample.made["volume"].values():
+        with volume_file(lab.dir, "source", volume_id).open("rb") as file:
+            file.seek(MIB)
+            written.add(file.read(MIB))
+    assert len(written) == 4
+    assert bytes(MIB) not in written
 
 
 def test_a_second_time_changes_nothing(lab: Lab, sample: Sample) -> None:

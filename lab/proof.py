@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from openstack.connection import Connection
 
+from lab import disks
 from lab.sample.base import connect
 
 # The metadata key and property by which a migration knows its own; not the tenant's.
@@ -92,8 +92,5 @@ def _image(image: Any) -> Facts:
 
 def _disk(lab_dir: Path, cloud: str, server_id: str) -> str | None:
     """The SHA-512 of a server's root disk; None for one that boots from a volume."""
-    path = lab_dir / cloud / "nova" / "instances" / server_id / "disk"
-    if not path.exists():
-        return None
-    with path.open("rb") as disk:
-        return hashlib.file_digest(disk, "sha512").hexdigest()
+    path = disks.server_disk(lab_dir, cloud, server_id)
+    return disks.sha512(path) if path.exists() else None

@@ -29,7 +29,10 @@ COLLECTIONS = {
         (f"/{name.replace('_', '-')}", name)
         for name in ("networks", "subnets", "ports", "routers", "security_groups", "floatingips")
     ],
-    "block_storage": [("/volumes/detail?all_tenants=1", "volumes"), ("/snapshots/detail?all_tenants=1", "snapshots")],
+    "block_storage": [
+        ("/volumes/detail?all_tenants=1", "volumes"),
+        ("/snapshots/detail?all_tenants=1", "snapshots"),
+    ],
 }
 
 
@@ -40,7 +43,9 @@ def listing(clouds_yaml: Path, cloud: str) -> Listing:
     with ThreadPoolExecutor() as pool:
         answers = pool.map(lambda item: getattr(connection, item[0]).get(item[1]).json()[item[2]], asked)
     return {
-        f"{key}/{_id(item)}": item for (_, _, key), items in zip(asked, answers, strict=True) for item in items
+        f"{key}/{_id(item)}": item
+        for (_, _, key), items in zip(asked, answers, strict=True)
+        for item in items
     }
 
 

@@ -42,5 +42,7 @@ class Runner:
 
     def json(self, *arguments: str, config: Path | None = None, exit_code: int = 0) -> dict[str, Any]:
         """What a command prints as JSON."""
-        data: dict[str, Any] = json.loads(self.run(*arguments, "-f", "json", config=config, exit_code=exit_code).stdout)
+        data: dict[str, Any] = json.loads(
+            self.run(*arguments, "-f", "json", config=config, exit_code=exit_code).stdout
+        )
         return data

@@ -23,7 +23,9 @@ from pumphouse.tasks import (
 
 @pytest.fixture(scope="module")
 def clouds(lab: Lab) -> tuple[Cloud, Cloud]:
-    source, destination = (Cloud.from_clouds_yaml(n, clouds_file=lab.clouds_yaml) for n in ("source", "destination"))
+    source, destination = (
+        Cloud.from_clouds_yaml(n, clouds_file=lab.clouds_yaml) for n in ("source", "destination")
+    )
     return source, destination
 
 

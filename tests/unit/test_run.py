@@ -194,6 +194,9 @@ def test_the_tasks_of_a_unit_are_listed_without_being_executed(world: World) -> 
     one = step("thing", "one", TENANT.ref)
     unit = Unit("u", (step("thing", "two", one.ref), one))
     migration = Migration(world, world, {}, None)
-    assert [item.line for item in flows.ordered_tasks(flows.unit_flow(migration, unit))] == ["make one", "make two"]
+    assert [item.line for item in flows.ordered_tasks(flows.unit_flow(migration, unit))] == [
+        "make one",
+        "make two",
+    ]
     assert flows.ordered_tasks(flows.unit_flow(migration, Unit("empty", ()))) == []
     assert world.things == set()

@@ -54,7 +54,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The flavor that a mapping names, or the one of the same name (unique in a cloud)."""
     flavors = {flavor["name"]: [flavor] for flavor in _list(search.destination)}
     return {
-        record.ref: [_twin(search, record, flavor) for flavor in named(search, "flavors", record.name, flavors)]
+        record.ref: [
+            _twin(search, record, flavor) for flavor in named(search, "flavors", record.name, flavors)
+        ]
         for record in records
     }
 
@@ -89,6 +91,14 @@ class EnsureFlavor(BaseEnsureTask):
     def __init__(self, *args: Any, destination_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.destination_id = destination_id
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the flavor; a note says what of a new one an old Nova does not take."""
+        result = super().execute(data, **ensured)
+        if result["made"] and data["description"] and not supports(self.cloud, DESCRIPTIONS):
+            why = f"the destination's Nova has none before {DESCRIPTIONS} (Queens)"
+            result["notes"] = [f"its description is not carried: {why}"]
+        return result
 
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The flavor of the plan, or the equal one of the same name; another of that name is a conflict."""

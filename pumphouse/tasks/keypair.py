@@ -38,7 +38,12 @@ OWNERS = "2.10"
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The keypairs of the users who have a role on the tenant that is migrated."""
-    return _records(source, carried_users(source, tenant_id))
+    users = carried_users(source, tenant_id)
+    return (
+        _records(source, users)
+        if supports(source, OWNERS)
+        else [_hidden(user_id) for user_id in sorted(users)]
+    )
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -132,6 +137,14 @@ def _list(cloud: Cloud, user_id: str) -> list[Json]:
 
 def _records(source: Cloud, user_ids: Iterable[str]) -> list[Record]:
     return [_record(user_id, keypair) for user_id in sorted(user_ids) for keypair in _list(source, user_id)]
+
+
+def _hidden(user_id: str) -> Record:
+    """What stands for all keypairs of a user where Nova shows them to nobody else."""
+    reason = f"the source's Nova shows no keypairs of others before microversion {OWNERS} (Mitaka)"
+    return Record(
+        Ref(NAME, _id(user_id, "*")), f"all of user {user_id}", skip=f"{reason}: the user imports them"
+    )
 
 
 def _record(user_id: str, keypair: Json) -> Record:

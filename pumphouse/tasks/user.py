@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "user"
+# The answers after which there is no user. After a 5xx or silence there may be one; after a 409 there is one,
+# which the run of another tenant may have made with this very password.
+REFUSED = frozenset({400, 401, 403, 404, 413})
 FIELDS = ("name", "email", "description", "enabled", "default_project_id", "options")
 PASSWORD_NOTE = "its password cannot be read: it gets a new one or none, as policies.user_passwords says"
 
@@ -94,6 +97,14 @@ class EnsureUser(BaseEnsureTask):
         super().__init__(*args, **kwargs)
         self.passwords = passwords
 
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the user; a note says that a new one cannot log in yet."""
+        result = super().execute(data, **ensured)
+        if result["made"] and self.passwords is None:
+            command = f"openstack user set --password-prompt {result['id']}"
+            result["notes"] = [f"it has no password and cannot log in until it is given one: {command}"]
+        return result
+
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The user of this name in the mapped domain."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
@@ -110,8 +121,7 @@ class EnsureUser(BaseEnsureTask):
         try:
             return self._create(data, domain_id, _default_project_id(data, ensured), password)
         except Exception as error:
-            # Only an answer of Keystone's says that there is no such user; silence may have made one.
-            if http_status(error) is not None:
+            if http_status(error) in REFUSED:
                 undo(self.name, forget, self.passwords, account)
             if password in str(error):
                 raise PumphouseError(f"user {data['name']}: {_without(password, error)}") from None

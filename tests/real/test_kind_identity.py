@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from keystoneauth1.exceptions import BadRequest
+from keystoneauth1.exceptions import BadRequest, Conflict
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
@@ -311,6 +311,8 @@ def test_without_a_policy_for_passwords_users_have_none(
     results = by_hand.run(by_hand.steps())
     user_id = ensured_id(results, "user", people.users[ALICE].id)
     assert clouds.destination.keystone.users.get(user_id).enabled is True
+    (note,) = results[f"user-{people.users[ALICE].id}-ensured"]["notes"]
+    assert note.startswith("it has no password and cannot log in")
     assert not (tmp_path / "none.csv").exists()
 
 
@@ -324,6 +326,21 @@ def test_a_user_that_keystone_refuses_leaves_no_password(
     with pytest.raises(BadRequest, match="what"):
         ensure.execute(data, **{f"domain-{people.domain.id}-ensured": {"id": home.id}})
     assert passwords(generate) == []
+
+
+def test_a_password_is_kept_when_another_run_was_faster(
+    clouds: Clouds, people: SimpleNamespace, home: Any, generate: Json
+) -> None:
+    by_hand = carry(clouds, people, generate)
+    step = by_hand.steps()[Ref("user", people.users["bob"].id)]
+    ensured = {f"domain-{people.domain.id}-ensured": {"id": home.id}}
+    first, second = (user.tasks(by_hand.migration, step)[1] for _ in range(2))
+    first.create(step.record.data, ensured)
+    (row,) = passwords(generate)
+    with pytest.raises(Conflict):
+        second.create(step.record.data, ensured)
+    assert passwords(generate) == [row]
+    assert second.execute(step.record.data, **ensured)["made"] is False
 
 
 @pytest.mark.usefixtures("home")

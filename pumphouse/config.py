@@ -1,51 +1,55 @@
-"""The configuration: a YAML file into frozen dataclasses, every problem at once."""
+"""The configuration: one YAML file, read into frozen dataclasses; every problem is said at once."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import stat
 import subprocess
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib.resources import files
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from platformdirs import site_config_path, user_config_path, user_state_path
-
+from pumphouse import yamlfile
+from pumphouse.config_schema import closest, schema, validate
 from pumphouse.errors import ConfigError
-from pumphouse.yamlfile import Document, Where, did_you_mean, read
-from pumphouse.yamlfile import load as load_document
+from pumphouse.yamlfile import Document, Keys, dotted
 
-PATH_VARIABLE = "PUMPHOUSE_CONFIG"
-STATE_DIR = user_state_path("pumphouse")
-_SECRET = frozenset({"auth", "state"})
-_COMMAND_TIMEOUT_S = 60
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGT]i?B)?(?:/s)?")
-_OTHERS_READ = 0o044
+SIDES = ("source", "destination")
+# Long enough for somebody to type a PIN.
+COMMAND_TIMEOUT_S = 120
+# openstacksdk's name for the cloud that the OS_* variables describe.
+_ENVVARS = "envvars"
+_WRITTEN = ("policies", "passwords_file")
+_PATHS = (("clouds_file",), ("source", "cacert"), ("destination", "cacert"), _WRITTEN)
+# What makes a setting one that nobody else may read.
+_SECRET = re.compile(r"[a-z_]*(password|passcode|secret|token): |url: [^/]*//[^/@]*:[^/@]*@")
+
+
+def _state_file(name: str) -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path("pumphouse") / name
 
 
 @dataclass(frozen=True)
 class CloudConfig:
-    """One cloud: by its name in a clouds.yaml, or by the same settings inline.
-
-    clouds_file: the clouds.yaml; None for the one that openstacksdk finds.
-    """
+    """How to log in to a cloud: either by its name in a clouds.yaml, or with settings as written there."""
 
     cloud: str | None = None
     clouds_file: Path | None = None
     auth_type: str = "password"
     auth: Mapping[str, str] = field(default_factory=dict, repr=False)
     region_name: str | None = None
-    interface: str = "public"
-    cacert: str | None = None
+    interface: str | None = None
+    cacert: Path | None = None
     verify: bool = True
 
 
 @dataclass(frozen=True)
 class Mappings:
-    """Names that are others at the destination: the source's name to the destination's."""
+    """What has another name at the destination: source name to destination name."""
 
     domains: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -58,20 +62,25 @@ class Mappings:
 
 @dataclass(frozen=True)
 class Policies:
-    """What to do where there is a choice; config.example.yaml explains each."""
+    """What is done where there is a choice; config.example.yaml explains each."""
 
-    on_conflict: str = "fail"
-    user_passwords: str = "generate"
-    passwords_file: str = str(STATE_DIR / "passwords.csv")
-    root_disk: str = "snapshot"
-    source_servers: str = "stop"
+    on_conflict: Literal["fail", "reuse", "rename"] = "fail"
+    user_passwords: Literal["generate", "disabled"] = "generate"
+    passwords_file: Path = field(default_factory=lambda: _state_file("passwords.csv"))
+    root_disk: Literal["snapshot", "image"] = "snapshot"
+    source_servers: Literal["stop", "leave"] = "stop"
     keep_snapshots: bool = False
     allow_same_cloud: bool = False
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at a time: workers are tasks, transfers are copies of images."""
+    """How much is done at a time.
+
+    workers: API calls at once.
+    transfers: images copied at once.
+    bytes_per_second: of all transfers together; None for no limit.
+    """
 
     workers: int = 16
     transfers: int = 4
@@ -82,8 +91,8 @@ class Limits:
 class Config:
     """The whole configuration.
 
-    state_url: where runs are recorded, a TaskFlow persistence URL.
-    warnings: what is not wrong but should be known.
+    state_url: where runs are recorded, a TaskFlow persistence URL, which may hold a password.
+    warnings: what is no error, but the operator should know.
     """
 
     source: CloudConfig
@@ -91,193 +100,226 @@ class Config:
     mappings: Mappings = field(default_factory=Mappings)
     policies: Policies = field(default_factory=Policies)
     limits: Limits = field(default_factory=Limits)
-    state_url: str = field(default=f"sqlite:///{STATE_DIR / 'state.db'}", repr=False)
+    state_url: str = field(default_factory=lambda: f"sqlite:///{_state_file('state.db')}", repr=False)
     warnings: tuple[str, ...] = ()
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the configuration file."""
-    text = files("pumphouse").joinpath("schemas/config.json").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
 
 
 def load(
     path: Path | None = None, *, source_cloud: str | None = None, destination_cloud: str | None = None
 ) -> Config:
-    """Read the configuration, with secrets taken from where it says.
+    """Read the configuration for use: secrets are fetched from where the file says.
 
-    path: the file; without it the first that there is of $PUMPHOUSE_CONFIG, ./pumphouse.yaml and the user's.
-    source_cloud, destination_cloud: names in clouds.yaml that replace the file's sections.
+    path: the file; None for the first of $PUMPHOUSE_CONFIG, ./pumphouse.yaml and the user's own. Paths in
+        it are relative to its folder.
+    source_cloud, destination_cloud: names in clouds.yaml, instead of the file's sections. With both, no
+        file is needed.
 
-    Raises ConfigError with every problem.
+    Raises ConfigError with every problem, one `file:line: what; what was expected` each.
     """
-    named = {"source": source_cloud, "destination": destination_cloud}
-    found = path or _search()
-    if found is None and not all(named.values()):
+    flags = {"source": source_cloud, "destination": destination_cloud}
+    named = {side: name for side, name in flags.items() if name is not None}
+    document = _located(validate(_read(path, named), schema()))
+    problems = _cloud_problems(document, named)
+    warnings = _warnings(document)
+    document = _with_secrets(document, run_commands=not (problems or document.problems))
+    if problems := [*document.lines(), *problems]:
+        raise ConfigError(problems, "config.example.yaml explains every setting")
+    return _config(document.data, warnings)
+
+
+def _read(path: Path | None, named: Mapping[str, str]) -> Document:
+    """The configuration file, with the clouds that were named instead of its own."""
+    path = path or _find()
+    if path:
+        document = yamlfile.load(yamlfile.read(path), str(path))
+    elif named.keys() == set(SIDES):
+        document = Document("command line", {})
+    else:
         raise ConfigError(
-            ["no configuration: neither --config nor $PUMPHOUSE_CONFIG, ./pumphouse.yaml nor "
-             f"{user_config_path('pumphouse') / 'pumphouse.yaml'}"],
-            "copy config.example.yaml, or name both clouds by --source-cloud and --destination-cloud",
-        )  # fmt: skip
-    document = (
-        load_document(read(found), str(found), schema(), _SECRET) if found else Document("flags", {}, {(): 0})
-    )
-    for section, name in named.items():
-        if name:
-            document.data[section] = {"cloud": name}
-            document.lines.setdefault((section,), 0)
-    if document.problems:
-        raise ConfigError(document.problems)
-    config = _config(document, found)
-    if document.problems:
-        raise ConfigError(document.problems)
-    return config
-
-
-def _search() -> Path | None:
-    if os.environ.get(PATH_VARIABLE):
-        return Path(os.environ[PATH_VARIABLE])
-    places = (Path("pumphouse.yaml"), user_config_path("pumphouse") / "pumphouse.yaml")
-    return next((place for place in places if place.exists()), None)
-
-
-def _config(document: Document, path: Path | None) -> Config:
-    data = document.data
-    clouds_file = Path(data["clouds_file"]).expanduser() if data.get("clouds_file") else None
-    if clouds_file and path:
-        clouds_file = path.parent / clouds_file
-    state = data.get("state", {})
-    limits = dict(data.get("limits", {}))
-    if isinstance(limits.get("bytes_per_second"), str):
-        limits["bytes_per_second"] = _bytes(document, limits["bytes_per_second"])
-    optional = {"state_url": _secret(document, ("state", "url"), state["url"])} if "url" in state else {}
-    return Config(
-        source=_cloud(document, "source", clouds_file),
-        destination=_cloud(document, "destination", clouds_file),
-        mappings=Mappings(**data.get("mappings", {})),
-        policies=_policies(data.get("policies", {})),
-        limits=Limits(**limits),
-        warnings=tuple(_warnings(data, path)),
-        **optional,
-    )
-
-
-def _policies(data: Mapping[str, Any]) -> Policies:
-    policies = dict(data)
-    if "passwords_file" in policies:
-        policies["passwords_file"] = str(Path(policies["passwords_file"]).expanduser())
-    return Policies(**policies)
-
-
-def _cloud(document: Document, section: str, clouds_file: Path | None) -> CloudConfig:
-    settings = document.data.get(section)
-    if settings is None:
-        document.problem((), f"{section} is missing; expected a cloud: its name or its auth")
-        return CloudConfig()
-    if "cloud" in settings:
-        for other in settings.keys() - {"cloud", "region_name", "interface"}:
-            document.problem(
-                (section, other), f"{section}.{other} is of no effect beside {section}.cloud; give one"
-            )
-        _check_name(document, section, settings["cloud"], clouds_file)
-        return CloudConfig(clouds_file=clouds_file, **{k: settings[k] for k in settings if k != "auth"})
-    if not settings.get("auth"):
-        document.problem((section,), f"{section} has neither cloud nor auth; expected one of them")
-        return CloudConfig()
-    if "auth_url" not in settings["auth"]:
-        document.problem(
-            (section, "auth"), f"{section}.auth has no auth_url; expected the address of Keystone"
+            ["no configuration; expected ./pumphouse.yaml, or a file named by --config or $PUMPHOUSE_CONFIG"],
+            "copy config.example.yaml to pumphouse.yaml, or give --source-cloud and --destination-cloud",
         )
-    auth = {
-        name: _secret(document, (section, "auth", name), value) for name, value in settings["auth"].items()
+    if not named or not isinstance(document.data, dict | None):
+        return document
+    clouds = {side: {"cloud": name} for side, name in named.items()}
+    return replace(document, data={**(document.data or {}), **clouds})
+
+
+def _find() -> Path | None:
+    """The configuration file where none is named."""
+    from platformdirs import user_config_path
+
+    if path := os.environ.get("PUMPHOUSE_CONFIG"):
+        return Path(path)
+    standard = (Path("pumphouse.yaml"), user_config_path("pumphouse") / "pumphouse.yaml")
+    return next((path for path in standard if os.path.exists(path)), None)
+
+
+def _get(data: Any, *keys: str) -> Any:
+    """The value at these keys; None where there is none, or no mapping on the way."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _located(document: Document) -> Document:
+    """The document with absolute paths; a file that is to be read and does not exist is a problem."""
+    folder = Path(document.name).absolute().parent
+    problems = []
+    for keys in _PATHS:
+        given = _get(document.data, *keys)
+        if not given or not isinstance(given, str):
+            continue
+        path = folder / os.path.expanduser(given)
+        yamlfile.put(document.data, keys, str(path))
+        if keys != _WRITTEN and not os.path.exists(path):
+            problems.append(document.problem(keys, f"{dotted(keys)} is {given!r}; expected what exists"))
+    return replace(document, problems=(*document.problems, *problems))
+
+
+def _cloud_problems(document: Document, flags: Collection[str]) -> list[str]:
+    """What is wrong with the clouds given by name, or with the clouds.yaml that is to have them."""
+    names = {
+        f"--{side}-cloud" if side in flags else document.where((side, "cloud")): name
+        for side in SIDES
+        if isinstance(name := _get(document.data, side, "cloud"), str) and name not in ("", _ENVVARS)
     }
-    return CloudConfig(**{**settings, "auth": auth})
-
-
-def _secret(document: Document, where: Where, value: str | Mapping[str, str] | None) -> str:
-    """The text itself, or what an environment variable or a command says; never repeated in a message."""
-    title = ".".join(map(str, where))
-    if isinstance(value, str):
-        return value
-    if not value or len(value) != 1:
-        document.problem(where, f"{title} is not usable; expected text, or one of env and command")
-        return ""
-    if "env" in value:
-        if value["env"] not in os.environ:
-            document.problem(where, f"{title}: the environment variable {value['env']} is not set")
-        return os.environ.get(value["env"], "")
-    return _output(document, where, value["command"])
-
-
-def _output(document: Document, where: Where, command: str) -> str:
-    title = ".".join(map(str, where))
+    path = _clouds_file(document.data)
+    if path is None:
+        expected = (
+            "expected one here, in ~/.config/openstack or in /etc/openstack, or the setting clouds_file"
+        )
+        return [f"{where}: no clouds.yaml to find {name!r} in; {expected}" for where, name in names.items()]
+    if not names or not os.path.exists(path):
+        return []
     try:
-        result = subprocess.run(
-            command, shell=True, capture_output=True, text=True, check=False, timeout=_COMMAND_TIMEOUT_S
-        )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
-        document.problem(where, f"{title}: its command gave no text ({type(error).__name__})")
-        return ""
-    if result.returncode or not result.stdout.strip("\n"):
-        document.problem(
-            where, f"{title}: its command ended with {result.returncode}; expected 0 and a line of text"
-        )
-    return result.stdout.rstrip("\n")
+        file = yamlfile.load(yamlfile.read(path), str(path))
+    except ConfigError as error:
+        return list(error.problems)
+    clouds = _get(file.data, "clouds")
+    known = sorted(clouds) if isinstance(clouds, dict) else []
+    unknown = {where: name for where, name in names.items() if name not in known}
+    return file.lines() + [f"{where}: {_no_cloud(name, path, known)}" for where, name in unknown.items()]
 
 
-def _bytes(document: Document, text: str) -> int | None:
-    match = _RATE.fullmatch(text.strip())
-    if not match:
-        message = f"limits.bytes_per_second is {text!r}; expected a number such as 5000000 or 100 MiB"
-        document.problem(("limits", "bytes_per_second"), message)
-        return None
-    unit = match[2] or "B"
-    return int(
-        float(match[1]) * (1024 if "i" in unit else 1000) ** " KMGT".index(unit[0] if unit != "B" else " ")
+def _no_cloud(name: str, path: Path, known: list[str]) -> str:
+    if not known:
+        return f"no cloud {name!r} in {path}, which has none; expected it under 'clouds:'"
+    close = closest(name, known)
+    hint = f"did you mean {close!r}?" if close else "expected one of them"
+    return f"no cloud {name!r} in {path}, which has {', '.join(known)}; {hint}"
+
+
+def _clouds_file(data: Any) -> Path | None:
+    """The clouds.yaml that is used: the one that is named, else the first where openstacksdk looks.
+
+    https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
+    """
+    from platformdirs import site_config_path, user_config_path
+
+    given = _get(data, "clouds_file")
+    if isinstance(given, str):
+        return Path(given)
+    own = os.path.expanduser("~/.config/openstack")
+    folders = (Path(), user_config_path("openstack"), Path(own), site_config_path("openstack"))
+    names = ("clouds.yaml", "clouds.yml", "clouds.json")
+    files = [folder / name for folder in (*folders, Path("/etc/openstack")) for name in names]
+    if override := os.environ.get("OS_CLIENT_CONFIG_FILE"):
+        files.insert(0, Path(override))
+    return next((path.absolute() for path in files if os.path.isfile(path)), None)
+
+
+def _warnings(document: Document) -> tuple[str, ...]:
+    """A warning when others can read a file that holds a secret itself."""
+    written = [f"{keys[-1]}: {value}" for keys, value in _secrets(document.data) if isinstance(value, str)]
+    if not any(map(_SECRET.match, written)) or not Path(document.name).stat().st_mode & stat.S_IROTH:
+        return ()
+    return (f"{document.name} holds a secret and can be read by everybody; run: chmod 600 {document.name}",)
+
+
+def _secrets(data: Any) -> Iterator[tuple[Keys, Any]]:
+    """All that may be given as {env: ...} or {command: ...}."""
+    for side in SIDES:
+        auth = _get(data, side, "auth")
+        if isinstance(auth, dict):
+            yield from (((side, "auth", name), value) for name, value in auth.items())
+    yield ("state", "url"), _get(data, "state", "url")
+
+
+def _with_secrets(document: Document, run_commands: bool) -> Document:
+    """The document with every secret in its place."""
+    problems = []
+    for keys, value in list(_secrets(document.data)):
+        try:
+            match value:
+                case {"env": str(name), **more} if name and not more:
+                    yamlfile.put(document.data, keys, _variable(name))
+                case {"command": str(command)} if run_commands:
+                    yamlfile.put(document.data, keys, _output(command))
+        except ValueError as error:
+            problems.append(document.problem(keys, f"{dotted(keys)}: {error}"))
+    if problems or document.problems:
+        return replace(document, problems=(*document.problems, *problems))
+    return validate(document, schema())
+
+
+def _variable(name: str) -> str:
+    if value := os.environ.get(name):
+        return value
+    raise ValueError(f"the environment variable {name} is not set; expected the value in it")
+
+
+def _output(command: str) -> str:
+    """The line that a command prints. Neither the command nor its output is ever shown."""
+    wanted = "expected it to print one line"
+    null = subprocess.DEVNULL
+    try:
+        printed: bytes = subprocess.check_output(
+            command, shell=True, stdin=null, stderr=null, timeout=COMMAND_TIMEOUT_S
+        )
+        text = printed.decode().rstrip("\r\n")
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"its command took longer than {COMMAND_TIMEOUT_S} s; {wanted}") from None
+    except subprocess.CalledProcessError as error:
+        raise ValueError(f"its command failed with exit code {error.returncode}; {wanted}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"its command printed what is not text; {wanted}") from None
+    if not text or "\n" in text:
+        raise ValueError(f"its command printed {'several lines' if text else 'nothing'}; {wanted}")
+    return text
+
+
+def _config(data: dict[str, Any], warnings: tuple[str, ...]) -> Config:
+    limits = {name: _number(value) for name, value in _given(data, "limits").items()}
+    return Config(
+        source=_cloud(data, "source"),
+        destination=_cloud(data, "destination"),
+        mappings=Mappings(**_given(data, "mappings")),
+        policies=Policies(**_given(data, "policies")),
+        limits=Limits(**limits),
+        warnings=warnings,
+        **{f"state_{name}": value for name, value in _given(data, "state").items()},
     )
 
 
-def _check_name(document: Document, section: str, name: str, clouds_file: Path | None) -> None:
-    """openstacksdk passes over a clouds.yaml with a syntax error, so it is parsed here before."""
-    path = clouds_file or next((place for place in _clouds_files() if place.exists()), None)
-    if path is None:
-        document.problem(
-            (section, "cloud"), f"{section}.cloud is {name!r}, but there is no clouds.yaml; give clouds_file"
-        )
-        return
-    try:
-        clouds = load_document(read(path), str(path), {"type": "object"}, frozenset({"clouds"})).data.get(
-            "clouds"
-        )
-    except ConfigError as error:
-        document.problems += [problem for problem in error.problems if problem not in document.problems]
-        return
-    if not isinstance(clouds, dict) or not clouds:
-        document.problem((section, "cloud"), f"{path} has no clouds; expected a mapping named clouds")
-    elif name not in clouds:
-        document.problem((section, "cloud"), f"{path} has no cloud {name!r}; {did_you_mean(name, clouds)}")
+def _cloud(data: dict[str, Any], side: str) -> CloudConfig:
+    settings = _given(data, side)
+    if "cloud" in settings:
+        settings["clouds_file"] = _clouds_file(data)
+    return CloudConfig(**settings)
 
 
-def _clouds_files() -> Iterator[Path]:
-    """Where openstacksdk looks, in its order."""
-    if os.environ.get("OS_CLIENT_CONFIG_FILE"):
-        yield Path(os.environ["OS_CLIENT_CONFIG_FILE"])
-    for folder in (
-        Path(),
-        user_config_path("openstack"),
-        site_config_path("openstack"),
-        Path("/etc/openstack"),
-    ):
-        yield from (folder / f"clouds.{suffix}" for suffix in ("yaml", "yml", "json"))
+def _given(data: dict[str, Any], section: str) -> dict[str, Any]:
+    """The settings of a section that are not left to their default."""
+    settings = {name: value for name, value in data.get(section, {}).items() if value is not None}
+    paths = {keys[-1] for keys in _PATHS if keys[0] == section} & settings.keys()
+    return {**settings, **{name: Path(settings[name]) for name in paths}}
 
 
-def _warnings(data: Mapping[str, Any], path: Path | None) -> Iterator[str]:
-    literal = [
-        f"{section}.auth.{name}"
-        for section in ("source", "destination")
-        for name, value in (data.get(section) or {}).get("auth", {}).items()
-        if isinstance(value, str) and ("password" in name or "secret" in name or "token" in name)
-    ]
-    if path and literal and path.stat().st_mode & _OTHERS_READ:
-        yield f"{path} holds {' and '.join(literal)} and others can read it: chmod 600 {path}"
+def _number(value: float | str) -> int:
+    """A number, or bytes with a unit such as 100 MiB; k is 1000 and Ki is 1024."""
+    if not isinstance(value, str):
+        return int(value)
+    number, unit = re.findall(r"[0-9]+|[A-Za-z]+", value)
+    base = 1024 if "i" in unit else 1000
+    return int(number) * int(base ** "bkmgt".index(unit[0].lower()))

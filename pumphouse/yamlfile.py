@@ -1,183 +1,237 @@
-"""YAML files that people write: typed by their JSON Schema, every problem with its line."""
+"""YAML read for people: plain data, and what is wrong with it by file and line."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from pumphouse.errors import ConfigError
 
-Where = tuple[str | int, ...]
-_TYPES = {
-    "object": "a mapping", "array": "a list", "string": "text", "integer": "a whole number",
-    "boolean": "true or false", "null": "nothing",
-}  # fmt: skip
+Keys = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+_NAMES = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
+_TAGS = {_TAG + name for name in _NAMES}
+# libyaml is six times as fast; PyYAML is built without it on some machines.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Far below what overflows the stack of libyaml's composer, which ends the process.
+_DEPTH_MAX = 100
 
 
-@dataclass
+class Problem(NamedTuple):
+    """What is wrong, on which line of the file; line 0 for what is on no line."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Document:
-    """What a file says.
+    """A YAML document as plain data, with the way back from each value to its line.
 
-    lines: the line, from 1, of every setting by its path.
-    problems: what is wrong with it so far, each `file:line: message`.
+    name: the file, as problems call it.
+    root: the nodes the data was made of; None for data that was not read from a file.
     """
 
     name: str
-    data: Any = None
-    lines: dict[Where, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    data: Any = field(repr=False)
+    root: yaml.Node | None = field(default=None, repr=False)
+    problems: tuple[Problem, ...] = ()
 
-    def problem(self, where: Where, message: str) -> None:
-        """Add a problem at a setting, or at the nearest one around it."""
-        line = next(self.lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self.lines)
-        self.problems.append(f"{self.name}:{line}: {message}")
+    def line(self, keys: Keys) -> int:
+        """The line of a value, or of the closest that holds it."""
+        marks = [mark for mark, _ in _way(self.root, keys)]
+        return marks[-1].line + 1 if marks else 0
+
+    def text(self, keys: Keys) -> str:
+        """A scalar as it is written in the file."""
+        *_, (_, node) = _way(self.root, keys)
+        return str(node.value)
+
+    def problem(self, keys: Keys, text: str) -> Problem:
+        """A problem of the value at these keys."""
+        return Problem(self.line(keys), text)
+
+    def where(self, keys: Keys) -> str:
+        """A value's place as `file:line`."""
+        return self._place(self.line(keys))
+
+    def lines(self) -> list[str]:
+        """All problems as `file:line: what; what was expected`, in the order of the file."""
+        return [f"{self._place(line)}: {text}" for line, text in sorted(set(self.problems))]
+
+    def _place(self, line: int) -> str:
+        return f"{self.name}:{line}" if line else self.name
 
 
 def read(path: Path) -> str:
-    """The text of a file. Raises ConfigError when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError([f"{path}: there is no such file"], "see config.example.yaml") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not a text file in UTF-8 (byte {error.start})"]) from None
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    """The text of a file.
 
-
-def load(text: str, name: str, schema: Mapping[str, Any], secret: frozenset[str] = frozenset()) -> Document:
-    """Parse a document and check it against a JSON Schema; what is wrong with it is in its problems.
-
-    Scalars are what the schema says: `12345` and `no` are text where text is expected.
-    secret: settings below which no value is repeated in a message.
-
-    Raises ConfigError when the text is no YAML at all.
+    Raises ConfigError when there is none, or it is not text.
     """
-    document = Document(name, lines={(): 1})
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not text; expected YAML in UTF-8"]) from error
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}; expected a YAML file"]) from error
+
+
+def load(text: str, name: str) -> Document:
+    """Read a YAML document; keys that are given twice, and tags, are problems of the document.
+
+    Scalars are read as JSON reads them: `no`, `010`, `10:30` and `2026-01-01` are text. Merge keys and
+    aliases work as in YAML 1.1. An empty document is None.
+
+    Raises ConfigError, with its line, for what is not YAML at all.
+    """
+    problems: list[Problem] = []
+    try:
+        root = _compose(text, name)
+        data = _plain(root, problems) if root else None
+    except RecursionError as error:
+        raise ConfigError([f"{name}: an alias stands in what it stands for; expected it outside"]) from error
+    return Document(name, data, root, tuple(problems))
+
+
+def put(data: Any, keys: Keys, value: object) -> None:
+    """Set the value at these keys."""
+    *parents, last = keys
+    for key in parents:
+        data = data[key]
+    data[last] = value
+
+
+def dotted(keys: Keys) -> str:
+    """How problems name a value, e.g. `source.auth.password`."""
+    return ".".join(map(str, keys)) or "the file"
+
+
+# What libyaml and PyYAML say, and what to say instead. Theirs is never passed on: it may quote a secret.
+_SYNTAX = (
+    ("tab character", "a tab; expected spaces for the indentation"),
+    ("cannot start any token", "a value begins with a sign that YAML reserves; expected it in quotes"),
+    ("undefined alias|alphabetic", "a value begins with '*' or '&' and is no alias; expected it in quotes"),
+    ("comment or line break|chomping", "a value begins with '|' or '>'; expected it in quotes"),
+    ("tag|URI|whitespace", "a value begins with '!'; expected it in quotes"),
+    ("second occurrence", "an anchor is given twice; expected each &NAME once"),
+    ("end of stream", "a quote is opened and not closed; expected it closed"),
+    ("or ']'", "a list is opened and not closed; expected ',' or ']'"),
+    ("or '}'", "a mapping is opened and not closed; expected ',' or '}'"),
+    ("values are not allowed", "a ':' in the wrong place; expected name: value, indented as its neighbours"),
+    ("find expected ':'", "a name without a value; expected name: value"),
+    ("another document", "a second document; expected one, without '---' in the middle"),
+    ("unknown escape", "an unknown escape after a backslash; expected '\\\\' or single quotes"),
+)
+_NOT_CLOSED = re.compile("end of stream|or ']'|or '}'")
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    control = re.search(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|\ufeff", text)
+    if control:
+        line = text.count("\n", 0, control.start()) + 1
+        raise ConfigError([f"{name}:{line}: the control character {ord(control[0]):#04x}; expected text"])
+    try:
+        if deep := _too_deep(text):
+            raise ConfigError([f"{name}:{deep}: nested too deeply; expected at most {_DEPTH_MAX} levels"])
+        root: yaml.Node | None = yaml.compose(text, _LOADER)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigError([f"{name}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{name}:1: not YAML: {' '.join(str(error).split())}"]) from None
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError([f"{name}:1: expected a mapping of settings"])
-    document.data = _construct(document, node, schema, schema, ())
-    _validate(document, schema, secret)
-    document.problems.sort(key=lambda problem: int(problem.removeprefix(f"{name}:").partition(":")[0]))
-    return document
+        raise ConfigError([f"{name}:{_syntax(text, error)}"]) from None
+    return root
 
 
-def did_you_mean(word: str, words: Mapping[str, Any] | list[str]) -> str:
-    """A hint at the nearest word, or the list of all."""
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(words)}"
+def _too_deep(text: str) -> int | None:
+    """The line on which lists and mappings are in each other too many times."""
+    depth = 0
+    for event in yaml.parse(text, _LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH_MAX:
+            return int(event.start_mark.line) + 1
+    return None
 
 
-def _construct(document: Document, node: yaml.Node, schema: Any, root: Any, where: Where) -> Any:
-    schema = _resolved(schema, root)
+def _syntax(text: str, error: yaml.MarkedYAMLError) -> str:
+    """The line of a syntax error and what it means."""
+    mark, problem = error.problem_mark, str(error.problem)
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        problem = "tab character"
+    # What is never closed is noticed at the end only; the place to look is where it begins.
+    if error.context_mark and _NOT_CLOSED.search(problem):
+        mark = error.context_mark
+    known = (meaning for sign, meaning in _SYNTAX if re.search(sign, problem))
+    meaning = next(known, "not valid YAML; expected name: value, indented as its neighbours")
+    return f"{mark.line + 1 if mark else 1}: {meaning}"
+
+
+def _plain(node: yaml.Node, problems: list[Problem]) -> Any:
+    """The data of a node; what is wrong with it goes to problems."""
+    if node.tag not in _TAGS:
+        problems.append(_at(node, "a value begins with '!'; expected it in quotes"))
     if isinstance(node, yaml.MappingNode):
-        return _mapping(document, node, schema, root, where)
+        return {key: _plain(value, problems) for key, (_, value) in _entries(node, problems).items()}
     if isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            document.lines[(*where, number)] = item.start_mark.line + 1
-        items = enumerate(node.value)
-        return [_construct(document, item, schema.get("items", {}), root, (*where, n)) for n, item in items]
-    return _scalar(document, node, schema, where)
+        return [_plain(item, problems) for item in node.value]
+    return _scalar(node)
 
 
-def _mapping(
-    document: Document, node: yaml.MappingNode, schema: Any, root: Any, where: Where
-) -> dict[str, Any]:
-    own = {id(key) for key, _ in node.value}
-    yaml.SafeLoader("").flatten_mapping(node)
-    result: dict[str, Any] = {}
-    merged: set[str] = set()
-    for key_node, value in node.value:
-        key, at = str(key_node.value), (*where, str(key_node.value))
-        line = key_node.start_mark.line + 1
-        if key in result and key not in merged:
-            document.problems.append(
-                f"{document.name}:{line}: {key!r} is given twice, first in line {document.lines[at]}"
-            )
-            continue
-        if id(key_node) not in own:
-            merged.add(key)
-        else:
-            merged.discard(key)
-        document.lines[at] = line
-        below = schema.get("properties", {}).get(key, schema.get("additionalProperties") or {})
-        result[key] = _construct(document, value, below, root, at)
-    return result
-
-
-def _scalar(document: Document, node: yaml.Node, schema: Any, where: Where) -> Any:
-    """The value in the first of the schema's types that fits; text fits whatever is written."""
-    types = schema.get("type", [])
-    wanted = {types} if isinstance(types, str) else set(types)
-    plain = node.tag.rpartition(":")[2]
-    if plain == "null" and ("null" in wanted or "string" not in wanted or not node.value):
-        return None
-    if "string" in wanted and {"int": "integer", "bool": "boolean"}.get(plain) not in wanted:
+def _scalar(node: Any) -> object:
+    if node.style or node.tag == _TAG + "str":
         return node.value
-    try:
-        return yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError):
-        document.problem(where, f"cannot read {node.value!r} as {plain}")
+    if node.tag == _TAG + "null":
         return None
+    try:
+        return json.loads(node.value.lower())
+    except ValueError:
+        return node.value
 
 
-def _resolved(schema: Any, root: Any) -> Any:
-    if not isinstance(schema, dict):
-        return {}
-    if "$ref" not in schema:
-        return schema
-    found = root
-    for part in schema["$ref"].removeprefix("#/").split("/"):
-        found = found[part]
-    return found
+def _entries(node: yaml.MappingNode, problems: list[Problem]) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    """The nodes of keys and values by key; those of merge keys come last and replace nothing."""
+    entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    merged: list[yaml.Node] = []
+    for key, value in node.value:
+        if key.tag == _TAG + "merge":
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+        elif not isinstance(key, yaml.ScalarNode):
+            problems.append(_at(key, "a name is a list or a mapping; expected text"))
+        elif key.value in entries:
+            twice = f"{key.value!r} is given twice, first on line {_line(entries[key.value][0])}"
+            problems.append(_at(key, f"{twice}; expected it once"))
+        else:
+            entries[key.value] = (key, value)
+    for other in merged:
+        if not isinstance(other, yaml.MappingNode):
+            problems.append(_at(other, "'<<' is given no mapping; expected an alias of a mapping"))
+            continue
+        entries = {**_entries(other, problems), **entries}
+    return entries
 
 
-def _validate(document: Document, schema: Mapping[str, Any], secret: frozenset[str]) -> None:
-    from jsonschema import Draft202012Validator
-
-    for error in Draft202012Validator(schema).iter_errors(document.data):
-        where: Where = tuple(error.absolute_path)
-        for at, message in _messages(error, where, bool(secret & set(where))):
-            document.problem(at, message)
+def _at(node: yaml.Node, text: str) -> Problem:
+    return Problem(_line(node), text)
 
 
-def _messages(error: Any, where: Where, hidden: bool) -> Iterator[tuple[Where, str]]:
-    known = error.schema.get("properties", {})
-    title = ".".join(map(str, where)) or "the file"
-    is_what = f"{title} is not usable" if hidden else f"{title} is {_shown(error.instance)}"
-    if error.validator == "additionalProperties":
-        for key in error.instance.keys() - known.keys():
-            yield (*where, key), f"unknown setting {key!r}; {did_you_mean(key, known)}"
-    elif error.validator == "enum":
-        yield where, f"{is_what}; expected one of {', '.join(error.validator_value)}"
-    elif error.validator == "type":
-        yield where, f"{is_what}; expected {_type_names(error.validator_value)}"
-    elif error.validator in ("minimum", "maximum"):
-        bound = "at least" if error.validator == "minimum" else "at most"
-        yield where, f"{is_what}; expected {bound} {error.validator_value}"
-    else:
-        yield where, f"{title}: {error.message}"
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    return repr(value)
-
-
-def _type_names(types: str | list[str]) -> str:
-    return " or ".join(_TYPES.get(name, name) for name in ([types] if isinstance(types, str) else types))
+def _way(node: yaml.Node | None, keys: Keys) -> Iterator[tuple[yaml.Mark, yaml.Node]]:
+    """Where each value on the way from the root begins, as far as there is one."""
+    if node is None:
+        return
+    yield node.start_mark, node
+    for key in keys:
+        if isinstance(node, yaml.MappingNode) and key in (entries := _entries(node, [])):
+            name, node = entries[str(key)]
+            yield name.start_mark, node
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            node = node.value[key]
+            yield node.start_mark, node
+        else:
+            return

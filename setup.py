@@ -19,7 +19,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["pumphouse", "pumphouse.*"]),
-    package_data={"pumphouse": ["py.typed"]},
+    package_data={"pumphouse": ["schemas/*.json", "py.typed"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "lab": ["filelock>=3.13", "psutil>=5.9"],

@@ -23,9 +23,9 @@ class Commands(click.Group):
         """One command by its name."""
         if cmd_name != "populate":
             return super().get_command(ctx, cmd_name)
-        from lab.populate import populate
+        from lab.populate import command
 
-        return populate
+        return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +44,9 @@ def main(context: click.Context, directory: Path) -> None:
 
 
 @main.command()
-@click.option("--port-base", type=click.IntRange(1024, 65000), help="The first of twelve ports; free ones by default.")
+@click.option(
+    "--port-base", type=click.IntRange(1024, 65000), help="The first of twelve ports; free ones by default."
+)
 @click.pass_obj
 def up(directory: Path, port_base: int | None) -> None:
     """Make and start both clouds."""

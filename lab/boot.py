@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,7 @@ from lab.layout import SERVICES, LabCloud, LabError, is_listening
 
 # What a cloud remembers: its databases, its images, its servers' disks, its volumes.
 DATA = ("mysql", "glance", "nova", "cinder")
-# What keeps some of that in its memory too: Keystone's caches, Nova's hosts and servers. The rest reads it anew.
+# What keeps some of that in its memory too (Keystone's caches, Nova's servers); the rest reads it anew.
 REMEMBERING = (processes.DATABASE, "keystone", "nova")
 
 
@@ -60,10 +61,8 @@ def reset(cloud: LabCloud, venv: Path) -> None:
 def _start_services(cloud: LabCloud, venv: Path, services: set[str]) -> None:
     started = {service: _start_service(cloud, venv, service) for service in SERVICES if service in services}
     for service, process in started.items():
-        port = cloud.ports[service]
-        processes.wait_until_ready(
-            process, lambda port=port: is_listening(port), f"{service} of {cloud.name}", _log(cloud, service)
-        )
+        ready = partial(is_listening, cloud.ports[service])
+        processes.wait_until_ready(process, ready, f"{service} of {cloud.name}", _log(cloud, service))
 
 
 def _start_service(cloud: LabCloud, venv: Path, service: str) -> subprocess.Popen[bytes]:
@@ -83,17 +82,17 @@ def _check_ports(cloud: LabCloud, running: dict[str, psutil.Process]) -> None:
 
 
 def _save(cloud: LabCloud) -> None:
-    # The stopped server cannot write while its files are copied, so the copy is what a crash would leave: InnoDB
-    # recovers it when it is started.
-    partial = cloud.saved.with_suffix(".partial")
+    # A stopped server cannot write while its files are copied: the copy is what a crash leaves, from which
+    # InnoDB recovers by itself.
+    unfinished = cloud.saved.with_suffix(".unfinished")
     server = processes.find(cloud)[processes.DATABASE]
     os.kill(server.pid, signal.SIGSTOP)
     try:
         for name in DATA:
-            shutil.copytree(cloud.dir / name, partial / name)
+            shutil.copytree(cloud.dir / name, unfinished / name)
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    partial.rename(cloud.saved)
+    unfinished.rename(cloud.saved)
 
 
 def _log(cloud: LabCloud, name: str) -> Path:

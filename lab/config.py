@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,22 @@ REGION = "lab"
 # A service whose process runs is up, however late a heartbeat would be on a busy machine or after a reset.
 ALWAYS_UP = {"report_interval": 0, "service_down_time": 10 * 365 * 86400}
 
-# Every quota of the three services that have any; -1 is unlimited.
-NOVA_QUOTAS = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
-CINDER_QUOTAS = ("volumes", "snapshots", "gigabytes", "groups", "backups", "backup_gigabytes")
-NEUTRON_QUOTAS = (
-    "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule", "rbac_policy",
-    "trunk",
-)  # fmt: skip
+# The quotas of Nova and Neutron; -1 is unlimited. Cinder's are rows of its database: see furnish.py.
+NOVA_QUOTAS = ("instances", "cores", "ram", "key_pairs", "server_groups", "server_group_members")
+NEUTRON_QUOTAS = ("network", "subnet", "port", "router", "floatingip", "rbac_policy", "trunk")
+NEUTRON_SECURITY_QUOTAS = ("security_group", "security_group_rule")
 
 
 def write_configuration(cloud: LabCloud, venv: Path) -> None:
-    """Write the configuration directory of every service of a cloud, and Keystone's keys if they are not there."""
+    """Write the configuration of every service of a cloud, and Keystone's keys if they are not there."""
     for service in SERVICES:
         directory = cloud.dir / "etc" / service
         directory.mkdir(parents=True, exist_ok=True)
+        if (venv / "etc" / service).exists():
+            shutil.copytree(venv / "etc" / service, directory, dirs_exist_ok=True)
         file_name = "glance-api.conf" if service == "glance" else f"{service}.conf"
-        write_private(directory / file_name, _ini(_OPTIONS[service](cloud, venv)))
+        write_private(directory / file_name, _ini(_OPTIONS[service](cloud)))
     _write_keys(cloud.dir / "keys")
-    nova_paste = (venv / "etc/nova/api-paste.ini").read_text()
-    (cloud.dir / "etc/nova/api-paste.ini").write_text(nova_paste)
 
 
 def _ini(options: Options) -> str:
@@ -67,10 +65,14 @@ def _service_user(cloud: LabCloud, user: str) -> dict[str, Any]:
     }
 
 
+def _database(cloud: LabCloud, database: str) -> dict[str, Any]:
+    return {"connection": cloud.database_url(database), "max_pool_size": 20, "max_overflow": 40}
+
+
 def _common(cloud: LabCloud, service: str, **default: Any) -> dict[str, dict[str, Any]]:
     return {
         "DEFAULT": {"transport_url": "fake:/", "host": cloud.name, **default},
-        "database": {"connection": cloud.database_url(service), "max_pool_size": 20, "max_overflow": 40},
+        "database": _database(cloud, service),
         "keystone_authtoken": {
             **_service_user(cloud, service),
             "www_authenticate_uri": cloud.url("keystone") + "/v3",
@@ -84,11 +86,11 @@ def _common(cloud: LabCloud, service: str, **default: Any) -> dict[str, dict[str
     }
 
 
-def _keystone(cloud: LabCloud, venv: Path) -> Options:
+def _keystone(cloud: LabCloud) -> Options:
     keys = {"key_repository": cloud.dir / "keys"}
     return {
         "DEFAULT": {"public_endpoint": cloud.url("keystone")},
-        "database": {"connection": cloud.database_url("keystone"), "max_pool_size": 20, "max_overflow": 40},
+        "database": _database(cloud, "keystone"),
         "fernet_tokens": keys,
         "fernet_receipts": keys,
         "credential": keys,
@@ -98,7 +100,7 @@ def _keystone(cloud: LabCloud, venv: Path) -> Options:
     }
 
 
-def _glance(cloud: LabCloud, venv: Path) -> Options:
+def _glance(cloud: LabCloud) -> Options:
     return {
         **_common(
             cloud,
@@ -107,7 +109,7 @@ def _glance(cloud: LabCloud, venv: Path) -> Options:
             show_multiple_locations=False,
             node_staging_uri=f"file://{cloud.dir}/glance/staging",
         ),
-        "paste_deploy": {"flavor": "keystone", "config_file": venv / "etc/glance/glance-api-paste.ini"},
+        "paste_deploy": {"flavor": "keystone", "config_file": cloud.dir / "etc/glance/glance-api-paste.ini"},
         "glance_store": {"default_backend": "file"},
         "file": {"filesystem_store_datadir": cloud.dir / "glance/images"},
         "os_glance_staging_store": {"filesystem_store_datadir": cloud.dir / "glance/staging"},
@@ -115,12 +117,12 @@ def _glance(cloud: LabCloud, venv: Path) -> Options:
     }
 
 
-def _placement(cloud: LabCloud, venv: Path) -> Options:
+def _placement(cloud: LabCloud) -> Options:
     common = _common(cloud, "placement")
     return {**common, "placement_database": common["database"]}
 
 
-def _neutron(cloud: LabCloud, venv: Path) -> Options:
+def _neutron(cloud: LabCloud) -> Options:
     plugins = ("router", "trunk", "qos", "port_forwarding", "network_ip_availability")
     return {
         **_common(
@@ -128,7 +130,7 @@ def _neutron(cloud: LabCloud, venv: Path) -> Options:
             "neutron",
             core_plugin="ml2",
             service_plugins=",".join(plugins),
-            api_paste_config=venv / "etc/neutron/api-paste.ini",
+            api_paste_config=cloud.dir / "etc/neutron/api-paste.ini",
             dns_domain="lab.example.",
             notify_nova_on_port_status_changes=True,
             notify_nova_on_port_data_changes=True,
@@ -148,11 +150,11 @@ def _neutron(cloud: LabCloud, venv: Path) -> Options:
         "ml2_type_flat": {"flat_networks": "*"},
         "ml2_type_vlan": {"network_vlan_ranges": "physnet1:100:999"},
         "ml2_type_vxlan": {"vni_ranges": "1:100000"},
-        "quotas": {f"quota_{name}": -1 for name in NEUTRON_QUOTAS},
+        "quotas": {f"quota_{name}": -1 for name in NEUTRON_QUOTAS + NEUTRON_SECURITY_QUOTAS},
     }
 
 
-def _nova(cloud: LabCloud, venv: Path) -> Options:
+def _nova(cloud: LabCloud) -> Options:
     return {
         **_common(
             cloud,
@@ -169,9 +171,9 @@ def _nova(cloud: LabCloud, venv: Path) -> Options:
             max_concurrent_snapshots=16,
             sync_power_state_interval=-1,
         ),
-        "api_database": {"connection": cloud.database_url("nova_api"), "max_pool_size": 20, "max_overflow": 40},
+        "api_database": _database(cloud, "nova_api"),
         "api": {"response_validation": "ignore"},
-        "quota": {name: -1 for name in NOVA_QUOTAS},
+        "quota": dict.fromkeys(NOVA_QUOTAS, -1),
         "glance": _service_user(cloud, "nova"),
         "placement": _service_user(cloud, "nova"),
         "neutron": _service_user(cloud, "nova"),
@@ -182,7 +184,7 @@ def _nova(cloud: LabCloud, venv: Path) -> Options:
     }
 
 
-def _cinder(cloud: LabCloud, venv: Path) -> Options:
+def _cinder(cloud: LabCloud) -> Options:
     return {
         **_common(
             cloud,
@@ -190,13 +192,12 @@ def _cinder(cloud: LabCloud, venv: Path) -> Options:
             **ALWAYS_UP,
             enabled_backends="lab",
             default_volume_type="standard",
-            api_paste_config=venv / "etc/cinder/api-paste.ini",
-            resource_query_filters_file=venv / "etc/cinder/resource_filters.json",
+            api_paste_config=cloud.dir / "etc/cinder/api-paste.ini",
+            resource_query_filters_file=cloud.dir / "etc/cinder/resource_filters.json",
             state_path=cloud.dir / "cinder",
             image_conversion_dir=cloud.dir / "cinder/conversion",
             my_ip=HOST,
             glance_api_servers=cloud.url("glance"),
-            **{f"quota_{name}": -1 for name in CINDER_QUOTAS},
         ),
         "lab": {
             "volume_driver": "cinder_driver.SparseFileDriver",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import inspect
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,7 +29,7 @@ SERVER_OPTIONS = (
     "--character-set-server=utf8mb4",
 )
 
-# What makes each service's schema: the command, and the databases it is run for with the option group that names them.
+# What makes each schema: the command, the option group that names the database, and the database.
 SYNCS = (
     (("keystone-manage", "db_sync"), "DATABASE", "keystone"),
     (("glance-manage", "db_sync"), "DATABASE", "glance"),
@@ -62,9 +60,11 @@ def start(data_dir: Path, unix_socket: Path, log: Path) -> subprocess.Popen[byte
 
 def template_dir(venv: Path) -> Path:
     """The data directory that every new cloud is a copy of; named by what it is made from."""
-    version = subprocess.run([_program("mariadbd"), "--version"], capture_output=True, check=True).stdout
-    made_from = version + venv.name.encode() + inspect.getsource(sys.modules[__name__]).encode()
-    return cache_dir() / f"template-{hashlib.sha256(made_from).hexdigest()[:12]}"
+    version = subprocess.run(
+        [_program("mariadbd"), "--version"], capture_output=True, check=True, text=True
+    ).stdout
+    made_from = repr((version, venv.name, SERVER_OPTIONS, DATABASES, SYNCS))
+    return cache_dir() / f"template-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
 
 
 def make_template(venv: Path, template: Path) -> None:
@@ -103,7 +103,8 @@ def _make_schemas(venv: Path, unix_socket: Path) -> None:
 def _sync(venv: Path, unix_socket: Path, command: tuple[str, ...], group: str, database: str) -> None:
     url = database_url(unix_socket, database)
     environment = {**os.environ, f"OS_{group}__CONNECTION": url, "PYTHONWARNINGS": "ignore"}
-    result = subprocess.run([str(venv / "bin" / command[0]), *command[1:]], env=environment, capture_output=True, text=True)
+    program = str(venv / "bin" / command[0])
+    result = subprocess.run([program, *command[1:]], env=environment, capture_output=True, text=True)
     if result.returncode:
         raise LabError(f"{' '.join(command)} failed for the database {database}:\n{result.stderr[-2000:]}")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from openstack.connection import Connection
+from openstack.exceptions import raise_from_response
 
 from lab.config import REGION
 from lab.layout import LabCloud
@@ -21,6 +23,7 @@ CATALOG = (
 FLAVORS = (("m1.tiny", 64, 1, 1), ("m1.small", 128, 1, 2), ("m1.medium", 256, 2, 5), ("m1.large", 512, 4, 10))
 EXTERNAL_CIDRS = {"source": "172.24.0.0/16", "destination": "172.25.0.0/16"}
 VOLUME_TYPE = "standard"
+CINDER_QUOTAS = ("volumes", "snapshots", "gigabytes", "groups", "backups", "backup_gigabytes")
 
 
 def connect(cloud: LabCloud) -> Connection:
@@ -42,7 +45,7 @@ def administrator(cloud: LabCloud) -> dict[str, str]:
 
 def register_services(cloud: LabCloud) -> None:
     """Give each service its user and its entries in the catalog: they need both to start."""
-    identity = connect(cloud).identity
+    identity: Any = connect(cloud).identity
     project = identity.create_project(name="service", domain_id="default", is_enabled=True)
     roles = [role for role in identity.roles() if role.name in ("admin", "service")]
 
@@ -67,17 +70,22 @@ def furnish(cloud: LabCloud) -> None:
     """Make the flavors, the external network and the volume type of a cloud."""
     connection = connect(cloud)
     with ThreadPoolExecutor() as pool:
-        made = [pool.submit(make, connection, cloud.name) for make in (_flavors, _external_network, _volume_type)]
+        made: list[Future[Any]] = [
+            pool.submit(_make_flavors, connection),
+            pool.submit(_make_external_network, connection, cloud.name),
+            pool.submit(connection.block_storage.create_type, name=VOLUME_TYPE),
+            pool.submit(_lift_volume_quotas, connection),
+        ]
     for each in made:
         each.result()
 
 
-def _flavors(connection: Connection, name: str) -> None:
+def _make_flavors(connection: Connection) -> None:
     for flavor, memory_mib, vcpus, disk_gib in FLAVORS:
         connection.compute.create_flavor(name=flavor, ram=memory_mib, vcpus=vcpus, disk=disk_gib)
 
 
-def _external_network(connection: Connection, name: str) -> None:
+def _make_external_network(connection: Connection, name: str) -> None:
     network = connection.network.create_network(
         name="public",
         is_router_external=True,
@@ -93,5 +101,6 @@ def _external_network(connection: Connection, name: str) -> None:
     )
 
 
-def _volume_type(connection: Connection, name: str) -> None:
-    connection.block_storage.create_type(name=VOLUME_TYPE, extra_specs={"volume_backend_name": "lab"})
+def _lift_volume_quotas(connection: Connection) -> None:
+    quotas = {"quota_class_set": dict.fromkeys(CINDER_QUOTAS, -1)}
+    raise_from_response(connection.block_storage.put("/os-quota-class-sets/default", json=quotas))

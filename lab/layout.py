@@ -72,7 +72,7 @@ def read_clouds(lab_dir: Path) -> list[LabCloud]:
     try:
         made = json.loads((lab_dir / "lab.json").read_text())
     except FileNotFoundError:
-        raise LabError(f"there is no lab in {lab_dir}; make one with: python -m lab --dir {lab_dir} up") from None
+        raise LabError(f"no lab in {lab_dir}; make one with: python -m lab --dir {lab_dir} up") from None
     return [LabCloud(name, lab_dir / name, made["ports"][name], made["password"]) for name in CLOUDS]
 
 
@@ -87,7 +87,10 @@ def make_clouds(lab_dir: Path, port_base: int | None = None) -> list[LabCloud]:
         _check_socket_path(lab_dir)
         ports = _given_ports(port_base) if port_base else _free_ports()
         made = {
-            "ports": {cloud: dict(zip(SERVICES, ports[i :: len(CLOUDS)])) for i, cloud in enumerate(CLOUDS)},
+            "ports": {
+                CLOUDS[0]: dict(zip(SERVICES, ports[::2], strict=True)),
+                CLOUDS[1]: dict(zip(SERVICES, ports[1::2], strict=True)),
+            },
             "password": secrets.token_urlsafe(16),
         }
         write_private(lab_dir / "lab.json", json.dumps(made, indent=2))
@@ -117,7 +120,7 @@ def _check_socket_path(lab_dir: Path) -> None:
     if len(os.fsencode(longest)) > SOCKET_PATH_BYTES:
         raise LabError(
             f"the path {lab_dir} is too long for a database's unix socket "
-            f"({SOCKET_PATH_BYTES} bytes with {longest.relative_to(lab_dir)}); choose a shorter one with --dir"
+            f"({SOCKET_PATH_BYTES} bytes with {longest.relative_to(lab_dir)}); shorten it with --dir"
         )
 
 
@@ -125,7 +128,7 @@ def _given_ports(base: int) -> list[int]:
     ports = list(range(base, base + len(CLOUDS) * len(SERVICES)))
     taken = [port for port in ports if is_listening(port)]
     if taken:
-        raise LabError(f"ports in use: {', '.join(map(str, taken))}; choose another --port-base, or leave it away")
+        raise LabError(f"ports in use: {', '.join(map(str, taken))}; name another --port-base, or none")
     return ports
 
 

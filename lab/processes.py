@@ -1,7 +1,7 @@
 """The processes of a cloud: finding, starting, awaiting and ending them.
 
-A process is known by its command line, which names the cloud's directory. So nothing has to be kept in pid files that
-could go stale, and no process of anybody else is ever ended.
+A process is known by its command line, which names the cloud's directory. So nothing is kept in pid files
+that could go stale, and no process of anybody else is ever ended.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,7 @@ LOG_TAIL_LINES = 15
 
 
 def find(cloud: LabCloud) -> dict[str, psutil.Process]:
-    """The living processes of a cloud, by service name and `mysqld`. A zombie has no command line, so it is not one."""
+    """The living processes of a cloud by name; a zombie has no command line, so it is not found."""
     found = {}
     for process in psutil.process_iter(["cmdline"]):
         name = _name(process.info["cmdline"] or [], cloud)
@@ -58,15 +59,17 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
 
 
 def wait_until_ready(
-    process: subprocess.Popen[bytes], ready: Callable[[], bool], name: str, log: Path, timeout_s: float = START_TIMEOUT_S
+    process: subprocess.Popen[bytes], ready: Callable[[], bool], name: str, log: Path
 ) -> None:
-    """Wait until a started process is ready; LabError with the end of its log if it ends before or takes too long."""
-    deadline = time.monotonic() + timeout_s
+    """Wait for a process to get ready; LabError with the end of its log if it ends or takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not ready():
         if process.poll() is not None:
-            raise LabError(f"{name} ended while it started, with code {process.returncode}:\n{_tail(log)}\n({log})")
+            raise LabError(
+                f"{name} ended with code {process.returncode} while it started:\n{_tail(log)}\n({log})"
+            )
         if time.monotonic() > deadline:
-            raise LabError(f"{name} was not ready after {timeout_s:.0f} s:\n{_tail(log)}\n({log})")
+            raise LabError(f"{name} was not ready after {START_TIMEOUT_S} s:\n{_tail(log)}\n({log})")
         time.sleep(0.05)
 
 
@@ -103,16 +106,14 @@ def _await_end(processes: list[psutil.Process]) -> None:
 
 def _is_alive(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def _signal(send: Callable[[], None]) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         send()
-    except psutil.NoSuchProcess:
-        pass
 
 
 def _tail(log: Path) -> str:

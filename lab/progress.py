@@ -11,7 +11,7 @@ Say = Callable[[str], None]
 
 @contextmanager
 def step(say: Say, text: str) -> Iterator[None]:
-    """Say what is being done, and once it is done for how long it took: `installing the services ... 48 s`."""
+    """Say what is being done, and then how long it took: `installing the services ... 48 s`."""
     say(f"{text} ... ")
     started = time.monotonic()
     yield

@@ -27,12 +27,15 @@ def start() -> Callable[..., Iterable[bytes]]:
     sys_admin_pctxt.set_client_mode(False)
     utils.get_root_helper = lambda: "env"
     os_brick.setup(cfg.CONF)
-    host = f"{cfg.CONF.host}@{BACKEND}"
     # The volume service first: the scheduler waits up to a minute for one.
-    volume = service.Service.create(host=host, service_name=BACKEND, binary=constants.VOLUME_BINARY, coordination=True)
-    volume.start()
-    service.Service.create(binary=constants.SCHEDULER_BINARY).start()
+    host = f"{cfg.CONF.host}@{BACKEND}"
+    _start(constants.VOLUME_BINARY, host=host, service_name=BACKEND, coordination=True)
+    _start(constants.SCHEDULER_BINARY)
     return application
+
+
+def _start(binary: str, **options: Any) -> None:
+    service.Service.create(binary=binary, **options).start()
 
 
 def _without_green_threads() -> None:
@@ -41,4 +44,4 @@ def _without_green_threads() -> None:
         return method(*args, **options)
 
     tpool.execute = call
-    tpool.Proxy = lambda target, *args, **options: target
+    tpool.Proxy = lambda target, *_args, **_options: target

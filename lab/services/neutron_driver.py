@@ -11,11 +11,11 @@ from neutron_lib.plugins import constants as plugin_constants
 from neutron_lib.plugins import directory
 from neutron_lib.plugins.ml2 import api
 
-ROUTER_OWNERS = constants.ROUTER_INTERFACE_OWNERS + (constants.DEVICE_OWNER_ROUTER_GW,)
+ROUTER_OWNERS = (*constants.ROUTER_INTERFACE_OWNERS, constants.DEVICE_OWNER_ROUTER_GW)
 
 
 class AtOnceMechanismDriver(api.MechanismDriver):
-    """Binds every port to its network's first segment, and sets the status of router ports and floating IPs."""
+    """Binds ports to their network's first segment; settles the status of router ports and floating IPs."""
 
     def initialize(self) -> None:
         """Follow the floating IPs from now on."""
@@ -47,7 +47,7 @@ def _activate_router_port(context: Any) -> None:
         )
 
 
-def _settle_floating_ip(resource: str, event: str, trigger: Any, payload: Any) -> None:
+def _settle_floating_ip(_resource: str, _event: str, _trigger: Any, payload: Any) -> None:
     # As with a real L3 agent: ACTIVE while it leads to a port, DOWN otherwise.
     attached = payload.latest_state["port_id"]
     status = constants.FLOATINGIP_STATUS_ACTIVE if attached else constants.FLOATINGIP_STATUS_DOWN

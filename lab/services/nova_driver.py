@@ -1,8 +1,9 @@
 """A hypervisor without guests, but with their bytes: a server's root disk is a file of its own.
 
-It is Nova's own fake driver with what that one lacks: a spawn that downloads the image, a snapshot that uploads the
-disk, and a memory that outlives the process.
+It is Nova's own fake driver with what that one lacks: a spawn that downloads the image, a snapshot that
+uploads the disk, and a memory that outlives the process.
 """
+# ruff: noqa: ARG002, RUF012 - the methods' arguments are those of Nova's driver interface
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def _directory(uuid: str) -> Path:
 
 
 class FileBackedDriver(fake.FakeDriverWithoutFakeNodes):
-    """Servers as directories of instances_path: `disk` holds the bytes, `state.json` the name and the power."""
+    """Servers as directories of instances_path: `disk` has the bytes, `state.json` the name and the power."""
 
     capabilities = {
         **fake.FakeDriver.capabilities,
@@ -39,14 +40,14 @@ class FileBackedDriver(fake.FakeDriverWithoutFakeNodes):
         """Take up the servers that were there when the process ended."""
         super().init_host(host)
         for path in Path(CONF.instances_path).glob("*/state.json"):
-            state = json.loads(path.read_text())
-            self.instances[path.parent.name] = fake.FakeInstance(state["name"], state["power"], path.parent.name)
+            state, uuid = json.loads(path.read_text()), path.parent.name
+            self.instances[uuid] = fake.FakeInstance(state["name"], state["power"], uuid)
 
     def spawn(
-        self, context: Any, instance: Any, image_meta: Any, injected_files: Any, admin_password: Any, allocations: Any,
-        network_info: Any = None, block_device_info: Any = None, power_on: bool = True, accel_info: Any = None,
+        self, context: Any, instance: Any, image_meta: Any, injected_files: Any, admin_password: Any,
+        allocations: Any, *args: Any, **options: Any,
     ) -> None:  # fmt: skip
-        """Download the image as the server's disk, unless it has one already (a resize), and start the server."""
+        """Download the image as the server's disk, unless it has one (a resize), and start the server."""
         disk = _directory(instance.uuid) / "disk"
         disk.parent.mkdir(parents=True, exist_ok=True)
         if instance.image_ref and not disk.exists():
@@ -54,9 +55,8 @@ class FileBackedDriver(fake.FakeDriverWithoutFakeNodes):
             glance.API().download(context, instance.image_ref, dest_path=str(partial))
             partial.rename(disk)
         super().spawn(
-            context, instance, image_meta, injected_files, admin_password, allocations,
-            network_info, block_device_info, power_on, accel_info,
-        )  # fmt: skip
+            context, instance, image_meta, injected_files, admin_password, allocations, *args, **options
+        )
         self._remember(instance.uuid)
 
     def snapshot(self, context: Any, instance: Any, image_id: str, update_task_state: Any) -> None:
@@ -70,7 +70,7 @@ class FileBackedDriver(fake.FakeDriverWithoutFakeNodes):
         metadata = {
             "disk_format": self._meta(instance, "disk_format", "raw"),
             "container_format": self._meta(instance, "container_format", "bare"),
-            "properties": {"image_location": "snapshot", "image_state": "available", "owner_id": instance.project_id},
+            "properties": {"image_location": "snapshot", "image_state": "available"},
         }
         with (_directory(instance.uuid) / "disk").open("rb") as disk:
             glance.API().update(context, image_id, metadata, disk)

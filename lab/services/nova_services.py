@@ -1,4 +1,4 @@
-"""Nova in one process: the API, and beside it as threads the conductor, the scheduler and the compute service.
+"""Nova in one process: the API, and beside it as threads the conductor, the scheduler, the compute service.
 
 They meet over oslo.messaging's in-memory transport, so no message broker is needed.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable  # noqa: E402
 from typing import Any  # noqa: E402
 
 import nova.conf  # noqa: E402
+import nova_driver  # noqa: E402
 import os_brick  # noqa: E402
 import os_vif  # noqa: E402
 from nova import context, objects, service  # noqa: E402
@@ -24,8 +25,6 @@ from nova.objects import host_mapping  # noqa: E402
 from nova.scheduler import rpcapi as scheduler_rpcapi  # noqa: E402
 from oslo_privsep import priv_context  # noqa: E402
 from oslo_utils import uuidutils  # noqa: E402
-
-import nova_driver  # noqa: E402
 
 CONF = nova.conf.CONF
 

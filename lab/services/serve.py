@@ -1,7 +1,7 @@
 """Run one OpenStack service of a cloud as one process: python serve.py SERVICE CLOUD_DIR PORT
 
-Its port is open once the service is ready, its background threads included. The process ends by a signal; the RPC
-threads of Nova and Cinder outlive an ordinary exit, therefore a failed start ends with os._exit.
+Its port is open once the service is ready, its background threads included. The process ends by a signal; the
+RPC threads of Nova and Cinder outlive an ordinary exit, therefore a failed start ends with os._exit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 THREADS = 16
-IDLE_CONNECTIONS = 256  # kept open between requests; cheroot's own limit of 10 is below what two test clients hold
+IDLE_CONNECTIONS = 256  # kept open between requests; cheroot's own limit is 10
+IDLE_TIMEOUT_S = 120
 
 Application = Callable[..., Iterable[bytes]]
 
@@ -51,9 +52,9 @@ def serve(application: Application, port: int) -> None:
     """Answer requests until the process is ended."""
     from cheroot.wsgi import Server
 
-    server = Server(
-        ("127.0.0.1", port), keep_input_open(application), numthreads=THREADS, request_queue_size=128, timeout=120
-    )
+    server = Server(("127.0.0.1", port), keep_input_open(application), numthreads=THREADS)
+    server.request_queue_size = 128
+    server.timeout = IDLE_TIMEOUT_S
     server.keep_alive_conn_limit = IDLE_CONNECTIONS
     server.start()
 

@@ -152,7 +152,7 @@ def _too_deep(text: str) -> int | None:
     for event in yaml.parse(text, _LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEPTH_MAX:
-            return int(event.start_mark.line) + 1
+            return event.start_mark.line + 1 if event.start_mark else 1
     return None
 
 

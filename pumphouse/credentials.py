@@ -93,7 +93,10 @@ def _named(config: CloudConfig) -> CloudRegion:
     )
     for path in files:
         _check_yaml(path)
-    clouds = OpenStackConfig(config_files=[str(path) for path in files] or None)
+    # openstacksdk reads the file of OS_CLIENT_CONFIG_FILE before any other, even one that is named.
+    clouds = OpenStackConfig(
+        config_files=[str(path) for path in files] or None, load_envvars=config.clouds_file is None
+    )
     names = sorted(name for name in clouds.get_cloud_names() if name != "defaults")
     if config.cloud not in names:
         where = ", ".join(str(path) for path in files) or "clouds.yaml, because there is none"

@@ -93,3 +93,13 @@ def test_a_cloud_imports_no_client_before_it_is_used() -> None:
     program = f"import sys, pumphouse.cloud; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_named_clouds_file_goes_before_the_one_of_the_environment(
+    clouds_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(CLOUDS.replace("old:5000", "elsewhere:5000"))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(other))
+    assert Cloud.from_clouds_yaml("old", clouds_file=clouds_file).auth_url == "https://old:5000/v3"
+    assert Cloud.from_clouds_yaml("old").auth_url == "https://elsewhere:5000/v3"

@@ -145,8 +145,8 @@ def _public_flavor(admin: Connection) -> str:
 
 
 def _booted_by(tenant: Tenant, server: str) -> Connection:
-    """batch belongs to the second user, everything else to the first."""
-    return tenant.members[-1 if server == "batch" else 0]
+    """batch belongs to the second user if there is one, everything else to the first."""
+    return tenant.members[:2][-1 if server == "batch" else 0]
 
 
 def _key(tenant: Tenant, server: str) -> dict[str, str]:

@@ -58,7 +58,7 @@ class Lab:
 
     def is_up(self) -> bool:
         """Whether every process of both clouds runs."""
-        return all(process for _, _, process in self.status())
+        return (self.dir / "lab.json").exists() and all(process for _, _, process in self.status())
 
     def status(self) -> list[tuple[LabCloud, str, Any]]:
         """Each service of each cloud with its process, None if it does not run."""
@@ -66,13 +66,16 @@ class Lab:
         names = (processes.DATABASE, *SERVICES)
         return [(cloud, name, running.get(name)) for cloud, running in found for name in names]
 
-    def up(self, port_base: int | None = None) -> None:
-        """Make what is missing and start what is not running."""
+    def up(self, port_base: int | None = None) -> bool:
+        """Make what is missing and start what is not running; False if all was running already."""
+        if self.is_up() and self.clouds_yaml.exists():
+            return False
         venv, template = machine.prepare(self._say)
         clouds = make_clouds(self.dir, port_base)
         with step(self._say, f"starting {' and '.join(CLOUDS)}"):
             _both(lambda cloud: boot.up(cloud, venv, template), clouds)
         write_private(self.clouds_yaml, yaml.safe_dump(_clouds_yaml(clouds), sort_keys=False))
+        return True
 
     def down(self, purge: bool = False) -> int:
         """End all processes, and with purge remove the lab's directory; the number of processes ended."""

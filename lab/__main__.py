@@ -53,11 +53,8 @@ def up(directory: Path, port_base: int | None) -> None:
     from lab import Lab
 
     lab = Lab(directory)
-    if (directory / "lab.json").exists() and lab.is_up():
-        click.echo(f"the lab in {directory} is up already")
-        return
-    lab.up(port_base)
-    click.echo(f"the lab is up; its clouds are described in {lab.clouds_yaml}")
+    already = "" if lab.up(port_base) else " already"
+    click.echo(f"the lab is up{already}; its clouds are described in {lab.clouds_yaml}")
 
 
 @main.command()

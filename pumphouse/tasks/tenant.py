@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 from taskflow.patterns import graph_flow
 
+from pumphouse.cloud import call, get_all
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
+    BaseCloudTask,
     BaseEnsureTask,
     BaseRetrieveTask,
     Migration,
@@ -20,6 +22,7 @@ from pumphouse.tasks.base import (
     ensure,
     retrieve,
     symbol,
+    undo,
 )
 
 if TYPE_CHECKING:
@@ -47,9 +50,16 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the tenant and make it; enabled, because a disabled one could not be filled."""
+    title = step.record.title
     return [
         retrieve(RetrieveTenant, migration, step),
         ensure(EnsureTenant, [migration.destination], step),
+        PrepareTenant(
+            migration.destination,
+            provides=symbol(step.ref, "prepared"),
+            rebind=[symbol(step.ref, "ensured")],
+            line=f"have Neutron make the default security group of {title}",
+        ),
     ]
 
 
@@ -94,6 +104,29 @@ class EnsureTenant(BaseEnsureTask):
     def remove(self, destination_id: str) -> None:
         """Delete the project."""
         self.cloud.keystone.projects.delete(destination_id)
+
+
+class PrepareTenant(BaseCloudTask):
+    """Has Neutron make the default security group of a project.
+
+    Neutron makes it in the first call for the project, and fails when several come at once.
+    """
+
+    def execute(self, ensured: Json) -> Json:
+        """Provide the ids of the groups that there are."""
+        return {"groups": [group["id"] for group in self._groups(ensured)]}
+
+    def revert(self, ensured: Json, **_: Any) -> None:
+        """Delete the group of a project that was made, because it would outlive the project."""
+        if ensured["made"]:
+            undo(self.name, self._delete, ensured)
+
+    def _groups(self, ensured: Json) -> list[Json]:
+        return get_all(self.cloud.neutron, "/security-groups", "security_groups", project_id=ensured["id"])
+
+    def _delete(self, ensured: Json) -> None:
+        for group in self._groups(ensured):
+            call(self.cloud.neutron, "DELETE", f"/security-groups/{group['id']}")
 
 
 def migrate_tenant(src: Cloud, dst: Cloud, store: Json, tenant_id: str) -> tuple[graph_flow.Flow, Json]:

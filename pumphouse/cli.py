@@ -81,7 +81,12 @@ def _set_logging(_context: click.Context, parameter: click.Parameter, value: boo
 
 
 def _logging_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    options: dict[str, Any] = {"expose_value": False, "callback": _set_logging, "is_flag": True, "is_eager": True}
+    options: dict[str, Any] = {
+        "expose_value": False,
+        "callback": _set_logging,
+        "is_flag": True,
+        "is_eager": True,
+    }
     command = click.option("--debug", help="Log all that the clients do, without secrets.", **options)(
         command
     )

@@ -95,7 +95,9 @@ def explain(error: BaseException) -> Explanation:
     request_id = str(_first(error, "request_id") or "")
     if not isinstance(status, int):
         return Explanation(f"{type(error).__name__}: {_one_line(message)}", "", request_id)
-    return Explanation(f"the cloud answered {status}: {_one_line(message)}", _HINTS.get(status, ""), request_id)
+    return Explanation(
+        f"the cloud answered {status}: {_one_line(message)}", _HINTS.get(status, ""), request_id
+    )
 
 
 def http_status(error: BaseException) -> int | None:

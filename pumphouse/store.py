@@ -1,0 +1,347 @@
+"""The state store: TaskFlow's persistence by URL, its SQL made fast."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import sqlalchemy as sa
+from alembic.util.exc import CommandError
+from oslo_utils import timeutils, uuidutils
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+from taskflow import states
+from taskflow.exceptions import NotFound, StorageFailure, TaskFlowException
+from taskflow.persistence.backends.impl_dir import DirBackend
+from taskflow.persistence.backends.impl_memory import MemoryBackend
+from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemyBackend
+from taskflow.persistence.base import Backend
+from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
+from taskflow.storage import META_PROGRESS, META_PROGRESS_DETAILS
+
+from pumphouse import __version__
+from pumphouse.errors import EXIT_CONNECTION, ConfigError, PumphouseError
+from pumphouse.model import Plan
+
+CONNECT_TIMEOUT_S = 10
+# How long a write waits for those of other processes, and a thread for a connection.
+BUSY_TIMEOUT_S = 60
+# The width of the name columns of TaskFlow's tables.
+NAME_MAX_LENGTH = 255
+_RUN_ID_DIGITS = 8
+
+_EXPECTED = (
+    "sqlite:////path/to/file, postgresql://user@host/database, mysql://user@host/database, "
+    "zookeeper://host:2181/path, dir:///path or memory://"
+)
+_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
+_ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
+_ENCODE = "percent-encode @, /, ? and # in a user name or password, e.g. %40 for @"
+_SERVER_CONNECTIONS = 16
+# No value reaches the text of an error, from where it would reach a log.
+_ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_TIMEOUT_S}
+
+
+class StoreError(PumphouseError):
+    """The server of the state store does not answer, or refuses the login."""
+
+    exit_code = EXIT_CONNECTION
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "check state.url, and that the server runs and lets you in")
+
+
+def open_store(url: str) -> Backend:
+    """Open the state store that a URL names, with its schema brought up to date.
+
+    Raises ConfigError when the URL or what it names is not usable or a driver is missing,
+    StoreError when a server does not answer; neither repeats the password.
+    """
+    if "://" not in url:
+        raise ConfigError([f"state.url: not a URL; expected {_EXPECTED}"])
+    family = _family(url)
+    if family not in _OPENERS:
+        raise ConfigError([f"state.url: unknown kind of store {family!r}; expected {_EXPECTED}"])
+    return _OPENERS[family](url)
+
+
+def _family(url: str) -> str:
+    scheme = url.partition("://")[0].partition("+")[0].lower()
+    return _ALIASES.get(scheme, scheme)
+
+
+def new_run(store: Backend, plan: Plan, units: Iterable[str]) -> tuple[LogBook, dict[str, str]]:
+    """Record a run: its logbook, and by unit the uuid of the flow detail to load that unit's engine with.
+
+    All are saved at once: TaskFlow, left to create each by itself, saves the whole book every time.
+    """
+    book = LogBook(f"migrate tenant {plan.tenant_name}"[:NAME_MAX_LENGTH])
+    book.meta = {
+        "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
+        "source": plan.source,
+        "destination": plan.destination,
+        "version": __version__,
+        "state": states.RUNNING,
+    }
+    details = {unit: FlowDetail(unit[:NAME_MAX_LENGTH], uuidutils.generate_uuid()) for unit in units}
+    for unit, detail in details.items():
+        detail.meta = {"unit": unit}
+        book.add(detail)
+    with closing(store.get_connection()) as connection:
+        connection.save_logbook(book)
+    return book, {unit: detail.uuid for unit, detail in details.items()}
+
+
+def flow_detail(store: Backend, uuid: str) -> FlowDetail:
+    """What is recorded of one unit of a run."""
+    with closing(store.get_connection()) as connection:
+        return connection.get_flow_details(uuid)
+
+
+def set_state(store: Backend, book: LogBook, state: str) -> None:
+    """Record in which of TaskFlow's states a run is; its units are left as they are."""
+    book.meta = {**book.meta, "state": state}
+    book.updated_at = timeutils.utcnow()
+    with closing(store.get_connection()) as connection:
+        connection.save_logbook(book.copy(retain_contents=False))
+
+
+def run_id(book: LogBook) -> str:
+    """The short id of a run."""
+    return str(book.uuid)[:_RUN_ID_DIGITS]
+
+
+class _FastConnection(Connection):  # type: ignore[misc]
+    """TaskFlow's SQL without what it reads and writes again for nothing.
+
+    A flow has one writer, its engine: what the engine saved last is what the tables hold.
+    """
+
+    def __init__(self, backend: SQLAlchemyBackend, upgrade_lock: Any) -> None:
+        super().__init__(backend, upgrade_lock)
+        self._update_book, self._update_flow, self._update_atom = (
+            table.update().where(table.c.uuid == sa.bindparam("key")) for table in self._tables
+        )
+        atoms = self._tables.atomdetails
+        self._insert_atoms = atoms.insert()
+        self._known_atoms = sa.select(atoms.c.uuid).where(atoms.c.parent_uuid == sa.bindparam("key"))
+
+    def upgrade(self) -> None:
+        """Make or alter the tables; SQLite's in one transaction, because two processes may come at once."""
+        if self._engine.dialect.name != "sqlite":
+            super().upgrade()
+            return
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._metadata.create_all(connection)
+            connection.commit()
+
+    def save_logbook(self, book: LogBook) -> LogBook:
+        """Save a book; one without flow details by its row alone, whatever is recorded under it."""
+        if not len(book) and self._update(self._update_book, book):
+            return book
+        return super().save_logbook(book)
+
+    def update_flow_details(self, flow_detail: FlowDetail) -> FlowDetail:
+        """Save a flow and its new atoms; those that are recorded were saved when they changed."""
+        if not self._update(self._update_flow, flow_detail, flow_detail):
+            raise NotFound(f"no flow {flow_detail.uuid} is recorded")
+        return flow_detail
+
+    def update_atom_details(self, atom_detail: AtomDetail) -> AtomDetail:
+        """Save an atom, but not for a progress of 0.0 or 1.0 alone, which its state says already.
+
+        That progress is not kept by the engine either, so that it is seen only in the call that is about it.
+        """
+        if _is_automatic(atom_detail.meta):
+            del atom_detail.meta[META_PROGRESS]
+        elif not self._update(self._update_atom, atom_detail):
+            raise NotFound(f"no atom {atom_detail.uuid} is recorded")
+        return atom_detail
+
+    def _update(self, statement: sa.Update, item: Any, atoms: Iterable[AtomDetail] = ()) -> bool:
+        """Update the row of an item and insert new atoms; False when the item has no row."""
+        try:
+            with self._engine.begin() as connection:
+                if not connection.execute(statement, {**item.to_dict(), "key": item.uuid}).rowcount:
+                    return False
+                known = set(connection.scalars(self._known_atoms, {"key": item.uuid})) if atoms else set()
+                rows = [_atom_row(atom, item) for atom in atoms if atom.uuid not in known]
+                if rows:
+                    connection.execute(self._insert_atoms, rows)
+                return True
+        except SQLAlchemyError as error:
+            raise StorageFailure(f"{item.name} was not saved", cause=error) from error
+
+
+def _atom_row(atom: AtomDetail, flow: FlowDetail) -> dict[str, Any]:
+    return {**atom.to_dict(), "parent_uuid": flow.uuid, "atom_type": atom_detail_type(atom)}
+
+
+def _is_automatic(meta: Mapping[str, Any]) -> bool:
+    """Whether the progress is what an engine sets before and after a task, rather than the task itself."""
+    progress = meta.get(META_PROGRESS)
+    reported = (meta.get(META_PROGRESS_DETAILS) or {}).get("at_progress")
+    return progress in (0.0, 1.0) and progress != reported
+
+
+class _FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
+    """TaskFlow's SQL backend with one connection object: each new one would compile every statement anew."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__({}, engine)
+        self._connection = _FastConnection(self, self._upgrade_lock)
+
+    def get_connection(self) -> Connection:
+        """The connection object, which all threads share: each of its calls takes one from the pool."""
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connections of the pool."""
+        self.engine.dispose()
+
+
+def _open_sqlite(text: str) -> Backend:
+    url = _sql_url(text)
+    if url.database in (None, "", ":memory:") or url != URL.create("sqlite", database=url.database):
+        expected = "sqlite:// with the path of a file and nothing else, as in sqlite:////path/to/file"
+        raise ConfigError([f"state.url: not usable; expected {expected}"], "memory:// writes no file")
+    path = Path(str(url.database)).expanduser().absolute()
+    with _explained(f"SQLite file {path}", _config_error):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite itself would make it with the umask's mode; -wal and -shm get the mode of the file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        engine = sa.create_engine(
+            URL.create("sqlite", database=str(path)),
+            # There is one writer at a time: threads take turns here, where SQLite would sleep and try again.
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            connect_args={"timeout": BUSY_TIMEOUT_S},
+            **_ENGINE_OPTIONS,
+        )
+        sa.event.listen(engine, "connect", _set_pragmas)
+        return _upgraded(_FastBackend(engine))
+
+
+def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+    """Set the journal; with WAL, NORMAL may lose the last commits in a power cut, but none to a kill.
+
+    https://sqlite.org/pragma.html#pragma_synchronous
+    """
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _open_server(text: str) -> Backend:
+    url = _sql_url(text)
+    family = _family(text)
+    if not url.database or not (url.host or url.query) or "@" in (url.host or ""):
+        raise ConfigError(
+            [f"state.url: not usable; expected {family}://user:password@host/database"], _ENCODE
+        )
+    driver = url.drivername.partition("+")[2] or _DRIVERS[family]
+    title = f"{family} database {url.database} on {url.host or 'localhost'}"
+    with _explained(title, StoreError, str(url.password or "")):
+        engine = sa.create_engine(
+            url.set(drivername=f"{family}+{driver}"),
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_size=_SERVER_CONNECTIONS,
+            max_overflow=0,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+            **_ENGINE_OPTIONS,
+        )
+        return _upgraded(_FastBackend(engine))
+
+
+def _sql_url(text: str) -> URL:
+    try:
+        return make_url(text)
+    except (ValueError, SQLAlchemyError):
+        raise ConfigError([f"state.url: cannot be parsed; expected {_EXPECTED}"], _ENCODE) from None
+
+
+def _open_zookeeper(text: str) -> Backend:
+    hosts, _, path = text.partition("://")[2].partition("/")
+    if not hosts or not path or "@" in hosts:
+        raise ConfigError(["state.url: not usable; expected zookeeper://host:2181,host:2181/path"])
+    with _explained(f"ZooKeeper at {hosts}", StoreError):
+        from taskflow.persistence.backends.impl_zookeeper import ZkBackend
+
+        # The check asks for the server's version, which servers do not tell unless they are set to.
+        conf = {"hosts": hosts, "path": f"/{path}", "timeout": CONNECT_TIMEOUT_S, "check_compatible": False}
+        return _upgraded(ZkBackend(conf))
+
+
+def _open_dir(text: str) -> Backend:
+    parts = urlsplit(text)
+    if parts.netloc or not parts.path.strip("/"):
+        raise ConfigError(["state.url: no absolute path; expected dir:///path"])
+    path = Path(unquote(parts.path))
+    with _explained(f"folder {path}", _config_error):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            return _upgraded(DirBackend({"path": str(path)}))
+
+
+def _open_memory(_text: str) -> Backend:
+    return _upgraded(MemoryBackend())
+
+
+def _upgraded(store: Backend) -> Backend:
+    try:
+        with closing(store.get_connection()) as connection:
+            connection.upgrade()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+@contextmanager
+def _explained(
+    title: str, error_class: Callable[[str], PumphouseError], password: str = ""
+) -> Iterator[None]:
+    """Turn whatever goes wrong while a store is opened into one message without the password."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = title.partition(" ")[0].lower()
+        raise ConfigError(
+            [f"state.url: {title} needs the Python package {error.name}"], f"pip install 'pumphouse[{extra}]'"
+        ) from None
+    except NoSuchModuleError:
+        raise ConfigError(
+            [f"state.url: {title}: SQLAlchemy has no such driver"], "leave out what follows the +"
+        ) from None
+    except (OSError, SQLAlchemyError, CommandError, TaskFlowException) as error:
+        raise error_class(f"the state store, {title}, cannot be opened: {_cause(error, password)}") from None
+
+
+def _cause(error: BaseException, password: str) -> str:
+    while error.__cause__:
+        error = error.__cause__
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return text.replace(password, "***") if password else text
+
+
+def _config_error(message: str) -> ConfigError:
+    return ConfigError([message], "make it writable, or set state.url to another place")
+
+
+_OPENERS: dict[str, Callable[[str], Backend]] = {
+    "sqlite": _open_sqlite,
+    "postgresql": _open_server,
+    "mysql": _open_server,
+    "zookeeper": _open_zookeeper,
+    "dir": _open_dir,
+    "memory": _open_memory,
+}

@@ -11,17 +11,8 @@ from typing import Any
 
 import yaml
 
-from lab import boot, config, furnish, machine, processes
-from lab.layout import (
-    CLOUDS,
-    SERVICES,
-    LabCloud,
-    LabError,
-    default_dir,
-    make_clouds,
-    read_clouds,
-    write_private,
-)
+from lab import config, machine, processes
+from lab.layout import CLOUDS, LabCloud, LabError, default_dir, make_clouds, read_clouds, write_private
 from lab.progress import Say, step
 
 __all__ = ["Lab", "LabCloud", "LabError"]
@@ -63,13 +54,14 @@ class Lab:
     def status(self) -> list[tuple[LabCloud, str, Any]]:
         """Each service of each cloud with its process, None if it does not run."""
         found = [(cloud, processes.find(cloud)) for cloud in self.clouds()]
-        names = (processes.DATABASE, *SERVICES)
-        return [(cloud, name, running.get(name)) for cloud, running in found for name in names]
+        return [(cloud, name, running.get(name)) for cloud, running in found for name in processes.NAMES]
 
     def up(self, port_base: int | None = None) -> bool:
         """Make what is missing and start what is not running; False if all was running already."""
         if self.is_up() and self.clouds_yaml.exists():
             return False
+        from lab import boot  # openstacksdk alone takes longer to load than all that the other commands do
+
         venv, template = machine.prepare(self._say)
         clouds = make_clouds(self.dir, port_base)
         with step(self._say, f"starting {' and '.join(CLOUDS)}"):
@@ -86,6 +78,8 @@ class Lab:
 
     def reset(self) -> None:
         """Put both clouds back to what they were when they were made: furnished, without tenants."""
+        from lab import boot
+
         venv, _ = machine.prepare(self._say)
         with step(self._say, f"resetting {' and '.join(CLOUDS)}"):
             _both(lambda cloud: boot.reset(cloud, venv), self.clouds())
@@ -100,7 +94,7 @@ def _clouds_yaml(clouds: list[LabCloud]) -> dict[str, Any]:
     entries = {
         cloud.name: {
             "auth_type": "password",
-            "auth": furnish.administrator(cloud),
+            "auth": config.administrator(cloud),
             "region_name": config.REGION,
             "identity_api_version": 3,
         }

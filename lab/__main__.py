@@ -111,7 +111,7 @@ def run() -> None:
     """Run the command line; what its user has to know is one message, without a traceback."""
     try:
         main(prog_name="python -m lab")
-    except LabError as error:
+    except (LabError, OSError) as error:
         click.echo(f"lab: {error}", err=True)
         sys.exit(1)
 

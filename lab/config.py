@@ -36,6 +36,18 @@ def write_configuration(cloud: LabCloud, venv: Path) -> None:
     _write_keys(cloud.dir / "keys")
 
 
+def administrator(cloud: LabCloud) -> dict[str, str]:
+    """The credentials of a cloud's administrator, as clouds.yaml has them."""
+    return {
+        "auth_url": f"{cloud.url('keystone')}/v3",
+        "username": "admin",
+        "password": cloud.password,
+        "project_name": "admin",
+        "user_domain_name": "Default",
+        "project_domain_name": "Default",
+    }
+
+
 def _ini(options: Options) -> str:
     sections = (
         f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())

@@ -114,9 +114,13 @@ def _answers(unix_socket: Path) -> bool:
         return probe.connect_ex(str(unix_socket)) == 0
 
 
+def find_program(name: str) -> str | None:
+    """Where a program is; Debian keeps servers in /usr/sbin, which is not in an ordinary user's PATH."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
 def _program(name: str) -> str:
-    # Debian keeps servers in /usr/sbin, which is not in an ordinary user's PATH.
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    path = find_program(name)
     if path is None:
-        raise LabError(f"the program {name} is missing; install it with: apt-get install mariadb-server")
+        raise LabError(f"the program {name} is missing; python -m lab up installs it")
     return path

@@ -8,7 +8,7 @@ from typing import Any
 from openstack.connection import Connection
 from openstack.exceptions import raise_from_response
 
-from lab.config import REGION
+from lab.config import REGION, administrator
 from lab.layout import LabCloud
 
 # Each service's name, its types in the catalog, and the path of its API.
@@ -29,18 +29,6 @@ CINDER_QUOTAS = ("volumes", "snapshots", "gigabytes", "groups", "backups", "back
 def connect(cloud: LabCloud) -> Connection:
     """A connection to a cloud as its administrator."""
     return Connection(auth=administrator(cloud), region_name=REGION, identity_api_version="3")
-
-
-def administrator(cloud: LabCloud) -> dict[str, str]:
-    """The credentials of a cloud's administrator, as clouds.yaml has them."""
-    return {
-        "auth_url": f"{cloud.url('keystone')}/v3",
-        "username": "admin",
-        "password": cloud.password,
-        "project_name": "admin",
-        "user_domain_name": "Default",
-        "project_domain_name": "Default",
-    }
 
 
 def register_services(cloud: LabCloud) -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from lab import database
 from lab.layout import LabError, cache_dir
 from lab.progress import Say, step
 
-# Each program the lab runs, and the Debian package that brings it.
-PROGRAMS = {"mariadbd": "mariadb-server", "qemu-img": "qemu-utils"}
+# Each program the lab runs, and the package of Debian and Ubuntu that brings it. The "core" packages bring no
+# service: nothing is started by them, and nothing that runs is disturbed.
+PROGRAMS = {"mariadbd": "mariadb-server-core", "mariadb": "mariadb-client-core", "qemu-img": "qemu-utils"}
 REQUIREMENTS = Path(__file__).parent / "requirements-services.txt"
 CONSTRAINTS = Path(__file__).parent / "constraints-services.txt"
 COMPLETE = ".complete"  # a venv cannot be made elsewhere and moved: its programs name its path
@@ -53,9 +54,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
+def _missing_packages() -> list[str]:
+    missing = [package for program, package in PROGRAMS.items() if not database.find_program(program)]
+    # Debian keeps what `python -m venv` needs in a package of its own.
+    return missing if find_spec("ensurepip") else [*missing, "python3-venv"]
+
+
 def _install_packages(say: Say) -> None:
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    packages = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
+    packages = _missing_packages()
     if not packages:
         return
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
@@ -76,11 +82,7 @@ def _privilege() -> list[str] | None:
 
 
 def _apt(sudo: list[str], command: list[str]) -> None:
-    # A policy-rc.d that says 101 keeps Debian from starting a server of its own that nobody asked for.
-    command = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", *command]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        raise LabError(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
+    _run(*sudo, "env", "DEBIAN_FRONTEND=noninteractive", *command)
 
 
 def _make_venv(venv: Path) -> None:
@@ -95,6 +97,4 @@ def _make_venv(venv: Path) -> None:
 def _run(*command: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
-        raise LabError(
-            f"{' '.join(command)} failed on Python {platform.python_version()}:\n{result.stderr[-2000:]}"
-        )
+        raise LabError(f"{' '.join(command)} failed:\n{(result.stdout + result.stderr)[-2000:]}")

@@ -119,7 +119,7 @@ class EnsureRouter(EnsureItem):
         """Delete the router and whatever it is connected by."""
         self.collection.update(self.cloud, destination_id, routes=[])
         for port in interfaces(self.cloud, [destination_id])[destination_id]:
-            disconnect(self.cloud, destination_id, port["id"])
+            disconnect(self.cloud, destination_id, {"port_id": port["id"]})
         super().remove(destination_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.errors import ConflictError, http_status
@@ -33,16 +33,17 @@ class EnsureRouterInterfaces(BaseCloudTask):
     """Connects a router to the subnets that it lacks, with the same addresses."""
 
     def execute(self, data: Json, **ensured: Json) -> Json:
-        """Add what is missing. Provides the ids of the ports that were added."""
+        """Add what is missing. Provides what was added: a subnet or a port each."""
         router_id = ensured_id(ensured, ROUTERS.name, data["id"])
         there = {ip for port in interfaces(self.cloud, [router_id])[router_id] for ip in addresses(port)}
         wanted = [_mapped(interface, ensured) for interface in data["interfaces"]]
         subnets = SUBNETS.items(self.cloud, {i for interface in wanted for i, _ in addresses(interface)})
-        added: list[str] = []
+        added: list[Json] = []
         try:
             for interface in wanted:
-                if not addresses(interface) <= there:
-                    added += self._connect(router_id, interface, subnets)
+                missing = sorted(addresses(interface) - there)
+                for link in self._connect(router_id, interface, missing, subnets):
+                    added.append(link)  # one by one, so that a failure leaves none behind
         except BaseException:
             self._undo(router_id, added)
             raise
@@ -53,43 +54,44 @@ class EnsureRouterInterfaces(BaseCloudTask):
         if isinstance(result, dict):
             self._undo(result["id"], result["added"])
 
-    def _undo(self, router_id: str, port_ids: Iterable[str]) -> None:
-        for port_id in port_ids:
-            undo(self.name, disconnect, self.cloud, router_id, port_id)
+    def _undo(self, router_id: str, added: Iterable[Json]) -> None:
+        for link in added:
+            undo(self.name, disconnect, self.cloud, router_id, link)
 
-    def _connect(self, router_id: str, interface: Json, subnets: Mapping[str, Json]) -> list[str]:
+    def _connect(
+        self, router_id: str, interface: Json, missing: Sequence[tuple[str, str]], subnets: Mapping[str, Json]
+    ) -> Iterator[Json]:
         """By subnet where the address is the subnet's gateway, which is one call; else by a port."""
-        wanted = addresses(interface)
-        if all(subnets[subnet_id]["gateway_ip"] == ip for subnet_id, ip in wanted):
-            answers = [
-                self._add(router_id, interface, subnet_id=subnet_id) for subnet_id, _ in sorted(wanted)
-            ]
-            return sorted({answer["port_id"] for answer in answers})
-        return [self._connect_port(router_id, interface)]
+        if all(subnets[subnet_id]["gateway_ip"] == ip for subnet_id, ip in missing):
+            for subnet_id, _ in missing:
+                yield self._connect_subnet(router_id, interface, subnet_id)
+        else:
+            yield self._connect_port(router_id, interface)
 
-    def _connect_port(self, router_id: str, interface: Json) -> str:
+    def _connect_subnet(self, router_id: str, interface: Json, subnet_id: str) -> Json:
+        try:
+            ROUTERS.put(self.cloud, router_id, "add_router_interface", subnet_id=subnet_id)
+        except Exception as error:
+            self._explain(error, interface)
+            raise
+        return {"subnet_id": subnet_id}
+
+    def _connect_port(self, router_id: str, interface: Json) -> Json:
         stamp = stamp_tag(interface["id"])
         left = PORTS.all(self.cloud, network_id=interface["network_id"], description=stamp, device_id="")
         port_id = left[0]["id"] if left else self._create_port(interface, stamp)
         try:
-            self._add(router_id, interface, port_id=port_id)
+            ROUTERS.put(self.cloud, router_id, "add_router_interface", port_id=port_id)
         except BaseException:
             undo(self.name, PORTS.delete, self.cloud, port_id)
             raise
         finish(self.cloud, PORTS, port_id, interface)
-        return str(port_id)
+        return {"port_id": port_id}
 
     def _create_port(self, interface: Json, stamp: str) -> str:
         fields = carried(interface, ("network_id", "fixed_ips", "project_id", "name"))
         try:
             return str(PORTS.create(self.cloud, {**fields, "description": stamp})["id"])
-        except Exception as error:
-            self._explain(error, interface)
-            raise
-
-    def _add(self, router_id: str, interface: Json, **what: str) -> Json:
-        try:
-            return ROUTERS.put(self.cloud, router_id, "add_router_interface", **what)
         except Exception as error:
             self._explain(error, interface)
             raise
@@ -140,9 +142,9 @@ def _mapped(interface: Json, ensured: Mapping[str, Json]) -> Json:
     }
 
 
-def disconnect(cloud: Cloud, router_id: str, port_id: str) -> None:
-    """Take a port away from a router, which deletes the port."""
-    ROUTERS.put(cloud, router_id, "remove_router_interface", port_id=port_id)
+def disconnect(cloud: Cloud, router_id: str, link: Json) -> None:
+    """Take a subnet or a port away from a router: `{"subnet_id": ...}` or `{"port_id": ...}`."""
+    ROUTERS.put(cloud, router_id, "remove_router_interface", **link)
 
 
 def addresses(interface: Json) -> set[tuple[str, str]]:

@@ -142,7 +142,7 @@ def _remove(cloud: Cloud, projects: Sequence[str]) -> None:
         if item["project_id"] in projects:
             ROUTERS.update(cloud, item["id"], routes=[])
             for connected in interfaces(cloud, [item["id"]])[item["id"]]:
-                disconnect(cloud, item["id"], connected["id"])
+                disconnect(cloud, item["id"], {"port_id": connected["id"]})
     for collection in COLLECTIONS:
         ids = [item["id"] for item in collection.all(cloud) if item["project_id"] in projects]
         with ThreadPoolExecutor(8) as pool:

@@ -113,16 +113,20 @@ def test_what_a_router_lacks_is_named_and_finished(world: World) -> None:
     ports = interfaces(world.destination, [twin["id"]])[twin["id"]]
     for port in ports:
         if port["fixed_ips"][0]["ip_address"].startswith("10.2"):
-            disconnect(world.destination, twin["id"], port["id"])
+            disconnect(world.destination, twin["id"], {"port_id": port["id"]})
+        six = {fixed["ip_address"]: fixed["subnet_id"] for fixed in port["fixed_ips"]}.get("fd00:2::")
+        if six:
+            disconnect(world.destination, twin["id"], {"subnet_id": six})
     step = world.step("router", edge)
     assert (step.action, step.destination_id) == (Action.CREATE, twin["id"])
     assert step.reason.endswith(
-        "no interface 10.2.0.250, no external gateway, no route to 192.0.2.0/24 by 10.1.0.77"
+        "no interface 10.2.0.250, no interface fd00:2::, no external gateway, "
+        "no route to 192.0.2.0/24 by 10.1.0.77"
     )
     by_hand = world.carry()
     with pytest.raises(RuntimeError, match="on purpose"):
         by_hand.run(by_hand.steps(), fail=True)
-    assert len(ips(world.destination, twin)) == 2
+    assert ips(world.destination, twin) == [["10.1.0.1"], ["fd00:1::"]]
     by_hand.run(by_hand.steps())
     assert world.step("router", edge).action is Action.REUSE
     assert ips(world.destination, twin) == ips(world.source, edge)

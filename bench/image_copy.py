@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pumphouse.cloud import Cloud
+from pumphouse.errors import PumphouseError, explain
 from pumphouse.transfer import Hashes, TransferLimits, copy_image
 
 MIB = 1 << 20
@@ -112,6 +113,8 @@ def main() -> int:
         Cloud.from_clouds_yaml(cloud, name=name, clouds_file=clouds_file)
         for name, cloud in (("source", args.source), ("destination", args.destination))
     )
+    source.login()
+    destination.login()
     with ExitStack() as made:
         curl = Curl(Path(made.enter_context(tempfile.TemporaryDirectory())))
         image_id = _create(source, made)
@@ -163,4 +166,7 @@ def _counts(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except PumphouseError as problem:
+        sys.exit(str(explain(problem)))

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,9 +231,14 @@ def _run(plan: Plan, migration: Migration, config: Config, out: Console) -> tupl
     """Run the plan; returns the report, and whether it was interrupted."""
     from pumphouse.progress import shown
     from pumphouse.run import run
+    from pumphouse.store import open_store
 
-    with _interruptible() as stop, shown(plan, out) as listener:
-        report = run(plan, migration, config.limits, listener, stop)
+    with (
+        closing(open_store(config.state_url)) as store,
+        _interruptible() as stop,
+        shown(plan, out) as listener,
+    ):
+        report = run(plan, migration, config.limits, listener, stop, store)
     return report, stop.is_set()
 
 

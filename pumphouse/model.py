@@ -166,10 +166,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every resource of a plan."""
+    """What became of every resource of a plan.
+
+    run: the short id under which the run is recorded.
+    """
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
+    run: str = ""
 
     def count(self) -> Mapping[State, int]:
         """How many resources ended in each state; states that none ended in are left out."""

@@ -17,10 +17,13 @@ from taskflow.types.failure import Failure
 from pumphouse.errors import explain
 from pumphouse.flows import unit_flow, unit_tasks
 from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
+from pumphouse.store import flow_detail, new_run, run_id, set_state
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
 
 if TYPE_CHECKING:
+    from taskflow.persistence.base import Backend
+
     from pumphouse.config import Limits
 
 LOG = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class _Run:
     listener: Listener
     executor: ThreadPoolExecutor
     leases: ExitStack
+    store: Backend
+    details: Mapping[str, str]
     results: dict[str, Json] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -63,13 +68,20 @@ class _Run:
 
 
 def run(
-    plan: Plan, migration: Migration, limits: Limits, listener: Listener, stop: threading.Event
+    plan: Plan,
+    migration: Migration,
+    limits: Limits,
+    listener: Listener,
+    stop: threading.Event,
+    store: Backend,
 ) -> Report:
     """Execute a plan and report what became of every resource of it.
 
     limits: how many tasks are executed at once, and how many of them may copy.
     stop: once set, units under way are finished and no other is started.
+    store: where the run is recorded, each unit as a flow of its own.
     """
+    book, details = new_run(store, plan, (unit.name for unit in plan.units))
     copying = _COPYING_UNITS_PER_TRANSFER * limits.transfers
     with (
         ThreadPoolExecutor(limits.workers, "task") as executor,
@@ -77,15 +89,23 @@ def run(
         ThreadPoolExecutor(copying, "copying-unit") as copying_drivers,
         ExitStack() as leases,
     ):
-        state = _Run(plan, migration, listener, executor, leases)
+        state = _Run(plan, migration, listener, executor, leases, store, details)
         _settle_decided(state)
         for unit in _as_ready(
             plan, stop, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)
         ):
             LOG.debug("unit %s is done", unit)
         _settle_unstarted(state)
+    set_state(store, book, _final_state(state, stop))
     order = {step.ref: number for number, step in enumerate(plan.steps())}
-    return Report(plan, tuple(sorted(state.outcomes, key=lambda outcome: order[outcome.ref])))
+    outcomes = sorted(state.outcomes, key=lambda outcome: order[outcome.ref])
+    return Report(plan, tuple(outcomes), run_id(book))
+
+
+def _final_state(state: _Run, stop: threading.Event) -> str:
+    if stop.is_set():
+        return str(states.SUSPENDED)
+    return str(states.FAILURE if state.failed else states.SUCCESS)
 
 
 def _as_ready(plan: Plan, stop: threading.Event, submit: Callable[[Unit], Future[None]]) -> Iterator[str]:
@@ -153,7 +173,14 @@ def _execute(state: _Run, unit: Unit, failures: dict[str, Failure]) -> None:
         return
     flow = unit_flow(state.migration, unit)
     needed = {name: state.results[name] for name in flow.requires}
-    engine = engines.load(flow, store=needed, engine="parallel", executor=state.executor)
+    engine = engines.load(
+        flow,
+        store=needed,
+        flow_detail=flow_detail(state.store, state.details[unit.name]),
+        backend=state.store,
+        engine="parallel",
+        executor=state.executor,
+    )
     _listen(engine, flow, state.listener, failures)
     engine.run()
     _succeed(state, unit, owners, engine.storage.fetch_all())

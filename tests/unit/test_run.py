@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from pumphouse import flows, plan, run
 from pumphouse.config import Limits
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step, Unit
+from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
 
 
@@ -96,13 +98,16 @@ def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs
     return Step(record, kwargs.pop("action", Action.CREATE), "why", name, **kwargs)
 
 
-def execute(world: World, *steps: Step, stop: threading.Event | None = None) -> tuple[Report, Ears]:
+def execute(
+    world: World, *steps: Step, stop: threading.Event | None = None, url: str = "memory://"
+) -> tuple[Report, Ears]:
     made = plan.units({item.ref: item for item in steps})
     ears = Ears()
     migration = Migration(world, world, {"mappings": {}, "policies": {}}, None)
     whole = Plan(Ref("tenant", "t"), "t", "a", "b", made)
     limits = Limits(workers=4, transfers=2)
-    return run.run(whole, migration, limits, ears, stop or threading.Event()), ears
+    with closing(open_store(url)) as store:
+        return run.run(whole, migration, limits, ears, stop or threading.Event(), store), ears
 
 
 def states(report: Report) -> dict[str, State]:
@@ -200,3 +205,28 @@ def test_the_tasks_of_a_unit_are_listed_without_being_executed(world: World) -> 
     ]
     assert flows.ordered_tasks(flows.unit_flow(migration, Unit("empty", ()))) == []
     assert world.things == set()
+
+
+@pytest.mark.parametrize(
+    ("failing", "stopping", "state", "units"),
+    [
+        ("", "", "SUCCESS", {"tenant/t": "SUCCESS", "thing/one": "SUCCESS", "thing/two": "SUCCESS"}),
+        ("one", "", "FAILURE", {"tenant/t": "SUCCESS", "thing/one": "REVERTED", "thing/two": None}),
+        ("", "one", "SUSPENDED", {"tenant/t": "SUCCESS", "thing/one": "SUCCESS", "thing/two": None}),
+    ],
+)
+def test_a_run_is_recorded(
+    failing: str, stopping: str, state: str, units: dict[str, str | None], world: World, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    world.failing = {failing}
+    world.on_make = lambda name: stop.set() if name == stopping else None
+    url = f"sqlite:///{tmp_path}/state.db"
+    one = step("thing", "one", TENANT.ref)
+    report, _ = execute(world, TENANT, one, step("thing", "two", one.ref), stop=stop, url=url)
+    with closing(open_store(url)) as store, closing(store.get_connection()) as connection:
+        (book,) = connection.get_logbooks()
+    assert book.uuid.startswith(report.run)
+    assert len(report.run) == 8
+    assert book.meta["state"] == state
+    assert {flow.meta["unit"]: flow.state for flow in book} == units

@@ -143,11 +143,16 @@ def test_a_tenant_with_troubles_arrives_as_far_as_it_can_and_in_full_when_they_a
     assert compare(tenant, facts(lab.dir, "destination", new_id)) == []
 
 
-def test_a_changed_disk_arrives_and_no_secret_is_printed(lab: Lab, runner: Runner, small: Sample) -> None:
+def test_a_changed_disk_arrives_from_a_running_server_and_no_secret_is_printed(
+    lab: Lab, runner: Runner, small: Sample, tmp_path: Path
+) -> None:
+    config = runner.write_config(tmp_path / "pumphouse.yaml", source_servers="leave")
     tenant = facts(lab.dir, "source", small.tenant_id)
     server = next(found for name, found in tenant.items() if name.startswith("server"))
     assert server["disk"] != hashlib.sha512(stored_image(lab, small).read_bytes()).hexdigest()
-    result = runner.run("migrate", "tenant", small.name, "--yes", "--debug", "-f", "json", exit_code=0)
+    arguments = ("migrate", "tenant", small.name, "--yes", "--debug", "-f", "json")
+    result = runner.run(*arguments, config=config, exit_code=0)
+    assert facts(lab.dir, "source", small.tenant_id) == tenant
     new_id = new_tenant(json.loads(result.stdout))
     assert compare(tenant, facts(lab.dir, "destination", new_id)) == []
 
@@ -159,6 +164,18 @@ def test_a_changed_disk_arrives_and_no_secret_is_printed(lab: Lab, runner: Runne
     assert len(secrets) == 4
     for secret in secrets:
         assert secret not in result.stdout + result.stderr
+
+
+def test_a_root_disk_made_from_the_image_again_is_asked_for_and_said(
+    lab: Lab, runner: Runner, small: Sample, tmp_path: Path
+) -> None:
+    config = runner.write_config(tmp_path / "pumphouse.yaml", root_disk="image")
+    result = runner.json("migrate", "tenant", small.name, "--yes", config=config)
+    server = next(item for item in result["resources"] if item["kind"] == "server")
+    assert any("changes on the disk are not carried" in note for note in server["notes"])
+    after = facts(lab.dir, "destination", new_tenant(result))
+    assert after["server web"]["disk"] == after["image base"]["SHA-512"]
+    assert after["server web"]["status"] == "ACTIVE"
 
 
 def test_unknown_tenant(runner: Runner) -> None:

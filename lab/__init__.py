@@ -12,7 +12,16 @@ from typing import Any
 import yaml
 
 from lab import config, machine, processes
-from lab.layout import CLOUDS, LabCloud, LabError, default_dir, make_clouds, read_clouds, write_private
+from lab.layout import (
+    CLOUDS,
+    LabCloud,
+    LabError,
+    default_dir,
+    locked,
+    make_clouds,
+    read_clouds,
+    write_private,
+)
 from lab.progress import Say, step
 
 __all__ = ["Lab", "LabCloud", "LabError"]
@@ -62,10 +71,11 @@ class Lab:
             return False
         from lab import boot  # openstacksdk alone takes longer to load than all that the other commands do
 
-        venv, template = machine.prepare(self._say)
-        clouds = make_clouds(self.dir, port_base)
-        with step(self._say, f"starting {' and '.join(CLOUDS)}"):
-            _both(lambda cloud: boot.up(cloud, venv, template), clouds)
+        with locked(self.dir):
+            clouds = make_clouds(self.dir, port_base)
+            venv, template = machine.prepare(self._say)
+            with step(self._say, f"starting {' and '.join(CLOUDS)}"):
+                _both(lambda cloud: boot.up(cloud, venv, template), clouds)
         write_private(self.clouds_yaml, yaml.safe_dump(_clouds_yaml(clouds), sort_keys=False))
         return True
 
@@ -81,7 +91,7 @@ class Lab:
         from lab import boot
 
         venv, _ = machine.prepare(self._say)
-        with step(self._say, f"resetting {' and '.join(CLOUDS)}"):
+        with locked(self.dir), step(self._say, f"resetting {' and '.join(CLOUDS)}"):
             _both(lambda cloud: boot.reset(cloud, venv), self.clouds())
 
 

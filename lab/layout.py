@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +84,6 @@ def make_clouds(lab_dir: Path, port_base: int | None = None) -> list[LabCloud]:
     port_base: the first of twelve ports in a row; without it, twelve that are free now.
     Raises LabError if a port is in use or the directory's path is too long for a unix socket.
     """
-    lab_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (lab_dir / "lab.json").exists():
         _check_socket_path(lab_dir)
         ports = _given_ports(port_base) if port_base else _free_ports()
@@ -93,6 +94,7 @@ def make_clouds(lab_dir: Path, port_base: int | None = None) -> list[LabCloud]:
             },
             "password": secrets.token_urlsafe(16),
         }
+        lab_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(lab_dir / "lab.json", json.dumps(made, indent=2))
     clouds = read_clouds(lab_dir)
     if port_base and port_base not in clouds[0].ports.values():
@@ -107,6 +109,15 @@ def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read."""
     path.touch(mode=0o600)
     path.write_text(text)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes out of a directory, which is made if it is not there; waits until it is free."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def is_listening(port: int) -> bool:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from lab import database
-from lab.layout import LabError, cache_dir
+from lab.layout import LabError, cache_dir, locked
 from lab.progress import Say, step
 
 # Each program the lab runs, and the package of Debian and Ubuntu that brings it. The "core" packages bring no
@@ -27,8 +24,7 @@ COMPLETE = ".complete"  # a venv cannot be made elsewhere and moved: its program
 
 def prepare(say: Say) -> tuple[Path, Path]:
     """Make what is missing of packages, venv and template; the paths of the venv and the template."""
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with _alone():
+    with locked(cache_dir()):
         _install_packages(say)
         venv = venv_dir()
         if not (venv / COMPLETE).exists():
@@ -45,13 +41,6 @@ def venv_dir() -> Path:
     """The services' venv; named by what it is made from."""
     made_from = REQUIREMENTS.read_bytes() + CONSTRAINTS.read_bytes() + sys.version.encode()
     return cache_dir() / f"venv-{hashlib.sha256(made_from).hexdigest()[:12]}"
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    with (cache_dir() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _missing_packages() -> list[str]:

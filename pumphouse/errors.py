@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -112,4 +113,5 @@ def _first(error: BaseException, *names: str) -> object:
 
 
 def _one_line(message: object) -> str:
-    return " ".join(str(message).split())[:500]
+    """Without the markup that Glance answers in."""
+    return " ".join(re.sub(r"<[^>]+>", " ", str(message)).split())[:500]

@@ -87,6 +87,9 @@ _HINTS = {
 }
 
 
+_NOISE = re.compile(r"<[^>]+>|\((?:HTTP \d+|Request-ID: [^)]*)\)")
+
+
 def explain(error: BaseException) -> Explanation:
     """Say what an exception of ours or of any OpenStack client means, without its traceback."""
     if isinstance(error, PumphouseError):
@@ -113,5 +116,5 @@ def _first(error: BaseException, *names: str) -> object:
 
 
 def _one_line(message: object) -> str:
-    """Without the markup that Glance answers in."""
-    return " ".join(re.sub(r"<[^>]+>", " ", str(message)).split())[:500]
+    """Without the markup that Glance answers in, and what keystoneauth puts behind every message."""
+    return " ".join(_NOISE.sub(" ", str(message)).split())[:500]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from taskflow import engines, states, task
 from taskflow.types.failure import Failure
 
-from pumphouse.errors import explain
+from pumphouse.errors import PumphouseError, explain
 from pumphouse.flows import unit_flow, unit_tasks
 from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
 from pumphouse.store import flow_detail, new_run, run_id, set_state
@@ -96,10 +96,19 @@ def run(
         ):
             LOG.debug("unit %s is done", unit)
         _settle_unstarted(state)
+        _give_back(leases)
     set_state(store, book, _final_state(state, stop))
     order = {step.ref: number for number, step in enumerate(plan.steps())}
     outcomes = sorted(state.outcomes, key=lambda outcome: order[outcome.ref])
     return Report(plan, tuple(outcomes), run_id(book))
+
+
+def _give_back(leases: ExitStack) -> None:
+    """End the access to the tenant; a role that stays is said in the log, because the report must not be lost."""
+    try:
+        leases.close()
+    except PumphouseError as error:
+        LOG.error("%s", explain(error))
 
 
 def _final_state(state: _Run, stop: threading.Event) -> str:

@@ -173,6 +173,20 @@ def test_access_to_the_tenant_is_held_until_the_end_and_given_back(world: World)
     assert "enter new-t" in world.log
 
 
+def test_a_role_that_cannot_be_taken_back_does_not_cost_the_report(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def stuck(_world: World, tenant_id: str) -> Iterator[None]:
+        yield
+        raise PumphouseError(f"the role in {tenant_id} was not taken back", "remove it")
+
+    monkeypatch.setattr(World, "in_tenant", stuck)
+    report, _ = execute(world, TENANT, step("server", "s", TENANT.ref))
+    assert set(states(report).values()) == {State.CREATED}
+    assert "the role in new-t was not taken back; remove it" in caplog.text
+
+
 def test_an_interrupted_run_finishes_what_runs_and_starts_nothing_else(world: World) -> None:
     stop = threading.Event()
     world.on_make = lambda name: stop.set() if name == "one" else None

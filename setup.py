@@ -22,7 +22,7 @@ setup(
     package_data={"pumphouse": ["schemas/*.json", "py.typed"]},
     install_requires=REQUIREMENTS,
     extras_require={
-        "lab": ["filelock>=3.13", "psutil>=5.9"],
+        "lab": ["cryptography>=42", "psutil>=5.9"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3"],
         "lint": ["mypy>=1.10", "ruff>=0.5", "types-jsonschema", "types-PyYAML", "types-requests"],
     },

@@ -114,13 +114,19 @@ def _decide(
         twins = kind.find(
             Search(destination, ids, mappings), [record for record in wanted if not record.skip]
         )
-        policy = on_conflict if on_conflict != "rename" or getattr(kind, "RENAMABLE", False) else "fail"
+        policy = _policy(kind, on_conflict)
         for record in wanted:
             step = decide(record, twins.get(record.ref, ()), policy)
             steps[record.ref] = step
             if step.destination_id:
                 ids[record.ref] = step.destination_id
     return steps
+
+
+def _policy(kind: ModuleType, on_conflict: str) -> str:
+    """The policy for conflicts, as far as a kind can follow it."""
+    able = {"rename": getattr(kind, "RENAMABLE", False), "reuse": getattr(kind, "REUSABLE", True)}
+    return on_conflict if able.get(on_conflict) else "fail"
 
 
 def decide(record: Record, twins: Sequence[Twin], on_conflict: str) -> Step:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "port"
+# What has the address of a port is somebody else's: a DHCP port, or another server's.
+REUSABLE = False
 SERVER_OWNER = "compute:"
 TRUNK_OWNER = "trunk:subport"
 CREATED = (

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.cloud import get_all
 from pumphouse.errors import WaitError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -28,6 +27,7 @@ from pumphouse.tasks.base import (
     undo,
 )
 from pumphouse.tasks.boot_key import boot_key
+from pumphouse.tasks.neutron import PORTS
 from pumphouse.tasks.snapshot import ENSURED, UPLOADED, snapshot_tasks
 from pumphouse.wait import wait_for
 
@@ -50,7 +50,7 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The servers of the tenant, with the ports and flavors they were given; three list calls."""
     servers = _list(source, tenant_id)
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)} if servers else {}
-    ports = _ports_by_server(source, tenant_id) if servers else {}
+    ports = _ports_by_server(source, [server["id"] for server in servers])
     return [_record(server, flavors, ports[server["id"]]) for server in servers]
 
 
@@ -282,13 +282,13 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
             return []
         raise
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)}
-    ports = get_all(source.neutron, "/ports", "ports", device_id=server_id)
-    return [_record(server, flavors, ports)]
+    return [_record(server, flavors, _ports_by_server(source, [server_id])[server_id])]
 
 
-def _ports_by_server(source: Cloud, tenant_id: str) -> Mapping[str, list[Json]]:
+def _ports_by_server(source: Cloud, server_ids: Collection[str]) -> Mapping[str, list[Json]]:
+    """The ports of each server, also those that another tenant owns."""
     ports: dict[str, list[Json]] = defaultdict(list)
-    for port in get_all(source.neutron, "/ports", "ports", project_id=tenant_id):
+    for port in PORTS.by(source, "device_id", server_ids):
         ports[port["device_id"]].append(port)
     return ports
 

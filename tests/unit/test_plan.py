@@ -175,3 +175,17 @@ def test_tenant_is_found_by_id_or_by_a_name_that_only_it_has(wanted: str, answer
     with pytest.raises(NotFoundError, match=str(answer)) as caught:
         find_tenant(source, wanted)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "on_conflict", "followed"),
+    [
+        ("flavor", "rename", "rename"),
+        ("user", "rename", "fail"),
+        ("network", "reuse", "reuse"),
+        ("port", "reuse", "fail"),
+        ("port", "fail", "fail"),
+    ],
+)
+def test_a_kind_follows_the_policy_that_it_can(kind: str, on_conflict: str, followed: str) -> None:
+    assert planning._policy(planning.KINDS[kind], on_conflict) == followed

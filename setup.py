@@ -22,6 +22,9 @@ setup(
     package_data={"pumphouse": ["schemas/*.json", "py.typed"]},
     install_requires=REQUIREMENTS,
     extras_require={
+        "postgresql": ["psycopg[binary]>=3.1"],
+        "mysql": ["PyMySQL>=1.1"],
+        "zookeeper": ["kazoo>=2.10"],
         "lab": ["cryptography>=42", "psutil>=5.9"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3"],
         "lint": ["mypy>=1.10", "ruff>=0.5", "types-jsonschema", "types-PyYAML", "types-requests"],

@@ -43,10 +43,17 @@ def listing(clouds_yaml: Path, cloud: str) -> Listing:
     with ThreadPoolExecutor() as pool:
         answers = pool.map(lambda item: getattr(connection, item[0]).get(item[1]).json()[item[2]], asked)
     return {
-        f"{key}/{_id(item)}": item
+        f"{key}/{_id(item)}": _ordered(item)
         for (_, _, key), items in zip(asked, answers, strict=True)
         for item in items
     }
+
+
+def _ordered(value: Any) -> Any:
+    """Lists in a fixed order: Neutron gives the rules of a security group in any."""
+    if isinstance(value, dict):
+        return {key: _ordered(item) for key, item in value.items()}
+    return sorted(map(_ordered, value), key=repr) if isinstance(value, list) else value
 
 
 def _id(item: dict[str, Any]) -> str:

@@ -120,8 +120,10 @@ class Plan:
     """All that a migration of one tenant is going to do, as plain data.
 
     settings: the mappings and policies that the tasks depend on, as plain JSON.
+    cfg: how it is run, as plain JSON: `fail_fast`, `on_failure` (`revert` or `keep`) and `limits`.
     units: in an order in which every unit comes after those it needs.
     notes: what of the tenant is not carried at all.
+    left_out: what was planned once and then taken out by a person.
     """
 
     tenant: Ref
@@ -131,6 +133,8 @@ class Plan:
     units: tuple[Unit, ...]
     settings: Json = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    cfg: Json = field(default_factory=dict)
+    left_out: tuple[Ref, ...] = ()
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the units."""

@@ -70,6 +70,8 @@ class Policies:
     root_disk: Literal["snapshot", "image"] = "snapshot"
     source_servers: Literal["stop", "leave"] = "stop"
     keep_snapshots: bool = False
+    on_failure: Literal["revert", "keep"] = "revert"
+    fail_fast: bool = False
     allow_same_cloud: bool = False
 
 

@@ -89,7 +89,13 @@ class ByHand:
         """Do what was decided in one flow, and return all results; with fail everything is reverted again."""
         flow = graph_flow.Flow("by-hand")
         create = [step for step in steps.values() if step.action is Action.CREATE]
-        flow.add(*(item for step in create for item in self.kinds[step.ref.kind].tasks(self.migration, step)))
+        made = {step.ref: self.kinds[step.ref.kind].tasks(self.migration, step) for step in create}
+        flow.add(*(item for items in made.values() for item in items))
+        # A plan gives the tenant a unit of its own, which is done before the units that need it begin.
+        tenant = Ref("tenant", self.tenant_id)
+        for first in made.get(tenant, [])[-1:]:
+            for item in (item for ref in made if tenant in steps[ref].record.needs for item in made[ref]):
+                flow.link(first, item)
         if fail:
             flow.add(Failing("failing", requires=[symbol(step.ref, "ensured") for step in create]))
         reused = [step for step in steps.values() if step.action is Action.REUSE]

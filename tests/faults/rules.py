@@ -1,0 +1,228 @@
+"""Which requests the proxy harms, and how."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+HOLD_TIMEOUT_S = 300
+IMAGE_BYTES = r"/v2/images/([^/]+)/file$"
+LOGIN = r"/v3/auth/tokens"
+_IDS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as far as rules look at it.
+
+    service: the cloud and the service that it is for, e.g. `source/nova`.
+    body: what is sent, where it is small; empty for a stream.
+    """
+
+    service: str
+    method: str
+    path: str
+    body: bytes = b""
+
+    @property
+    def shape(self) -> str:
+        """What stays the same from one run to the next: everything but the ids."""
+        return f"{self.service} {self.method} {_IDS.sub('ID', self.path)}"
+
+
+class Cut(Exception):
+    """The connection to the client is to be closed without an answer, or in the middle of it."""
+
+
+class Answered(Exception):
+    """The proxy answers instead of the service."""
+
+    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers or {}
+
+
+class Action:
+    """What is done to one request: nothing, as long as no method is overridden."""
+
+    def before(self) -> None:
+        """Called before anything is forwarded."""
+
+    def after(self) -> None:
+        """Called when the service has answered and the client knows nothing of it."""
+
+    def upload(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        """What is forwarded of the request's body."""
+        return blocks
+
+    def download(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        """What is forwarded of the answer's body."""
+        return blocks
+
+    def __str__(self) -> str:
+        return type(self).__name__.lower()
+
+
+@dataclass
+class Delay(Action):
+    """The service is slow."""
+
+    seconds: float
+
+    def before(self) -> None:
+        threading.Event().wait(self.seconds)
+
+
+@dataclass
+class Answer(Action):
+    """The service refuses, and does nothing."""
+
+    status: int
+    retry_after_s: int | None = None
+
+    def before(self) -> None:
+        retry = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        raise Answered(self.status, retry)
+
+    def __str__(self) -> str:
+        return str(self.status)
+
+
+class CutBefore(Action):
+    """The connection breaks before the service sees the request."""
+
+    def before(self) -> None:
+        raise Cut
+
+
+class CutAfter(Action):
+    """The service has done what it was asked for, and the connection breaks."""
+
+    def after(self) -> None:
+        raise Cut
+
+
+class Truncate(Action):
+    """The connection breaks in the middle of the answer."""
+
+    def download(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        yield from _first(blocks, size_bytes // 2)
+        raise Cut
+
+
+class Corrupt(Action):
+    """One byte in the middle of the answer is another one."""
+
+    def download(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        at = size_bytes // 2
+        for block in blocks:
+            if 0 <= at < len(block):
+                block = block[:at] + bytes([block[at] ^ 0xFF]) + block[at + 1 :]
+            at -= len(block)
+            yield block
+
+
+@dataclass
+class RefuseUpload(Action):
+    """The service takes half of the bytes and then no more."""
+
+    status: int = 413
+
+    def upload(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        yield from _first(blocks, size_bytes // 2)
+        raise Answered(self.status)
+
+
+@dataclass
+class Hold(Action):
+    """Stops a request before, after or half-way through its upload, says so, and waits to be told to go on."""
+
+    where: str
+    reached: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def _wait(self, where: str) -> None:
+        if self.where == where:
+            self.reached.set()
+            self.go_on.wait(HOLD_TIMEOUT_S)
+
+    def before(self) -> None:
+        self._wait("before")
+
+    def after(self) -> None:
+        self._wait("after")
+
+    def upload(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        sent_bytes = 0
+        for block in blocks:
+            if sent_bytes <= size_bytes // 2 < sent_bytes + len(block):
+                self._wait("upload")
+            yield block
+            sent_bytes += len(block)
+
+
+def _first(blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+    """That many bytes of a stream."""
+    while size_bytes > 0 and (block := next(blocks, b"")):
+        yield block[:size_bytes]
+        size_bytes -= len(block)
+
+
+@dataclass
+class Rule:
+    """Requests that match, and the actions of which one is taken for each.
+
+    method, path, body: regular expressions; the first has to match in full, the others somewhere.
+    service: a pattern of file names, e.g. `destination/*`.
+    skip, count: the first so many are let through; at most so many are harmed.
+    chance, seed: the part of the requests that is harmed. It depends on the request's shape and how often it
+        came, not on the order of threads, so that a seed does much the same each time.
+    """
+
+    actions: Sequence[Action]
+    method: str = ".*"
+    path: str = ""
+    service: str = "*"
+    body: str = ""
+    skip: int = 0
+    count: int | None = None
+    chance: float = 1.0
+    seed: int = 0
+    harmed: int = 0
+    _seen: Counter[str] = field(default_factory=Counter)
+
+    def action(self, request: Request) -> Action | None:
+        """What is done to this request; None for nothing."""
+        if not self._matches(request):
+            return None
+        self._seen[request.shape] += 1
+        draw = random.Random(f"{self.seed} {request.shape} {self._seen[request.shape]}")
+        if self._seen.total() <= self.skip or self.harmed == self.count or draw.random() >= self.chance:
+            return None
+        self.harmed += 1
+        return draw.choice(self.actions)
+
+    def _matches(self, request: Request) -> bool:
+        return bool(
+            fnmatch(request.service, self.service)
+            and re.fullmatch(self.method, request.method)
+            and re.search(self.path, request.path)
+            and re.search(self.body.encode(), request.body)
+        )
+
+
+def one_in_ten(seed: int) -> list[Rule]:
+    """A tenth of all calls fails, each in one of all the ways in which calls fail."""
+    statuses = [Answer(status) for status in (401, 403, 409, 413, 500)]
+    ways = [*statuses, Answer(429, 1), Answer(503, 1), CutBefore(), CutAfter(), Delay(0.5)]
+    return [
+        Rule([*ways, Truncate(), Corrupt()], method="GET", path=IMAGE_BYTES, chance=0.1, seed=seed),
+        Rule([*ways, RefuseUpload()], method="PUT", path=IMAGE_BYTES, chance=0.1, seed=seed),
+        Rule(ways, path=r"(?<!/file)$", chance=0.1, seed=seed),
+    ]

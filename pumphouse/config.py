@@ -33,6 +33,10 @@ def _state_file(name: str) -> Path:
     return user_state_path("pumphouse") / name
 
 
+def _default_state_url() -> str:
+    return f"sqlite:///{_state_file('state.db')}"
+
+
 @dataclass(frozen=True)
 class CloudConfig:
     """How to log in to a cloud: either by its name in a clouds.yaml, or with settings as written there."""
@@ -102,7 +106,7 @@ class Config:
     mappings: Mappings = field(default_factory=Mappings)
     policies: Policies = field(default_factory=Policies)
     limits: Limits = field(default_factory=Limits)
-    state_url: str = field(default_factory=lambda: f"sqlite:///{_state_file('state.db')}", repr=False)
+    state_url: str = field(default_factory=_default_state_url, repr=False)
     warnings: tuple[str, ...] = ()
 
 
@@ -123,10 +127,28 @@ def load(
     document = _located(validate(_read(path, named), schema()))
     problems = _cloud_problems(document, named)
     warnings = _warnings(document)
-    document = _with_secrets(document, run_commands=not (problems or document.problems))
+    document = _with_secrets(document, schema(), run_commands=not (problems or document.problems))
     if problems := [*document.lines(), *problems]:
         raise ConfigError(problems, "config.example.yaml explains every setting")
     return _config(document.data, warnings)
+
+
+def load_state_url(path: Path | None = None) -> str:
+    """Where runs are recorded, without asking for what the clouds need; the default where there is no file.
+
+    Raises ConfigError as `load` does, with the problems of that setting alone.
+    """
+    found = path or _find()
+    if found is None:
+        return _default_state_url()
+    document = yamlfile.load(yamlfile.read(found), str(found))
+    state = _get(document.data, "state")
+    rules = {**schema(), "required": []}
+    alone = validate(replace(document, data={} if state is None else {"state": state}), rules)
+    alone = _with_secrets(alone, rules, run_commands=not alone.problems)
+    if problems := alone.lines():
+        raise ConfigError(problems, "config.example.yaml explains every setting")
+    return str(_get(alone.data, "state", "url") or _default_state_url())
 
 
 def _read(path: Path | None, named: Mapping[str, str]) -> Document:
@@ -248,7 +270,7 @@ def _secrets(data: Any) -> Iterator[tuple[Keys, Any]]:
     yield ("state", "url"), _get(data, "state", "url")
 
 
-def _with_secrets(document: Document, run_commands: bool) -> Document:
+def _with_secrets(document: Document, rules: Mapping[str, Any], *, run_commands: bool) -> Document:
     """The document with every secret in its place."""
     problems = []
     for keys, value in list(_secrets(document.data)):
@@ -262,7 +284,7 @@ def _with_secrets(document: Document, run_commands: bool) -> Document:
             problems.append(document.problem(keys, f"{dotted(keys)}: {error}"))
     if problems or document.problems:
         return replace(document, problems=(*document.problems, *problems))
-    return validate(document, schema())
+    return validate(document, rules)
 
 
 def _variable(name: str) -> str:

@@ -11,6 +11,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
 EXIT_CONNECTION = 4
+EXIT_STALE = 5
 EXIT_INTERRUPTED = 130
 
 
@@ -32,6 +33,23 @@ class ConfigError(PumphouseError):
     def __init__(self, problems: Sequence[str], hint: str = "") -> None:
         super().__init__("\n".join(problems), hint)
         self.problems = tuple(problems)
+
+
+class UsageError(PumphouseError):
+    """What the operator asked for cannot be done."""
+
+    exit_code = EXIT_USAGE
+
+
+class StalePlanError(PumphouseError):
+    """The clouds have changed since a plan was made; says how, one line each."""
+
+    exit_code = EXIT_STALE
+
+    def __init__(self, plan: object, changes: Sequence[str]) -> None:
+        super().__init__(
+            "\n".join([f"{plan} is out of date:", *changes]), "make a new plan with: pumphouse plan tenant"
+        )
 
 
 class CloudError(PumphouseError):

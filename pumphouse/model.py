@@ -154,6 +154,9 @@ class State(StrEnum):
     CONFLICT = "conflict"
     FAILED = "failed"
     BLOCKED = "blocked"
+    PENDING = "pending"
+    REVERTED = "reverted"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
-from types import ModuleType
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import networkx
 
+from pumphouse.config import Limits, Mappings, Policies
 from pumphouse.errors import NotFoundError, http_status
 from pumphouse.model import Action, Plan, Record, Ref, Step, Twin, Unit
 from pumphouse.tasks import KINDS, uncarried
-from pumphouse.tasks.base import Search
+from pumphouse.tasks.base import Before, Search
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 # A short part of the source id makes a name free; eight hexadecimal digits as Git shows them.
 _ID_DIGITS = 8
+# The policies that say how a plan is run, not what is in it.
+RUN_POLICIES = ("on_failure", "fail_fast")
+LEFT_OUT = "left out by hand"
 
 
 def find_tenant(source: Cloud, name_or_id: str) -> str:
@@ -45,15 +50,25 @@ def find_tenant(source: Cloud, name_or_id: str) -> str:
     raise NotFoundError(f"the source has no tenant {name_or_id!r}", hint)
 
 
-def discover(source: Cloud, tenant_id: str, policies: Mapping[str, Any], pool: Executor) -> dict[Ref, Record]:
+def discover(
+    source: Cloud,
+    tenant_id: str,
+    policies: Mapping[str, Any],
+    pool: Executor,
+    before: Mapping[Ref, Before] = MappingProxyType({}),
+) -> dict[Ref, Record]:
     """All that the tenant owns and all that those things need, read with list calls, kinds side by side.
 
     policies: the policies of the configuration by name; some change what a resource needs.
+    before: what earlier runs have done, which may have changed the source.
     """
 
     def read(kind: ModuleType) -> list[Record]:
         under = getattr(kind, "under", lambda record, _: record)
-        return [under(record, policies) for record in kind.discover(source, tenant_id)]
+        return [
+            under(kind.as_before(record, before[record.ref]) if record.ref in before else record, policies)
+            for record in kind.discover(source, tenant_id)
+        ]
 
     found = {record.ref: record for records in pool.map(read, KINDS.values()) for record in records}
     asked: set[Ref] = set()
@@ -63,29 +78,72 @@ def discover(source: Cloud, tenant_id: str, policies: Mapping[str, Any], pool: E
     return found
 
 
-def make_plan(source: Cloud, destination: Cloud, tenant_id: str, config: Config, pool: Executor) -> Plan:
-    """Decide what a migration of the tenant will do; reads both clouds and changes neither."""
+def make_plan(
+    source: Cloud,
+    destination: Cloud,
+    tenant_id: str,
+    config: Config,
+    pool: Executor,
+    *,
+    before: Mapping[Ref, Before] = MappingProxyType({}),
+    names: Mapping[Ref, str] = MappingProxyType({}),
+    left_out: Collection[Ref] = (),
+) -> Plan:
+    """Decide what a migration of the tenant will do; reads both clouds and changes neither.
+
+    before: what earlier runs have done, which may have changed the source.
+    names: the names that a person chose for resources at the destination.
+    left_out: what a person does not want to be migrated.
+    """
     notes = pool.submit(uncarried.notes, source, tenant_id)
-    records = discover(source, tenant_id, asdict(config.policies), pool)
-    steps = _decide(records, destination, asdict(config.mappings), config.policies.on_conflict)
+    settings = settings_of(config)
+    records = discover(source, tenant_id, settings["policies"], pool, before)
+    steps = _decide(records, destination, settings, names, left_out)
     tenant = Ref("tenant", tenant_id)
     return Plan(
         tenant=tenant,
         tenant_name=records[tenant].name,
-        source=f"{source.name} {source.auth_url}",
-        destination=f"{destination.name} {destination.auth_url}",
+        source=title(source),
+        destination=title(destination),
         units=units(block(steps)),
-        settings=_settings(config),
+        settings=settings,
+        cfg=cfg_of(config),
         notes=tuple(notes.result()),
+        left_out=tuple(sorted(set(left_out) - steps.keys())),
     )
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def title(cloud: Cloud) -> str:
+    """How a plan names a cloud."""
+    return f"{cloud.name} {cloud.auth_url}"
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The mappings and policies that a plan is made with, as plain JSON."""
     policies = {
         name: value if isinstance(value, bool) else str(value)
         for name, value in asdict(config.policies).items()
+        if name not in RUN_POLICIES
     }
     return {"mappings": asdict(config.mappings), "policies": policies}
+
+
+def cfg_of(config: Config) -> dict[str, Any]:
+    """How a plan is run, as plain JSON."""
+    policies = {name: getattr(config.policies, name) for name in RUN_POLICIES}
+    return {**policies, "limits": asdict(config.limits)}
+
+
+def planned_config(config: Config, plan: Plan) -> Config:
+    """The configuration with the settings of a plan instead of its own."""
+    policies = {**plan.settings["policies"], **{name: plan.cfg[name] for name in RUN_POLICIES}}
+    policies["passwords_file"] = Path(policies["passwords_file"])
+    return replace(
+        config,
+        mappings=Mappings(**plan.settings["mappings"]),
+        policies=Policies(**policies),
+        limits=Limits(**plan.cfg["limits"]),
+    )
 
 
 def _needed(records: Iterable[Record]) -> set[Ref]:
@@ -103,24 +161,33 @@ def _fetch(source: Cloud, refs: Iterable[Ref], pool: Executor) -> dict[Ref, Reco
 def _decide(
     records: Mapping[Ref, Record],
     destination: Cloud,
-    mappings: Mapping[str, Mapping[str, str]],
-    on_conflict: str,
+    settings: Mapping[str, Any],
+    names: Mapping[Ref, str],
+    left_out: Collection[Ref],
 ) -> dict[Ref, Step]:
     """The decision for every record; kind by kind, because twins are recognised by the twins of their parents."""
     steps: dict[Ref, Step] = {}
     ids: dict[Ref, str] = {}
     for name, kind in KINDS.items():
-        wanted = [record for ref, record in records.items() if ref.kind == name]
-        twins = kind.find(
-            Search(destination, ids, mappings), [record for record in wanted if not record.skip]
-        )
-        policy = _policy(kind, on_conflict)
+        wanted = [_named(record, names) for ref, record in records.items() if ref.kind == name]
+        sought = [record for record in wanted if not record.skip and record.ref not in left_out]
+        twins = kind.find(Search(destination, ids, settings["mappings"]), sought)
+        policy = _policy(kind, settings["policies"]["on_conflict"])
         for record in wanted:
-            step = decide(record, twins.get(record.ref, ()), policy)
-            steps[record.ref] = step
+            if record.ref in left_out:
+                step = Step(record, Action.SKIP, LEFT_OUT, record.name)
+            else:
+                step = decide(record, twins.get(record.ref, ()), policy)
+            steps[record.ref] = replace(step, record=records[record.ref])
             if step.destination_id:
                 ids[record.ref] = step.destination_id
     return steps
+
+
+def _named(record: Record, names: Mapping[Ref, str]) -> Record:
+    """The record under the name that a person chose for it at the destination."""
+    name = names.get(record.ref, record.name)
+    return record if name == record.name else replace(record, name=name, data={**record.data, "name": name})
 
 
 def _policy(kind: ModuleType, on_conflict: str) -> str:

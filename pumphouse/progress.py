@@ -17,9 +17,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from pumphouse.engine import Listener
 from pumphouse.model import Action, Outcome, Plan, Ref
 from pumphouse.report import outcome_text
-from pumphouse.run import Listener
 from pumphouse.tasks.base import symbol
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _COLOURS = {
     "create": "green", "created": "green", "reuse": "cyan", "reused": "cyan", "skip": "yellow",
     "skipped": "yellow", "conflict": "red", "failed": "red", "blocked": "magenta",
+    "pending": "yellow", "reverted": "green", "kept": "yellow",
 }  # fmt: skip
 # rich takes 80 columns for a pipe, which breaks ids and reasons in two.
 _PIPE_COLUMNS = 400
@@ -36,10 +37,10 @@ def console(stderr: bool = False) -> Console:
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_COLUMNS)
 
 
-def dump(data: Json, output_format: str) -> str:
+def dump(data: Json | list[Json], output_format: str) -> str:
     """Plain data as JSON or YAML, keys in the order they were given."""
     if output_format == "json":
-        return json.dumps(data, indent=2)
+        return json.dumps(data, indent=2, ensure_ascii=False)
     return yaml.safe_dump(json.loads(json.dumps(data)), sort_keys=False, allow_unicode=True)
 
 
@@ -211,11 +212,11 @@ def _step_text(step: Step) -> Text:
 
 def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
     kind, state = outcome.ref.kind.replace("_", " "), outcome.state.value
-    ids = _id_text(outcome.ref.id), _id_text(outcome.destination_id or "-")
+    ids = id_text(outcome.ref.id), id_text(outcome.destination_id or "-")
     return kind, Text(outcome.name), Text(state, style=_COLOURS[state]), *ids, Text(outcome.reason)
 
 
-def _id_text(resource_id: str) -> Text:
+def id_text(resource_id: str) -> Text:
     """An id that can be copied; those made of several (assignments, keypairs) are in the JSON only."""
     return Text(resource_id if len(resource_id) <= _UUID_LENGTH else "")
 

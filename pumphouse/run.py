@@ -6,101 +6,185 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from taskflow import engines, states, task
-from taskflow.types.failure import Failure
+from taskflow import states
+from taskflow.exceptions import StorageFailure
+from taskflow.persistence.models import FlowDetail
 
-from pumphouse.errors import PumphouseError, explain
-from pumphouse.flows import unit_flow, unit_tasks
-from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
-from pumphouse.store import flow_detail, new_run, run_id, set_state
+from pumphouse import runs
+from pumphouse.engine import Engines, Listener, forget_failures, is_undoing, mend
+from pumphouse.errors import EXIT_CONNECTION, PumphouseError, explain
+from pumphouse.loans import give_back
+from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit
+from pumphouse.runs import Run
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
-
-if TYPE_CHECKING:
-    from taskflow.persistence.base import Backend
-
-    from pumphouse.config import Limits
 
 LOG = logging.getLogger(__name__)
 
 # Units that copy bytes and are under way at once, per transfer slot: while one copies, another takes its snapshot.
 _COPYING_UNITS_PER_TRANSFER = 2
+_POLL_S = 0.5
 
-_SETTLED = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED, Action.CONFLICT: State.CONFLICT}
 
+class StoreLostError(PumphouseError):
+    """The state store does not take what happens any more."""
 
-class Listener(Protocol):
-    """Is told what happens, from many threads."""
-
-    def task_started(self, line: str) -> None:
-        """A task begins; line says what it does."""
-
-    def bytes_copied(self, name: str, copied: int) -> None:
-        """A task has copied that many bytes so far."""
-
-    def settled(self, outcome: Outcome) -> None:
-        """A resource has its outcome."""
+    exit_code = EXIT_CONNECTION
 
 
 @dataclass
-class _Run:
-    """What one run shares between its threads."""
+class Execution:
+    """What the threads of one process share while it executes or reverts a run.
 
-    plan: Plan
+    stop: set from outside, halt from within: units under way are suspended and no other is started.
+    active: the engines that are running, by the names of their units.
+    """
+
+    run: Run
     migration: Migration
     listener: Listener
-    executor: ThreadPoolExecutor
+    stop: threading.Event
+    engines: Engines
     leases: ExitStack
-    store: Backend
-    details: Mapping[str, str]
+    halt: threading.Event = field(default_factory=threading.Event)
     results: dict[str, Json] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    active: dict[str, Any] = field(default_factory=dict)
 
-    def settle(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self.listener.settled(outcome)
+    def settle(self, outcomes: list[Outcome]) -> None:
+        """Report outcomes."""
+        self.outcomes += outcomes
+        for outcome in outcomes:
+            self.listener.settled(outcome)
+
+    def drive(self, engine: Any, unit: Unit, detail: FlowDetail) -> None:
+        """Run an engine until it is done or suspended; failures of tasks are then in what is recorded.
+
+        Raises StoreLostError when the state store fails.
+        """
+        self.active[unit.name] = engine
+        try:
+            engine.run()
+        except StorageFailure as error:
+            self.halt.set()
+            raise StoreLostError(
+                f"the state store does not take what happens any more: {explain(error)}",
+                f"when it works again: pumphouse resume {self.run.id}",
+            ) from error
+        except Exception as error:
+            if not any(atom.failure or atom.revert_failure for atom in detail):
+                raise
+            LOG.debug("unit %s failed", unit.name, exc_info=error)
+        finally:
+            del self.active[unit.name]
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing else is to be started."""
+        return self.stop.is_set() or self.halt.is_set()
+
+    def suspend_all(self) -> None:
+        """Have the engines that are running finish what they have begun, and start nothing else."""
+        for engine in list(self.active.values()):
+            engine.suspend()
 
 
-def run(
-    plan: Plan,
-    migration: Migration,
-    limits: Limits,
-    listener: Listener,
-    stop: threading.Event,
-    store: Backend,
-) -> Report:
-    """Execute a plan and report what became of every resource of it.
+@contextmanager
+def execution(
+    run: Run, migration: Migration, listener: Listener, stop: threading.Event, *, keep: bool
+) -> Iterator[Execution]:
+    """The threads that execute or revert a run share this; what it borrows of the clouds is given back at the end.
 
-    limits: how many tasks are executed at once, and how many of them may copy.
-    stop: once set, units under way are finished and no other is started.
-    store: where the run is recorded, each unit as a flow of its own.
+    keep: whether the tasks of a failed unit stay done.
     """
-    book, details = new_run(store, plan, (unit.name for unit in plan.units))
-    copying = _COPYING_UNITS_PER_TRANSFER * limits.transfers
     with (
-        ThreadPoolExecutor(limits.workers, "task") as executor,
-        ThreadPoolExecutor(limits.workers, "unit") as drivers,
-        ThreadPoolExecutor(copying, "copying-unit") as copying_drivers,
+        ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "task") as executor,
+        _loans(run, migration),
         ExitStack() as leases,
     ):
-        state = _Run(plan, migration, listener, executor, leases, store, details)
-        _settle_decided(state)
-        for unit in _as_ready(
-            plan, stop, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)
-        ):
-            LOG.debug("unit %s is done", unit)
-        _settle_unstarted(state)
+        engines = Engines(run, migration, listener, executor, keep)
+        yield Execution(run, migration, listener, stop, engines, leases)
         _give_back(leases)
-    set_state(store, book, _final_state(state, stop))
-    order = {step.ref: number for number, step in enumerate(plan.steps())}
-    outcomes = sorted(state.outcomes, key=lambda outcome: order[outcome.ref])
-    return Report(plan, tuple(outcomes), run_id(book))
+
+
+def execute(run: Run, migration: Migration, listener: Listener, stop: threading.Event) -> Report:
+    """Execute what of a recorded run is not done yet, and report what became of every resource of it.
+
+    stop: once set, tasks under way are finished and no other is started.
+
+    Raises StoreLostError when the state store fails; what was done until then can be resumed.
+    """
+    limits = run.plan.cfg["limits"]
+    copying = _COPYING_UNITS_PER_TRANSFER * limits["transfers"]
+    run.begin(states.RUNNING)
+    with (
+        ThreadPoolExecutor(limits["workers"], "unit") as drivers,
+        ThreadPoolExecutor(copying, "copying-unit") as copying_drivers,
+        execution(run, migration, listener, stop, keep=run.plan.cfg["on_failure"] == "keep") as state,
+    ):
+        _settle_decided(state)
+        needs = {unit.name: unit.needs for unit in run.plan.units}
+        in_order(
+            state, needs, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)
+        )
+        _settle_unstarted(state)
+    run.end(_final_state(state))
+    return Report(run.plan, runs.in_order(run.plan, state.outcomes), run.id)
+
+
+def in_order(state: Execution, needs: Mapping[str, Any], submit: Callable[[Unit], Future[None]]) -> None:
+    """Submit each unit as soon as all it needs are done; on a halt, suspend those that are under way."""
+    units = {unit.name: unit for unit in state.run.plan.units}
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+    futures: dict[Future[None], str] = {}
+    while sorter.is_active():
+        ready = () if state.halted else sorter.get_ready()
+        futures |= {submit(units[name]): name for name in ready}
+        if not futures:
+            return
+        done, _ = wait(futures, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            sorter.done(futures.pop(future))
+            future.result()
+        if state.halted:
+            state.suspend_all()
+
+
+@contextmanager
+def _loans(run: Run, migration: Migration) -> Iterator[None]:
+    """Record what the run borrows of the clouds, and give back what dead processes have borrowed."""
+    clouds = {"source": migration.source, "destination": migration.destination}
+    for book in runs.earlier(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination):
+        _settle_loans(runs.Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
+    for side, cloud in clouds.items():
+        cloud.loans.on_change = partial(_save_loans, run, side)
+    try:
+        yield
+    finally:
+        for cloud in clouds.values():
+            cloud.loans.on_change = None
+
+
+def _save_loans(run: Run, side: str, loans: list[Json]) -> None:
+    run.note(loans={**run.book.meta.get("loans", {}), side: loans})
+
+
+def _settle_loans(run: Run, clouds: Mapping[str, Any]) -> None:
+    loans = run.book.meta.get("loans") or {}
+    if not any(loans.values()):
+        return
+    for side, cloud in clouds.items():
+        for loan in loans.get(side, ()):
+            give_back(cloud, loan)
+    run.note(loans={})
 
 
 def _give_back(leases: ExitStack) -> None:
@@ -111,149 +195,83 @@ def _give_back(leases: ExitStack) -> None:
         LOG.error("%s", explain(error))
 
 
-def _final_state(state: _Run, stop: threading.Event) -> str:
-    if stop.is_set():
+def _final_state(state: Execution) -> str:
+    if any(outcome.state is State.PENDING for outcome in state.outcomes):
         return str(states.SUSPENDED)
     return str(states.FAILURE if state.failed else states.SUCCESS)
 
 
-def _as_ready(plan: Plan, stop: threading.Event, submit: Callable[[Unit], Future[None]]) -> Iterator[str]:
-    """Submit each unit as soon as all it needs have been done; yield the names of those done."""
-    units = {unit.name: unit for unit in plan.units}
-    sorter = TopologicalSorter({name: unit.needs for name, unit in units.items()})
-    sorter.prepare()
-    futures: dict[Future[None], str] = {}
-    while sorter.is_active():
-        ready = sorter.get_ready() if not stop.is_set() else ()
-        futures |= {submit(units[name]): name for name in ready}
-        if not futures:
-            return
-        done, _ = wait(futures, timeout=1.0, return_when=FIRST_COMPLETED)
-        for future in done:
-            future.result()
-            sorter.done(futures[future])
-            yield futures.pop(future)
-
-
-def _settle_decided(state: _Run) -> None:
+def _settle_decided(state: Execution) -> None:
     """Report what needs no task, and give the ids of what is reused to those that need it."""
-    for step in state.plan.steps():
-        if step.destination_id and step.action is Action.REUSE:
-            state.results[symbol(step.ref, "ensured")] = {"id": step.destination_id, "made": False}
-        if step.action in _SETTLED:
-            state.settle(_outcome(step, _SETTLED[step.action], step.reason))
+    for unit in state.run.plan.units:
+        for step in unit.steps:
+            if step.destination_id and step.action is Action.REUSE:
+                state.results[symbol(step.ref, "ensured")] = {"id": step.destination_id, "made": False}
+        state.settle(list(runs.decided(unit)))
 
 
-def _settle_unstarted(state: _Run) -> None:
+def _settle_unstarted(state: Execution) -> None:
     settled = {outcome.ref for outcome in state.outcomes}
-    for step in state.plan.steps():
-        if step.ref not in settled:
-            state.settle(_outcome(step, State.BLOCKED, "not started: the run was interrupted"))
+    left = [step for step in state.run.plan.steps() if step.ref not in settled]
+    state.settle([_outcome(step, State.PENDING, "not started") for step in left])
 
 
-def _start(state: _Run, unit: Unit) -> None:
+def _start(state: Execution, unit: Unit) -> None:
     """Execute one unit, or block it when one that it needs has failed."""
-    blocker = next((name for name in unit.needs if name in state.failed), None)
-    if blocker is not None:
-        _fail(state, unit, {step.ref: state.failed[blocker] for step in unit.steps}, State.BLOCKED)
+    steps = [step for step in unit.steps if step.action is Action.CREATE]
+    blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")
+    if blocker:
+        state.failed[unit.name] = runs.failure_of(unit)
+        state.settle([_outcome(step, State.BLOCKED, blocker) for step in steps])
         return
-    failures: dict[str, Failure] = {}
+    if not steps:
+        return
     try:
-        _keep_tenant_access(state, unit)
-        _execute(state, unit, failures)
-    except Exception as error:  # whatever a task raised; its unit is undone by now
-        _report_failure(state, unit, failures, error)
+        detail = _brought_on(state, unit)
+    except StoreLostError:
+        raise
+    except Exception as error:  # before any task: no access to the tenant, no factory
+        LOG.debug("unit %s did not start", unit.name, exc_info=error)
+        outcomes = [_outcome(step, State.FAILED, str(explain(error))) for step in steps]
+    else:
+        outcomes = runs.unit_outcomes(unit, detail)
+        state.results |= dict(runs.ensured(detail))
+    if any(outcome.state is State.FAILED for outcome in outcomes):
+        state.failed[unit.name] = runs.failure_of(unit)
+        if state.run.plan.cfg["fail_fast"]:
+            state.halt.set()
+    state.settle(outcomes)
 
 
-def _keep_tenant_access(state: _Run, unit: Unit) -> None:
+def _brought_on(state: Execution, unit: Unit) -> FlowDetail:
+    """Bring a unit as far as it goes: on from where it was left, or from its beginning."""
+    detail = state.run.detail(unit.name)
+    if detail.state == states.SUCCESS:
+        return detail
+    _keep_tenant_access(state, unit)
+    mend(state.run, detail)
+    keep = state.engines.keep
+    if is_undoing(detail, keep):
+        state.drive(state.engines.load(unit, detail, state.results), unit, detail)
+        if state.halted:
+            return detail
+        detail = state.run.detail(unit.name)
+    if keep:
+        forget_failures(state.run, detail)
+    state.drive(state.engines.load(unit, detail, state.results), unit, detail)
+    mend(state.run, detail)
+    return detail
+
+
+def _keep_tenant_access(state: Execution, unit: Unit) -> None:
     """Hold the operator's access to the tenant until the run ends, rather than have it granted unit by unit."""
-    tenant = state.results.get(symbol(state.plan.tenant, "ensured"))
+    tenant = state.results.get(symbol(state.run.plan.tenant, "ensured"))
     acting = any(
         step.action is Action.CREATE and getattr(KINDS[step.ref.kind], "ACTS_IN_TENANT", False)
         for step in unit.steps
     )
     if tenant and acting:
         state.leases.enter_context(state.migration.destination.in_tenant(tenant["id"]))
-
-
-def _execute(state: _Run, unit: Unit, failures: dict[str, Failure]) -> None:
-    owners = {item.name: step for step, item in unit_tasks(state.migration, unit)}
-    if not owners:
-        return
-    flow = unit_flow(state.migration, unit)
-    needed = {name: state.results[name] for name in flow.requires}
-    engine = engines.load(
-        flow,
-        store=needed,
-        flow_detail=flow_detail(state.store, state.details[unit.name]),
-        backend=state.store,
-        engine="parallel",
-        executor=state.executor,
-    )
-    _listen(engine, flow, state.listener, failures)
-    engine.run()
-    _succeed(state, unit, owners, engine.storage.fetch_all())
-
-
-def _listen(engine: Any, flow: Any, listener: Listener, failures: dict[str, Failure]) -> None:
-    lines: dict[str, task.Task] = {item.name: item for item, _ in flow.iter_nodes()}
-
-    def on_state(new_state: str, details: Mapping[str, Any]) -> None:
-        name = details["task_name"]
-        if new_state == states.RUNNING:
-            listener.task_started(lines[name].line)
-        if new_state == states.FAILURE:
-            failures[name] = details["result"]
-
-    def on_progress(name: str) -> Callable[[str, Mapping[str, Any]], None]:
-        def tell(_event: str, details: Mapping[str, Any]) -> None:
-            if "bytes" in details:  # TaskFlow itself says only that a task begins and ends
-                listener.bytes_copied(name, details["bytes"])
-
-        return tell
-
-    engine.atom_notifier.register("*", on_state)
-    for name, item in lines.items():
-        item.notifier.register(task.EVENT_UPDATE_PROGRESS, on_progress(name))
-
-
-def _succeed(state: _Run, unit: Unit, owners: Mapping[str, Step], results: Mapping[str, Json]) -> None:
-    for step in unit.steps:
-        if step.action is not Action.CREATE:
-            continue
-        ensured = results[symbol(step.ref, "ensured")]
-        state.results[symbol(step.ref, "ensured")] = ensured
-        found = [
-            note for name, owner in owners.items() if owner is step for note in results[name].get("notes", ())
-        ]
-        done = State.CREATED if ensured["made"] else State.REUSED
-        reason = "" if done is State.CREATED else step.reason
-        state.settle(Outcome(step.ref, step.name, done, ensured["id"], reason, (*step.notes, *found)))
-
-
-def _report_failure(state: _Run, unit: Unit, failures: Mapping[str, Failure], error: Exception) -> None:
-    """Say of each step of a failed unit whether it failed itself or was undone with the rest."""
-    LOG.debug("unit %s failed", unit.name, exc_info=error)
-    owners = {item.name: step.ref for step, item in unit_tasks(state.migration, unit)}
-    reasons = {owners[name]: _reason(failure) for name, failure in failures.items()}
-    if not reasons:
-        reasons = {unit.steps[0].ref: str(explain(error))}
-    titles = [step.record.title for step in unit.steps if step.ref in reasons]
-    undone = f"undone, because {' and '.join(titles)} failed"
-    _fail(state, unit, {step.ref: reasons.get(step.ref, undone) for step in unit.steps}, State.FAILED)
-
-
-def _reason(failure: Failure) -> str:
-    return str(explain(failure.exception)) if failure.exception else failure.exception_str
-
-
-def _fail(state: _Run, unit: Unit, reasons: Mapping[Any, str], outcome: State) -> None:
-    state.failed[unit.name] = (
-        f"needs {unit.steps[0].record.title if len(unit.steps) == 1 else unit.name}, which failed"
-    )
-    for step in unit.steps:
-        if step.action is Action.CREATE:
-            state.settle(_outcome(step, outcome, reasons[step.ref]))
 
 
 def _outcome(step: Step, state: State, reason: str) -> Outcome:

@@ -13,11 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from alembic.util.exc import CommandError
-from oslo_utils import timeutils, uuidutils
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
-from taskflow import states
 from taskflow.exceptions import NotFound, StorageFailure, TaskFlowException
 from taskflow.persistence.backends.impl_dir import DirBackend
 from taskflow.persistence.backends.impl_memory import MemoryBackend
@@ -26,16 +24,13 @@ from taskflow.persistence.base import Backend
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
 from taskflow.storage import META_PROGRESS, META_PROGRESS_DETAILS
 
-from pumphouse import __version__
 from pumphouse.errors import EXIT_CONNECTION, ConfigError, PumphouseError
-from pumphouse.model import Plan
 
 CONNECT_TIMEOUT_S = 10
 # How long a write waits for those of other processes, and a thread for a connection.
 BUSY_TIMEOUT_S = 60
 # The width of the name columns of TaskFlow's tables.
 NAME_MAX_LENGTH = 255
-_RUN_ID_DIGITS = 8
 
 _EXPECTED = (
     "sqlite:////path/to/file, postgresql://user@host/database, mysql://user@host/database, "
@@ -75,47 +70,6 @@ def open_store(url: str) -> Backend:
 def _family(url: str) -> str:
     scheme = url.partition("://")[0].partition("+")[0].lower()
     return _ALIASES.get(scheme, scheme)
-
-
-def new_run(store: Backend, plan: Plan, units: Iterable[str]) -> tuple[LogBook, dict[str, str]]:
-    """Record a run: its logbook, and by unit the uuid of the flow detail to load that unit's engine with.
-
-    All are saved at once: TaskFlow, left to create each by itself, saves the whole book every time.
-    """
-    book = LogBook(f"migrate tenant {plan.tenant_name}"[:NAME_MAX_LENGTH])
-    book.meta = {
-        "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
-        "source": plan.source,
-        "destination": plan.destination,
-        "version": __version__,
-        "state": states.RUNNING,
-    }
-    details = {unit: FlowDetail(unit[:NAME_MAX_LENGTH], uuidutils.generate_uuid()) for unit in units}
-    for unit, detail in details.items():
-        detail.meta = {"unit": unit}
-        book.add(detail)
-    with closing(store.get_connection()) as connection:
-        connection.save_logbook(book)
-    return book, {unit: detail.uuid for unit, detail in details.items()}
-
-
-def flow_detail(store: Backend, uuid: str) -> FlowDetail:
-    """What is recorded of one unit of a run."""
-    with closing(store.get_connection()) as connection:
-        return connection.get_flow_details(uuid)
-
-
-def set_state(store: Backend, book: LogBook, state: str) -> None:
-    """Record in which of TaskFlow's states a run is; its units are left as they are."""
-    book.meta = {**book.meta, "state": state}
-    book.updated_at = timeutils.utcnow()
-    with closing(store.get_connection()) as connection:
-        connection.save_logbook(book.copy(retain_contents=False))
-
-
-def run_id(book: LogBook) -> str:
-    """The short id of a run."""
-    return str(book.uuid)[:_RUN_ID_DIGITS]
 
 
 class _FastConnection(Connection):  # type: ignore[misc]

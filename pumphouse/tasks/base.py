@@ -63,6 +63,14 @@ class Migration:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What an earlier run has done with a resource: the record it was planned with, and its finished tasks."""
+
+    record: Record
+    done: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Search:
     """Where a kind looks for twins.
 
@@ -80,7 +88,10 @@ class BaseCloudTask(task.Task):  # type: ignore[misc]
     """A task on one cloud; its name is what it provides.
 
     line: what it is going to do, in words, as a dry run prints it.
+    undo_line: what its revert does besides removing what an Ensure made, in words; empty when nothing.
     """
+
+    undo_line = ""
 
     def __init__(self, cloud: Cloud, *, provides: str, line: str = "", **kwargs: Any) -> None:
         super().__init__(name=kwargs.pop("name", provides), provides=provides, **kwargs)
@@ -90,6 +101,8 @@ class BaseCloudTask(task.Task):  # type: ignore[misc]
 
 class BaseCloudsTask(task.Task):  # type: ignore[misc]
     """A task on both clouds; its name is what it provides."""
+
+    undo_line = ""
 
     def __init__(
         self, source: Cloud, destination: Cloud, *, provides: str, line: str = "", **kwargs: Any

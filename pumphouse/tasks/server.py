@@ -17,6 +17,7 @@ from pumphouse.tasks.base import (
     BaseCloudTask,
     BaseEnsureFromSourceTask,
     BaseRetrieveTask,
+    Before,
     Migration,
     Search,
     differences,
@@ -69,6 +70,15 @@ def under(record: Record, policies: Mapping[str, Any]) -> Record:
     return replace(record, needs=needs, size_bytes=0, notes=(*record.notes, note))
 
 
+def as_before(record: Record, before: Before) -> Record:
+    """The record of a server that an earlier run has stopped, as the server was before that."""
+    stopped = symbol(record.ref, "stopped") in before.done and before.record.data["status"] == "ACTIVE"
+    if not stopped or record.data["status"] != "SHUTOFF":
+        return record
+    note = "is SHUTOFF because an earlier run stopped it: it arrives ACTIVE, as it was"
+    return replace(record, data={**record.data, "status": "ACTIVE"}, notes=(*record.notes, note))
+
+
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The server that carries the stamp, else those of the same name."""
     tenants = {record.ref: search.ids.get(Ref("tenant", record.data["tenant_id"])) for record in records}
@@ -85,8 +95,11 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     before: list[task.Task] = [retrieve(RetrieveServer, migration, step)]
     if stops:
         stopped = symbol(ref, "stopped")
-        line = f"stop {title} at the source"
-        before.append(StopServer(migration.source, provides=stopped, rebind=[retrieved], line=line))
+        stop = StopServer(
+            migration.source, provides=stopped, rebind=[retrieved], line=f"stop {title} at the source"
+        )
+        stop.undo_line = f"start {title} at the source again"
+        before.append(stop)
     image = symbol(ref, ENSURED) if copies else symbol(Ref("image", step.record.data["image_id"]), "ensured")
     create = ensure(
         EnsureServer,

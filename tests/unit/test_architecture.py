@@ -22,18 +22,26 @@ LAYERS = [
     {"errors"},
     {"model", "batch", "yamlfile"},
     {"wait", "transfer", "transport", "config", "config_schema", "state_url"},
-    {"credentials", "tenancy"},
+    {"credentials", "loans"},
+    {"tenancy"},
     {"cloud"},
     {"check", "tasks"},
-    {"plan", "flows", "store"},
-    {"run"},
+    {"plan", "flows", "store", "lock"},
+    {"planfile"},
+    {"runs"},
+    {"engine"},
+    {"run", "resume"},
+    {"revert"},
     {"report"},
-    {"progress"},
+    {"history", "progress"},
     {"cli"},
     {"__main__"},
 ]
 # What may be named in annotations only is not imported when the program runs.
-TASKFLOW_ALLOWED = {"pumphouse.flows", "pumphouse.run", "pumphouse.store"}
+TASKFLOW_ALLOWED = {
+    f"pumphouse.{name}"
+    for name in ("flows", "store", "lock", "runs", "engine", "run", "resume", "revert", "history")
+}
 
 
 def runtime_imports(path: Path) -> Iterator[str]:

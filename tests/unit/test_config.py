@@ -370,6 +370,17 @@ def test_cloud_of_the_environment_needs_no_clouds_yaml() -> None:
     assert loaded("source: {cloud: envvars}\ndestination: {cloud: new}\n").source.cloud == "envvars"
 
 
+def test_the_state_url_is_read_without_what_the_clouds_need(folder: Path) -> None:
+    path = folder / "p.yaml"
+    path.write_text("source: {auth: {password: {env: NOT_SET}}}\nstate: {url: 'dir:///x'}\n")
+    assert config.load_state_url(path) == "dir:///x"
+    path.write_text("source: {cloud: a}\n")
+    assert config.load_state_url(path).endswith("/pumphouse/state.db")
+    path.write_text("state: {url: 7}\n")
+    with pytest.raises(ConfigError, match="p.yaml:1: "):
+        config.load_state_url(path)
+
+
 def test_everything_arrives(folder: Path) -> None:
     (folder / "ca.pem").touch()
     text = (
@@ -378,7 +389,8 @@ def test_everything_arrives(folder: Path) -> None:
         "destination: {cloud: new, region_name: S, interface: admin}\n"
         "mappings: {flavors: {m1.small: 2}, users: {a: null-user, 10: no}}\n"
         "policies: {on_conflict: rename, user_passwords: disabled, passwords_file: ~/x.csv,\n"
-        "  root_disk: image, source_servers: leave, keep_snapshots: true, allow_same_cloud: True}\n"
+        "  root_disk: image, source_servers: leave, keep_snapshots: true,\n"
+        "  on_failure: keep, fail_fast: true, allow_same_cloud: True}\n"
         "limits: {workers: 2, transfers: 1.0, bytes_per_second: 100 MiB}\nstate: {url: 'memory://'}\n"
     )
     found = loaded(text)
@@ -388,7 +400,7 @@ def test_everything_arrives(folder: Path) -> None:
         source=CloudConfig(None, None, "v3password", auth, "R", "internal", folder / "ca.pem", False),
         destination=CloudConfig("new", folder / "clouds.yaml", region_name="S", interface="admin"),
         mappings=Mappings(flavors={"m1.small": "2"}, users={"a": "null-user", "10": "no"}),
-        policies=Policies("rename", "disabled", passwords, "image", "leave", True, True),
+        policies=Policies("rename", "disabled", passwords, "image", "leave", True, "keep", True, True),
         limits=Limits(2, 1, 100 << 20),
         state_url="memory://",
     )

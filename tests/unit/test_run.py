@@ -6,119 +6,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from taskflow import task
 
-from pumphouse import flows, plan, run
-from pumphouse.config import Limits
+from pumphouse import flows, runs
 from pumphouse.errors import PumphouseError
-from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step, Unit
+from pumphouse.model import Action, Ref, Report, State, Step, Unit
 from pumphouse.store import open_store
-from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
-
-
-class World:
-    """A destination in memory: what exists, what was done in which order, what shall fail."""
-
-    def __init__(self) -> None:
-        self.things: set[str] = set()
-        self.log: list[str] = []
-        self.failing: set[str] = set()
-        self.on_make = lambda name: None
-        self.tenants_in_use = 0
-
-    @contextmanager
-    def in_tenant(self, tenant_id: str) -> Iterator[World]:
-        self.tenants_in_use += 1
-        self.log.append(f"enter {tenant_id}")
-        yield self
-        self.tenants_in_use -= 1
-
-
-class Make(BaseCloudTask):
-    def execute(self, name: str, **_: Any) -> dict[str, Any]:
-        self.cloud.on_make(name)
-        if name in self.cloud.failing:
-            raise PumphouseError(f"{name} does not work", "mend it")
-        self.cloud.things.add(name)
-        self.cloud.log.append(name)
-        return {"id": f"new-{name}", "made": True, "notes": [f"{name} is new"]}
-
-    def revert(self, name: str, **_: Any) -> None:
-        self.cloud.things.discard(name)
-
-
-def thing_tasks(migration: Migration, step: Step) -> list[task.Task]:
-    needs = [symbol(need, "ensured") for need in step.record.needs]
-    return [
-        Make(
-            migration.destination,
-            provides=symbol(step.ref, "ensured"),
-            inject={"name": step.ref.id},
-            requires=needs,
-            line=f"make {step.ref.id}",
-        )
-    ]
-
-
-class Ears:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.outcomes: list[Outcome] = []
-
-    def task_started(self, line: str) -> None:
-        self.lines.append(line)
-
-    def bytes_copied(self, name: str, copied: int) -> None:
-        raise AssertionError("nothing is copied here")
-
-    def settled(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    kinds = {
-        "tenant": SimpleNamespace(NAME="tenant", tasks=thing_tasks),
-        "thing": SimpleNamespace(NAME="thing", tasks=thing_tasks),
-        "server": SimpleNamespace(NAME="server", tasks=thing_tasks, ACTS_IN_TENANT=True),
-    }
-    for module in (plan, flows, run):
-        monkeypatch.setattr(module, "KINDS", kinds)
-    return World()
-
-
-def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs: Any) -> Step:
-    record = Record(Ref(kind, name), name, {}, needs, part_of)
-    return Step(record, kwargs.pop("action", Action.CREATE), "why", name, **kwargs)
+from tests.unit import memory
+from tests.unit.memory import TENANT, Ears, World, migration, planned, reason, states, step
 
 
 def execute(
-    world: World, *steps: Step, stop: threading.Event | None = None, url: str = "memory://"
+    world: World, *steps: Step, stop: threading.Event | None = None, url: str = "memory://", **cfg: Any
 ) -> tuple[Report, Ears]:
-    made = plan.units({item.ref: item for item in steps})
-    ears = Ears()
-    migration = Migration(world, world, {"mappings": {}, "policies": {}}, None)
-    whole = Plan(Ref("tenant", "t"), "t", "a", "b", made)
-    limits = Limits(workers=4, transfers=2)
     with closing(open_store(url)) as store:
-        return run.run(whole, migration, limits, ears, stop or threading.Event(), store), ears
-
-
-def states(report: Report) -> dict[str, State]:
-    return {outcome.ref.id: outcome.state for outcome in report.outcomes}
-
-
-def reason(report: Report, name: str) -> str:
-    return next(outcome.reason for outcome in report.outcomes if outcome.ref.id == name)
-
-
-TENANT = step("tenant", "t")
+        return memory.execute(runs.record(store, planned(*steps, **cfg)), world, stop)
 
 
 def test_what_is_needed_comes_first_and_everybody_is_told(world: World) -> None:
@@ -192,8 +96,8 @@ def test_an_interrupted_run_finishes_what_runs_and_starts_nothing_else(world: Wo
     world.on_make = lambda name: stop.set() if name == "one" else None
     one = step("thing", "one", TENANT.ref)
     report, _ = execute(world, TENANT, one, step("thing", "two", one.ref), stop=stop)
-    assert states(report) == {"t": State.CREATED, "one": State.CREATED, "two": State.BLOCKED}
-    assert reason(report, "two") == "not started: the run was interrupted"
+    assert states(report) == {"t": State.CREATED, "one": State.CREATED, "two": State.PENDING}
+    assert reason(report, "two") == "not started"
 
 
 def test_an_error_of_our_own_fails_the_unit_and_not_the_run(world: World) -> None:
@@ -212,12 +116,11 @@ def test_many_units_at_once_all_arrive(world: World) -> None:
 def test_the_tasks_of_a_unit_are_listed_without_being_executed(world: World) -> None:
     one = step("thing", "one", TENANT.ref)
     unit = Unit("u", (step("thing", "two", one.ref), one))
-    migration = Migration(world, world, {}, None)
-    assert [item.line for item in flows.ordered_tasks(flows.unit_flow(migration, unit))] == [
+    assert [item.line for item in flows.ordered_tasks(flows.unit_flow(migration(world), unit))] == [
         "make one",
         "make two",
     ]
-    assert flows.ordered_tasks(flows.unit_flow(migration, Unit("empty", ()))) == []
+    assert flows.ordered_tasks(flows.unit_flow(migration(world), Unit("empty", ()))) == []
     assert world.things == set()
 
 
@@ -243,4 +146,24 @@ def test_a_run_is_recorded(
     assert book.uuid.startswith(report.run)
     assert len(report.run) == 8
     assert book.meta["state"] == state
-    assert {flow.meta["unit"]: flow.state for flow in book} == units
+    assert {flow.meta["unit"]: flow.state for flow in book if "unit" in flow.meta} == units
+
+
+def test_fail_fast_starts_nothing_after_the_first_failure(world: World) -> None:
+    world.failing = {"bad"}
+    chain = [step("thing", "n0", TENANT.ref)]
+    for n in range(1, 30):
+        chain.append(step("thing", f"n{n}", chain[-1].ref))
+    report, _ = execute(world, TENANT, step("thing", "bad", TENANT.ref), *chain, fail_fast=True)
+    assert states(report)["bad"] is State.FAILED
+    assert State.PENDING in states(report).values()
+
+
+def test_a_failed_unit_that_is_kept_stays_as_it_is(world: World) -> None:
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    world.failing = {"whole"}
+    report, _ = execute(world, TENANT, part, whole, on_failure="keep")
+    assert states(report) == {"t": State.CREATED, "part": State.FAILED, "whole": State.FAILED}
+    assert reason(report, "part") == "left as it is, because server whole failed"
+    assert world.things == {"t", "part"}

@@ -1,0 +1,81 @@
+"""The command line: parse, call, print. Whatever is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from pumphouse import __version__
+from pumphouse.cli.migrate import migrate
+from pumphouse.cli.options import cloud_options, clouds, format_option, load, logging_options
+from pumphouse.cli.plan import plan
+from pumphouse.cli.runs import resume, revert, runs
+from pumphouse.errors import EXIT_CONNECTION, EXIT_FAILED, PumphouseError, explain, http_status
+
+LOG = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run the command line; errors become one clear message and the documented exit code."""
+    # TaskFlow logs the traceback of every failure, which Python prints where no handler is set.
+    logging.getLogger("taskflow").addHandler(logging.NullHandler())
+    try:
+        cli()
+    except PumphouseError as error:
+        _fail(error, error.exit_code)
+    except Exception as error:  # the last line of defence: no traceback reaches the operator
+        _fail(error, EXIT_CONNECTION if http_status(error) == 401 or _is_connection(error) else EXIT_FAILED)
+
+
+def _fail(error: Exception, exit_code: int) -> None:
+    LOG.debug("the command failed", exc_info=error)
+    explanation = explain(error)
+    for line in explanation.what.splitlines():
+        click.echo(f"error: {line}", err=True)
+    if explanation.hint:
+        click.echo(f"hint: {explanation.hint}", err=True)
+    if explanation.request_id:
+        click.echo(f"request: {explanation.request_id}", err=True)
+    sys.exit(exit_code)
+
+
+def _is_connection(error: Exception) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"ConnectionError", "ConnectFailure", "ConnectTimeout", "SSLFailure"})
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pumphouse")
+@logging_options
+def cli() -> None:
+    """Move a tenant from one OpenStack cloud to another.
+
+    Exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 finished but some resources
+    failed or need a decision, 4 authentication or connection, 5 the plan is out of date, 7 another run
+    works on the tenant, 130 interrupted and can be resumed.
+    """
+
+
+@cli.command()
+@format_option
+@cloud_options
+def check(
+    output_format: str, config_path: Path | None, source_cloud: str | None, destination_cloud: str | None
+) -> None:
+    """Log in to both clouds and say what they offer and what will not be possible."""
+    from pumphouse.check import check as check_clouds
+    from pumphouse.report import check_data, console, dump, print_check
+
+    config = load(config_path, source_cloud, destination_cloud)
+    found = check_clouds(*clouds(config))
+    if output_format != "table":
+        click.echo(dump(check_data(found), output_format))
+    else:
+        print_check(found, console())
+
+
+for command in (migrate, plan, runs, resume, revert):
+    cli.add_command(command)

@@ -1,0 +1,48 @@
+"""What is looked at before a run goes on: whether it may, and how this release differs from the one that began it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskflow import states
+from taskflow.persistence.models import FlowDetail
+
+from pumphouse import runs
+from pumphouse.engine import flow_of
+from pumphouse.errors import UsageError
+from pumphouse.model import Unit
+from pumphouse.runs import Run
+from pumphouse.tasks.base import Migration
+
+
+def refuse_reverted(run: Run) -> None:
+    """Raise UsageError when the run is being undone, or was."""
+    if run.book.meta["state"] in runs.REVERT_STATES:
+        raise UsageError(
+            f"run {run.id} was reverted, or is half reverted",
+            f"undo the rest with: pumphouse revert {run.id}; to move the tenant again, migrate anew",
+        )
+
+
+def differences(run: Run, migration: Migration) -> list[str]:
+    """How the tasks of this release differ from those recorded, one sentence each; tasks are known by their names.
+
+    Raises NotFoundError when this release cannot build the flows of the run at all.
+    """
+    details = run.all_details()
+    return [line for unit in run.plan.units for line in _differences(unit, details[unit.name], migration)]
+
+
+def _differences(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterator[str]:
+    flow = flow_of(migration, unit, detail)
+    if detail.state in (None, states.SUCCESS):
+        return
+    recorded = {atom.name: atom.state for atom in detail if not runs.is_injector(atom)}
+    known = {item.name for item, _ in flow.iter_nodes()}
+    for name in sorted(known - recorded.keys()):
+        yield f"task {name} is new in this release: it is executed"
+    for name in sorted(recorded.keys() - known):
+        if recorded[name] == states.SUCCESS:
+            yield f"task {name} is done, and this release does not have it any more: it is left as it is"
+        else:
+            yield f"task {name} was still to be done, and this release does not have it any more: it is left out"

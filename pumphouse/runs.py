@@ -1,0 +1,358 @@
+"""Runs as they are recorded: a logbook each, with the plan, and a flow detail for every unit of it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from oslo_utils import timeutils, uuidutils
+from taskflow import engines, states
+from taskflow.persistence.base import Backend
+from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, TaskDetail
+
+from pumphouse import __version__
+from pumphouse.errors import NotFoundError
+from pumphouse.model import Action, Json, Outcome, Plan, Ref, Report, State, Step, Unit
+from pumphouse.planfile import plan_data, plan_from
+from pumphouse.store import NAME_MAX_LENGTH
+from pumphouse.tasks import KINDS
+from pumphouse.tasks.base import Before, symbol
+
+# The factory of the units' flows, by which a resume finds it again. It is a file format.
+FACTORY = "pumphouse.flows.unit_flow"
+LAST = "last"
+# The states of a run that a process works on, unless that has died.
+UNDER_WAY = (states.RUNNING, states.REVERTING)
+# The states of a run that is being undone, or was.
+REVERT_STATES = (states.REVERTING, states.REVERTED, states.REVERT_FAILURE)
+_PLAN = "plan"
+_DONE = (states.SUCCESS, states.RUNNING, states.FAILURE)
+_ID_DIGITS = 8
+_ID_MIN_DIGITS = 4
+
+
+@dataclass
+class Run:
+    """One execution of one plan.
+
+    details: the uuids of the units' flow details, by the names of the units.
+    """
+
+    store: Backend
+    book: LogBook
+    plan: Plan
+    details: Mapping[str, str]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The short id."""
+        return run_id(self.book)
+
+    def note(self, **meta: Any) -> None:
+        """Record something of the run as a whole; safe from many threads."""
+        with self._lock:
+            self.book.meta = {**self.book.meta, **meta}
+            self.book.updated_at = timeutils.utcnow()
+            with closing(self.store.get_connection()) as connection:
+                connection.save_logbook(self.book.copy(retain_contents=False))
+
+    def begin(self, state: str) -> None:
+        """Record that this process has begun to work on it."""
+        self.note(state=state, owner=_owner(), began_at=now(), ended_at=None)
+
+    def end(self, state: str) -> None:
+        """Record in which of TaskFlow's states the process has left it."""
+        self.note(state=state, ended_at=now())
+
+    def detail(self, unit: str) -> FlowDetail:
+        """What is recorded of a unit, with its tasks."""
+        with closing(self.store.get_connection()) as connection:
+            return connection.get_flow_details(self.details[unit])
+
+    def all_details(self) -> dict[str, FlowDetail]:
+        """What is recorded of every unit, with all tasks."""
+        with closing(self.store.get_connection()) as connection:
+            flows = list(connection.get_flows_for_book(self.book.uuid))
+        return {flow.meta["unit"]: flow for flow in flows if "unit" in flow.meta}
+
+
+def run_id(book: LogBook) -> str:
+    """The short id of a run."""
+    return str(book.uuid)[:_ID_DIGITS]
+
+
+def now() -> str:
+    """The time in UTC as it is recorded, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _owner() -> Json:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "user": getpass.getuser()}
+
+
+def record(store: Backend, plan: Plan) -> Run:
+    """Record a new run of a plan.
+
+    All flow details are saved at once: TaskFlow, left to create each by itself, saves the whole book every time.
+    """
+    book = LogBook(f"migrate tenant {plan.tenant_name}"[:NAME_MAX_LENGTH])
+    book.meta = {
+        "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
+        "source": plan.source,
+        "destination": plan.destination,
+        "version": __version__,
+        "state": states.PENDING,
+        "created_at": now(),
+    }
+    book.add(_plan_detail(plan))
+    details = {unit.name: _unit_detail(unit.name) for unit in plan.units}
+    for detail in details.values():
+        book.add(detail)
+    with closing(store.get_connection()) as connection:
+        connection.save_logbook(book)
+    return Run(store, book, plan, {unit: detail.uuid for unit, detail in details.items()})
+
+
+def _unit_detail(unit: str) -> FlowDetail:
+    detail = FlowDetail(unit[:NAME_MAX_LENGTH], uuidutils.generate_uuid())
+    detail.meta = {"unit": unit}
+    engines.save_factory_details(detail, FACTORY, [], {})
+    return detail
+
+
+def _plan_detail(plan: Plan) -> FlowDetail:
+    """The plan in parts: no store takes values of any size, and ZooKeeper none over 1 MiB."""
+    data = plan_data(plan)
+    parts = [{**data, "units": []}, *data["units"]]
+    detail = FlowDetail(_PLAN, uuidutils.generate_uuid())
+    for number, part in enumerate(parts):
+        atom = TaskDetail(f"{_PLAN}-{number}", uuidutils.generate_uuid())
+        atom.put(states.SUCCESS, {"number": number, "part": part})
+        detail.add(atom)
+    return detail
+
+
+def books(store: Backend) -> list[LogBook]:
+    """The logbooks of all runs without what is in them, the oldest first."""
+    with closing(store.get_connection()) as connection:
+        found = [book for book in connection.get_logbooks(lazy=True) if "tenant" in book.meta]
+    return sorted(found, key=lambda book: str(book.meta["created_at"]))
+
+
+def find(store: Backend, wanted: str) -> LogBook:
+    """The logbook of the run that an operator named: by its id, the beginning of it, or `last`.
+
+    Raises NotFoundError when there is none, or more than one.
+    """
+    found = books(store)
+    hint = "list them with: pumphouse runs list"
+    if wanted == LAST and found:
+        return found[-1]
+    matching = [book for book in found if str(book.uuid).startswith(wanted.lower())]
+    if len(matching) == 1 and len(wanted) >= _ID_MIN_DIGITS:
+        return matching[0]
+    if matching:
+        ids = ", ".join(run_id(book) for book in matching)
+        raise NotFoundError(f"{wanted!r} may be any of the runs {ids}", "give more of the id")
+    raise NotFoundError(f"there is no run {wanted!r}", hint)
+
+
+def load(store: Backend, book: LogBook) -> Run:
+    """A recorded run with its plan."""
+    with closing(store.get_connection()) as connection:
+        flows = list(connection.get_flows_for_book(book.uuid, lazy=True))
+        header = next(flow for flow in flows if "unit" not in flow.meta)
+        atoms = list(connection.get_flow_details(header.uuid))
+    first, *units = [
+        atom.results["part"] for atom in sorted(atoms, key=lambda atom: int(atom.results["number"]))
+    ]
+    details = {flow.meta["unit"]: flow.uuid for flow in flows if "unit" in flow.meta}
+    return Run(store, book, plan_from({**first, "units": units}), details)
+
+
+def earlier(store: Backend, tenant_id: str, source: str, destination: str) -> list[LogBook]:
+    """The logbooks of all runs that moved a tenant between two clouds, the oldest first."""
+    wanted = (tenant_id, source, destination)
+    return [book for book in books(store) if wanted == _subject(book.meta)]
+
+
+def _subject(meta: Json) -> tuple[str, str, str]:
+    return meta["tenant"]["id"], meta["source"], meta["destination"]
+
+
+def holder(store: Backend, meta: Json) -> str:
+    """Who works on a tenant at the moment, in words; empty when no run of it says so."""
+    under_way = [book for book in earlier(store, *_subject(meta)) if book.meta["state"] in UNDER_WAY]
+    if not under_way:
+        return ""
+    owner_of = "process {pid} of {user} on {host}".format_map(under_way[-1].meta["owner"])
+    return f"run {run_id(under_way[-1])}, {owner_of}, since {under_way[-1].meta['began_at']}"
+
+
+def lock_name(meta: Json) -> str:
+    """What only one run may work on at a time: a tenant and a pair of clouds, as a logbook's meta names them."""
+    return " ".join(_subject(meta))
+
+
+def done_before(store: Backend, tenant_id: str, source: str, destination: str) -> dict[Ref, Before]:
+    """What earlier runs of a tenant have done and not undone: the newest of it for each resource.
+
+    Only of the kinds that ask for it, because the tasks of whole runs are read for it.
+    """
+    found: dict[Ref, Before] = {}
+    for book in earlier(store, tenant_id, source, destination):
+        run = load(store, book)
+        for unit in run.plan.units:
+            steps = [step for step in unit.steps if hasattr(KINDS[step.ref.kind], "as_before")]
+            atoms = list(run.detail(unit.name)) if steps else []
+            for step in steps:
+                done = {atom.name for atom in atoms if atom.state in _DONE and owner(unit, atom.name) is step}
+                found |= {step.ref: Before(step.record, frozenset(done))} if done else {}
+    return found
+
+
+def report(run: Run, details: Mapping[str, FlowDetail]) -> Report:
+    """What became of every resource so far, from what is recorded of the units alone."""
+    outcomes = reverted if run.book.meta["state"] in REVERT_STATES else unit_outcomes
+    failed: dict[str, str] = {}
+    found: list[Outcome] = []
+    for unit in run.plan.units:
+        found += decided(unit)
+        blocker = next((failed[name] for name in unit.needs if name in failed), "")
+        made = outcomes(unit, details[unit.name])
+        if blocker and not details[unit.name].state:
+            made = [Outcome(o.ref, o.name, State.BLOCKED, None, blocker, o.notes) for o in made]
+        if any(outcome.state in (State.FAILED, State.BLOCKED) for outcome in made):
+            failed[unit.name] = failure_of(unit)
+        found += made
+    return Report(run.plan, in_order(run.plan, found), run.id)
+
+
+def in_order(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """The outcomes in the order of the plan."""
+    order = {step.ref: number for number, step in enumerate(plan.steps())}
+    return tuple(sorted(outcomes, key=lambda outcome: order[outcome.ref]))
+
+
+def failure_of(unit: Unit) -> str:
+    """Why what needs a failed unit is blocked."""
+    return f"needs {unit.steps[0].record.title if len(unit.steps) == 1 else unit.name}, which failed"
+
+
+_DECIDED = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED, Action.CONFLICT: State.CONFLICT}
+
+
+def decided(unit: Unit) -> Iterator[Outcome]:
+    """The outcomes of the steps for which nothing is to be done."""
+    for step in unit.steps:
+        if step.action in _DECIDED:
+            state = _DECIDED[step.action]
+            yield Outcome(step.ref, step.name, state, step.destination_id, step.reason, step.notes)
+
+
+def unit_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
+    """What became of the steps of a unit for which something is to be done."""
+    steps = [step for step in unit.steps if step.action is Action.CREATE]
+    atoms = _atoms(unit, detail)
+    failed = [step for step in steps if any(atom.failure for atom in atoms[step.ref])]
+    if detail.state == states.SUCCESS:
+        return [_done(step, atoms[step.ref]) for step in steps]
+    if failed:
+        return [_failed(step, atoms[step.ref], failed, detail) for step in steps]
+    reason = "interrupted" if detail.state else "not started"
+    return [_outcome(step, State.PENDING, reason) for step in steps]
+
+
+def reverted(unit: Unit, detail: FlowDetail) -> list[Outcome]:
+    """What a revert has left of the steps of a unit."""
+    atoms = _atoms(unit, detail)
+    return [_reverted(step, atoms[step.ref]) for step in unit.steps if step.action is Action.CREATE]
+
+
+def _atoms(unit: Unit, detail: FlowDetail) -> dict[Ref, list[AtomDetail]]:
+    """What is recorded of the tasks of a unit, by the resources they belong to."""
+    atoms: dict[Ref, list[AtomDetail]] = {step.ref: [] for step in unit.steps}
+    for atom in detail:
+        step = owner(unit, atom.name)
+        if step is not None:
+            atoms[step.ref].append(atom)
+    return atoms
+
+
+def owner(unit: Unit, task_name: str) -> Step | None:
+    """The step of a unit that a task belongs to; names of tasks begin with the step's address."""
+    mine = [step for step in unit.steps if task_name.startswith(symbol(step.ref, ""))]
+    return max(mine, key=lambda step: len(step.ref.id), default=None)
+
+
+def is_injector(atom: AtomDetail) -> bool:
+    """Whether it is no task, but what TaskFlow keeps the values in that a flow was given."""
+    return str(atom.name).startswith("_TaskFlow")
+
+
+def ensured(detail: FlowDetail) -> Iterator[tuple[str, Json]]:
+    """What the finished Ensure tasks of a unit gave: by their names, `{"id": ..., "made": ...}`."""
+    for atom in detail:
+        if atom.state == states.SUCCESS and atom.name.endswith("-ensured"):
+            yield atom.name, atom.results
+
+
+def reason(atom: AtomDetail) -> str:
+    """Why a task failed, in one line."""
+    return str(atom.meta.get("reason") or atom.failure.exception_str)
+
+
+def kept(atom: AtomDetail) -> str:
+    """Why a reverted task has left something; empty when it has not."""
+    left = atom.revert_results if atom.state == states.REVERTED else None
+    if atom.state == states.REVERT_FAILURE:
+        return str(atom.revert_failure.exception_str)
+    return str(left.get("kept", "")) if isinstance(left, dict) else ""
+
+
+def _done(step: Step, atoms: Iterable[AtomDetail]) -> Outcome:
+    notes = [note for atom in atoms for note in (atom.results or {}).get("notes", ())]
+    made = next(atom.results for atom in atoms if atom.name == symbol(step.ref, "ensured"))
+    state = State.CREATED if made["made"] else State.REUSED
+    why = "" if made["made"] else step.reason
+    return Outcome(step.ref, step.name, state, made["id"], why, (*step.notes, *notes))
+
+
+def _failed(step: Step, atoms: Iterable[AtomDetail], failed: list[Step], detail: FlowDetail) -> Outcome:
+    reasons = [reason(atom) for atom in atoms if atom.failure]
+    done = "undone" if detail.state == states.REVERTED else "left as it is"
+    others = " and ".join(other.record.title for other in failed)
+    why = "; ".join(dict.fromkeys(reasons)) or f"{done}, because {others} failed"
+    left = "; ".join(filter(None, map(kept, atoms)))
+    return _outcome(step, State.FAILED, f"{why}; not undone: {left}" if left else why)
+
+
+def _reverted(step: Step, atoms: Sequence[AtomDetail]) -> Outcome:
+    left = "; ".join(filter(None, map(kept, atoms)))
+    found = {atom.state for atom in atoms} - {states.PENDING}
+    state, why = State.REVERTED, ""
+    if left:
+        state, why = State.KEPT, left
+    elif not found:
+        state, why = State.PENDING, "was not started"
+    elif found != {states.REVERTED}:
+        state, why = State.PENDING, "not undone"
+    elif any(atom.name == symbol(step.ref, "ensured") and _was_there(atom) for atom in atoms):
+        state, why = State.REUSED, "was there before the run"
+    return Outcome(step.ref, step.name, state, None, why)
+
+
+def _was_there(atom: AtomDetail) -> bool:
+    return isinstance(atom.results, dict) and not atom.results["made"]
+
+
+def _outcome(step: Step, state: State, why: str) -> Outcome:
+    return Outcome(step.ref, step.name, state, step.destination_id, why, step.notes)

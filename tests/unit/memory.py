@@ -1,0 +1,125 @@
+"""A kind that lives in memory, and runs of plans made of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from taskflow import task
+
+from pumphouse import plan, run, runs
+from pumphouse.errors import PumphouseError
+from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step
+from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+
+
+class World:
+    """A destination in memory: what exists, what was done in which order, what shall fail."""
+
+    def __init__(self) -> None:
+        self.things: set[str] = set()
+        self.log: list[str] = []
+        self.tries: list[str] = []
+        self.failing: set[str] = set()
+        self.stuck: set[str] = set()
+        self.on_make = lambda name: None
+        self.tenants_in_use = 0
+        self.loans = SimpleNamespace(on_change=None)
+
+    @contextmanager
+    def in_tenant(self, tenant_id: str) -> Iterator[World]:
+        self.tenants_in_use += 1
+        self.log.append(f"enter {tenant_id}")
+        yield self
+        self.tenants_in_use -= 1
+
+
+class Make(BaseCloudTask):
+    def execute(self, name: str, **_: Any) -> dict[str, Any]:
+        self.cloud.on_make(name)
+        self.cloud.tries.append(name)
+        if name in self.cloud.failing:
+            raise PumphouseError(f"{name} does not work", "mend it")
+        self.cloud.things.add(name)
+        self.cloud.log.append(name)
+        return {"id": f"new-{name}", "made": True, "notes": [f"{name} is new"]}
+
+    def revert(self, name: str, **_: Any) -> dict[str, str]:
+        if name in self.cloud.stuck:
+            return {"kept": f"{name} is stuck"}
+        self.cloud.things.discard(name)
+        self.cloud.log.append(f"undo {name}")
+        return {}
+
+
+def thing_tasks(migration: Migration, step: Step) -> list[task.Task]:
+    needs = [symbol(need, "ensured") for need in step.record.needs]
+    return [
+        Make(
+            migration.destination,
+            provides=symbol(step.ref, "ensured"),
+            inject={"name": step.ref.id},
+            requires=needs,
+            line=f"make {step.ref.id}",
+        )
+    ]
+
+
+class Ears:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.outcomes: list[Outcome] = []
+
+    def task_started(self, line: str) -> None:
+        self.lines.append(line)
+
+    def bytes_copied(self, name: str, copied: int) -> None:
+        raise AssertionError("nothing is copied here")
+
+    def settled(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs: Any) -> Step:
+    record = Record(Ref(kind, name), name, {}, needs, part_of)
+    return Step(record, kwargs.pop("action", Action.CREATE), "why", name, **kwargs)
+
+
+TENANT = step("tenant", "t")
+KINDS = {
+    "tenant": SimpleNamespace(NAME="tenant", tasks=thing_tasks),
+    "thing": SimpleNamespace(NAME="thing", tasks=thing_tasks),
+    "server": SimpleNamespace(NAME="server", tasks=thing_tasks, ACTS_IN_TENANT=True),
+}
+
+
+def planned(*steps: Step, on_failure: str = "revert", fail_fast: bool = False) -> Plan:
+    """A plan of these steps."""
+    settings = {"mappings": {}, "policies": {}}
+    limits = {"workers": 4, "transfers": 2, "bytes_per_second": None}
+    cfg = {"on_failure": on_failure, "fail_fast": fail_fast, "limits": limits}
+    made = plan.units({item.ref: item for item in steps})
+    return Plan(Ref("tenant", "t"), "t", "a", "b", made, settings, cfg=cfg)
+
+
+def migration(world: World) -> Migration:
+    return Migration(world, world, {"mappings": {}, "policies": {}}, None)
+
+
+def execute(recorded: runs.Run, world: World, stop: threading.Event | None = None) -> tuple[Report, Ears]:
+    """Execute what is left of a recorded run."""
+    ears = Ears()
+    return run.execute(recorded, migration(world), ears, stop or threading.Event()), ears
+
+
+def states(report: Report) -> dict[str, State]:
+    return {outcome.ref.id: outcome.state for outcome in report.outcomes}
+
+
+def reason(report: Report, name: str) -> str:
+    return next(outcome.reason for outcome in report.outcomes if outcome.ref.id == name)

@@ -1,0 +1,262 @@
+"""On with a run, and back, with a kind that lives in memory; whole processes are killed in tests/faults."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from taskflow import states as taskflow_states
+from taskflow.persistence.base import Backend
+
+from pumphouse import engine, flows, resume, revert, runs
+from pumphouse.errors import NotFoundError, UsageError
+from pumphouse.model import Action, Ref, State
+from tests.unit.memory import TENANT, Ears, World, execute, migration, planned, reason, states, step
+
+ONE = step("thing", "one", TENANT.ref)
+TWO = step("thing", "two", ONE.ref)
+
+
+def reloaded(recorded: runs.Run) -> runs.Run:
+    return runs.load(recorded.store, runs.find(recorded.store, recorded.id))
+
+
+def undo(recorded: runs.Run, world: World, *, force: bool = False) -> tuple[Any, list[revert.Undo]]:
+    undos = revert.plan_revert(recorded, migration(world), force=force)
+    report = revert.revert(recorded, migration(world), undos, Ears(), threading.Event())
+    return report, undos
+
+
+@pytest.fixture(autouse=True)
+def _no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revert, "clock_difference_s", lambda cloud: 0.0)
+
+
+def alter(recorded: runs.Run, unit: str, flow_state: str | None, **atom_states: str) -> None:
+    """Leave a unit as a process leaves it that died at that moment."""
+    detail = recorded.detail(unit)
+    changed = [atom for atom in detail if atom.name.replace("-", "_") in atom_states]
+    assert len(changed) == len(atom_states)
+    for atom in changed:
+        atom.state = atom_states[atom.name.replace("-", "_")]
+        if atom.state == taskflow_states.RUNNING:
+            atom.results = None
+    detail.state = flow_state
+    engine.save(recorded, detail, changed)
+
+
+def test_a_loaded_run_has_the_plan_it_was_recorded_with(store: Backend, world: World) -> None:
+    plan = planned(TENANT, ONE, TWO, step("thing", "gone", action=Action.SKIP))
+    recorded = runs.record(store, plan)
+    again = reloaded(recorded)
+    assert again.plan == plan
+    assert again.details == recorded.details
+
+
+def test_runs_are_found_by_id_by_its_beginning_and_as_the_last(store: Backend, world: World) -> None:
+    first, second = (runs.record(store, planned(TENANT)) for _ in range(2))
+    assert runs.find(store, first.id).uuid == first.book.uuid
+    assert runs.find(store, second.book.uuid).uuid == second.book.uuid
+    assert runs.find(store, "last").uuid == second.book.uuid
+    with pytest.raises(NotFoundError, match="there is no run 'ffff0000'"):
+        runs.find(store, "ffff0000")
+    with pytest.raises(NotFoundError, match="may be any of the runs"):
+        runs.find(store, "")
+
+
+def test_a_suspended_run_goes_on_and_repeats_nothing(store: Backend, world: World) -> None:
+    stop = threading.Event()
+    world.on_make = lambda name: stop.set() if name == "one" else None
+    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    execute(recorded, world, stop)
+    assert recorded.book.meta["state"] == "SUSPENDED"
+    report, ears = execute(reloaded(recorded), world)
+    assert world.tries == ["t", "one", "two"]
+    assert set(states(report).values()) == {State.CREATED}
+    assert ears.lines == ["make two"]
+
+
+def test_what_failed_is_tried_again(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    world.failing = {"one"}
+    report, _ = execute(recorded, world)
+    assert states(report) == {"t": State.CREATED, "one": State.FAILED, "two": State.BLOCKED}
+    world.failing = set()
+    report, _ = execute(reloaded(recorded), world)
+    assert set(states(report).values()) == {State.CREATED}
+    assert world.tries == ["t", "one", "one", "two"]
+
+
+def test_of_a_kept_unit_only_what_failed_is_executed_again(store: Backend, world: World) -> None:
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    recorded = runs.record(store, planned(TENANT, part, whole, on_failure="keep"))
+    world.failing = {"whole"}
+    execute(recorded, world)
+    world.failing = set()
+    report, _ = execute(reloaded(recorded), world)
+    assert set(states(report).values()) == {State.CREATED}
+    assert world.tries == ["t", "part", "whole", "whole"]
+
+
+def test_a_unit_whose_process_died_in_a_task_executes_that_again(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    execute(recorded, world)
+    alter(recorded, "thing/one", "RUNNING", thing_one_ensured="RUNNING")
+    report, _ = execute(reloaded(recorded), world)
+    assert set(states(report).values()) == {State.CREATED}
+    assert world.tries == ["t", "one", "two", "one"]
+
+
+def test_a_unit_that_taskflow_calls_reverted_when_it_was_suspended_is_mended(
+    store: Backend, world: World
+) -> None:
+    """engine.suspend() ends so when all that was left was queued: the next run would repeat what is done."""
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    recorded = runs.record(store, planned(TENANT, part, whole))
+    execute(recorded, world)
+    alter(recorded, "server/whole", "REVERTED", server_whole_ensured="RUNNING")
+    execute(reloaded(recorded), world)
+    assert world.tries == ["t", "part", "whole", "whole"]
+
+
+def test_a_unit_whose_process_died_while_it_was_undone_is_undone_and_made_again(
+    store: Backend, world: World
+) -> None:
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    recorded = runs.record(store, planned(TENANT, part, whole))
+    execute(recorded, world)
+    alter(recorded, "server/whole", "RUNNING", server_whole_ensured="REVERTING")
+    detail = recorded.detail("server/whole")
+    for atom in detail:
+        atom.intention = "REVERT"
+    engine.save(recorded, detail, [atom for atom in detail if not runs.is_injector(atom)])
+    report, _ = execute(reloaded(recorded), world)
+    assert set(states(report).values()) == {State.CREATED}
+    assert world.log[-4:] == ["undo whole", "undo part", "part", "whole"]
+
+
+def test_the_report_of_a_run_is_told_from_what_is_recorded_alone(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE, TWO, step("thing", "old", action=Action.SKIP)))
+    world.failing = {"one"}
+    report, _ = execute(recorded, world)
+    again = reloaded(recorded)
+    assert runs.report(again, again.all_details()) == report
+
+
+def test_a_revert_undoes_all_in_reverse_order(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    execute(recorded, world)
+    report, undos = undo(reloaded(recorded), world)
+    assert world.things == set()
+    assert world.log[-3:] == ["undo two", "undo one", "undo t"]
+    assert [line for item in undos for line in item.lines] == [
+        "remove thing two (new-two)",
+        "remove thing one (new-one)",
+        "remove tenant t (new-t)",
+    ]
+    assert set(states(report).values()) == {State.REVERTED}
+    assert reloaded(recorded).book.meta["state"] == "REVERTED"
+    assert undo(reloaded(recorded), world)[1] == []
+
+
+def test_a_revert_undoes_what_a_killed_process_was_at(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE))
+    execute(recorded, world)
+    alter(recorded, "thing/one", "RUNNING", thing_one_ensured="RUNNING")
+    _, undos = undo(reloaded(recorded), world)
+    assert undos[0].lines == ("remove thing one, if it was made",)
+    assert world.things == set()
+
+
+def test_what_cannot_be_undone_is_reported_and_tried_again(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    execute(recorded, world)
+    world.stuck = {"one"}
+    report, _ = undo(reloaded(recorded), world)
+    assert states(report) == {"t": State.REVERTED, "one": State.KEPT, "two": State.REVERTED}
+    assert reason(report, "one") == "one is stuck"
+    assert reloaded(recorded).book.meta["state"] == "REVERT_FAILURE"
+    world.stuck = set()
+    report, undos = undo(reloaded(recorded), world)
+    assert [item.unit.name for item in undos] == ["thing/one"]
+    assert states(report) == {"one": State.REVERTED}
+    assert world.things == set()
+
+
+def test_what_was_changed_since_is_kept_with_all_that_it_needs(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE, TWO, step("thing", "other", TENANT.ref)))
+    execute(recorded, world)
+    monkeypatch.setattr(
+        revert.KINDS["thing"],
+        "changed",
+        lambda cloud, name, since: "somebody wrote on it" if name == "new-two" else "",
+        raising=False,
+    )
+    report, _ = undo(reloaded(recorded), world)
+    assert world.things == {"t", "one", "two"}
+    assert reason(report, "two") == "thing two has changed since: somebody wrote on it"
+    assert reason(report, "one") == "needed by thing two, which is kept"
+    undo(reloaded(recorded), world, force=True)
+    assert world.things == set()
+
+
+def test_a_reverted_run_is_not_resumed(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT))
+    execute(recorded, world)
+    undo(recorded, world)
+    with pytest.raises(UsageError, match=f"run {recorded.id} was reverted"):
+        resume.refuse_reverted(reloaded(recorded))
+
+
+def test_a_release_with_other_tasks_says_so_and_goes_on(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task added, one removed and one renamed: they are known by their names alone."""
+    parts = [step("thing", name, TENANT.ref, part_of=Ref("server", "whole")) for name in ("a", "b", "c")]
+    whole = step("server", "whole", TENANT.ref, *(part.ref for part in parts))
+    recorded = runs.record(store, planned(TENANT, *parts, whole, on_failure="keep"))
+    world.failing = {"whole"}
+    execute(recorded, world)
+    world.failing = set()
+
+    def other_tasks(given: Any, unit: Any) -> Any:
+        flow = flows.unit_flow(given, unit)
+        if unit.name != "server/whole":
+            return flow
+        items = {item.name: item for item, _ in flow.iter_nodes()}
+        renamed = items.pop("thing-a-ensured")
+        items.pop("thing-b-ensured")
+        fresh = [type(renamed)(world, provides=name, inject={"name": name}) for name in ("a-again", "added")]
+        last = items.pop("server-whole-ensured")
+        rebuilt = type(last)(
+            world, provides=last.name, inject={"name": "whole"}, requires=["thing-c-ensured", "a-again"]
+        )
+        made = type(flow)(flow.name)
+        made.add(*items.values(), *fresh, rebuilt)
+        return made
+
+    monkeypatch.setattr(engine.importutils, "import_class", lambda name: other_tasks)
+    again = reloaded(recorded)
+    assert resume.differences(again, migration(world)) == [
+        "task a-again is new in this release: it is executed",
+        "task added is new in this release: it is executed",
+        "task thing-a-ensured is done, and this release does not have it any more: it is left as it is",
+        "task thing-b-ensured is done, and this release does not have it any more: it is left as it is",
+    ]
+    world.tries.clear()
+    execute(again, world)
+    assert sorted(world.tries) == ["a-again", "added", "whole"]
+
+
+def test_a_factory_that_this_release_does_not_have_is_one_clear_error(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT))
+    detail = recorded.detail("tenant/t")
+    detail.meta["factory"]["name"] = "pumphouse.flows.flow_of_old"
+    with pytest.raises(NotFoundError, match=r"pumphouse\.flows\.flow_of_old, which this release"):
+        engine.flow_of(migration(world), recorded.plan.units[0], detail)

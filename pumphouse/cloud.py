@@ -19,6 +19,7 @@ from keystoneauth1.adapter import Adapter
 from pumphouse.batch import Batch
 from pumphouse.credentials import cloud_region, refused, scoped_login
 from pumphouse.errors import CloudError
+from pumphouse.loans import Ledger
 from pumphouse.model import Json
 from pumphouse.tenancy import Tenancies
 from pumphouse.transport import CloudSession, connection_pool
@@ -38,6 +39,7 @@ class Cloud:
     name: what the operator calls it: `source` or `destination`.
     limits: how many threads will use it, for the size of the connection pool.
     read_only: refuse every write before it is sent.
+    loans: what is borrowed from it at the moment; shared by its scopes.
 
     Raises CloudError when the credentials are not even complete.
     """
@@ -46,6 +48,7 @@ class Cloud:
         self, config: CloudConfig, *, name: str, limits: Limits | None = None, read_only: bool = False
     ) -> None:
         self.name = name
+        self.loans = Ledger()
         self._region = cloud_region(config)
         verify, cert = self._region.get_requests_verify_args()
         pool = connection_pool(limits.workers + limits.transfers if limits else DEFAULT_THREADS)
@@ -202,6 +205,11 @@ class Cloud:
         Raises PumphouseError when the role cannot be granted, or the cloud refuses the scope.
         """
         return nullcontext(self) if tenant_id == self.project_id else self._tenancies.use(tenant_id, role)
+
+    def renew_tenant(self, tenant_id: str, role: str = "member") -> None:
+        """Get back into a tenant that is in use, after the cloud has refused the login there."""
+        if tenant_id != self.project_id:
+            self._tenancies.renew(tenant_id, role)
 
     def _scoped(self, tenant_id: str) -> Cloud:
         """This cloud with a login of its own, over the same connections."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from keystoneauth1 import exceptions
 
-from pumphouse.errors import CloudError, PumphouseError, explain, http_status
+from pumphouse.errors import CloudError, PumphouseError, explain
+from pumphouse.loans import give_back, role_loan
+from pumphouse.model import Json
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Lease:
-    """The use of one tenant: by how many, and the id of the role that was granted for it."""
+    """The use of one tenant: by how many, and the role that was granted for it."""
 
     cloud: Cloud
     users: int = 0
-    role_id: str | None = None
+    loan: Json | None = None
 
 
 class Tenancies:
@@ -54,8 +56,17 @@ class Tenancies:
                 if not lease.users:
                     self._take_back(lease, tenant_id)
 
+    def renew(self, tenant_id: str, role: str) -> None:
+        """Grant the role again and log in anew, where somebody has taken the role away in the meantime."""
+        with self._lock:
+            self._open(self._leases[tenant_id], tenant_id, role)
+
     def _open(self, lease: _Lease, tenant_id: str, role: str) -> None:
-        lease.role_id = self._grant(tenant_id, role)
+        try:
+            self._grant(lease, tenant_id, role)
+        except BaseException:
+            self._take_back(lease, tenant_id)
+            raise
         try:
             lease.cloud.session.forget()
             lease.cloud.login()
@@ -65,35 +76,35 @@ class Tenancies:
             hint = "use credentials that can log in to any project: a user name and a password"
             raise PumphouseError(message, hint) from error
 
-    def _grant(self, tenant_id: str, role: str) -> str | None:
-        """Grant the role, unless the operator has a suitable one; returns the id of what was granted."""
+    def _grant(self, lease: _Lease, tenant_id: str, role: str) -> None:
+        """Grant the role, unless the operator has a suitable one; it is written down before it is granted."""
         keystone, user_id = self._cloud.keystone, self._cloud.user_id
         assigned = {"user": user_id, "project": tenant_id}
         try:
             found = keystone.role_assignments.list(**assigned, effective=True, include_names=True)
             if {_plain(assignment.role["name"]) for assignment in found} & {_plain(role), "admin"}:
-                return None
-            role_id = _role_id(keystone.roles.list(), role)
-            keystone.roles.grant(role_id, **assigned)
+                return
+            loan = role_loan(tenant_id, user_id, _role_id(keystone.roles.list(), role))
+            if lease.loan != loan:
+                self._cloud.loans.record(loan)
+                lease.loan = loan
+            keystone.roles.grant(loan["role_id"], **assigned)
         except exceptions.HttpError as error:
             message = f"cloud {self._cloud.name}: no access to tenant {tenant_id}: {explain(error)}"
             hint = f"give the operator the role {role} in this tenant, or use credentials that may grant it"
             raise PumphouseError(message, hint) from error
-        return role_id
 
     def _take_back(self, lease: _Lease, tenant_id: str) -> None:
-        role_id, lease.role_id = lease.role_id, None
-        if role_id is None:
+        loan, lease.loan = lease.loan, None
+        if loan is None:
             return
-        user_id = self._cloud.user_id
         try:
-            self._cloud.keystone.roles.revoke(role_id, user=user_id, project=tenant_id)
+            give_back(self._cloud, loan)
         except Exception as error:
-            if http_status(error) == 404:
-                return
             message = f"cloud {self._cloud.name}: role in tenant {tenant_id} not taken back: {explain(error)}"
-            hint = f"remove the assignment of role {role_id} to user {user_id} in project {tenant_id}"
+            hint = f"remove the assignment of role {loan['role_id']} to user {loan['user_id']} in project {tenant_id}"
             raise PumphouseError(message, hint) from error
+        self._cloud.loans.returned(loan)
 
 
 def _role_id(roles: list[Any], name: str) -> str:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.errors import ConflictError, PumphouseError, http_status
+from pumphouse.errors import ConflictError, PumphouseError, explain, http_status
+from pumphouse.loans import give_back, keypair_loan
+from pumphouse.model import Json
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
+LOG = logging.getLogger(__name__)
+
 
 @dataclass
 class _Loan:
-    """A key in the operator's account: what it is, how many servers are being created with it, if it was ours."""
+    """A key in the operator's account: what it is, how many servers are being created with it.
+
+    written: what the ledger has of it; None when the operator has the key anyway.
+    """
 
     fingerprint: str
     users: int = 0
-    made: bool = False
+    written: Json | None = None
 
 
 _loans: dict[tuple[str, str], _Loan] = {}
@@ -44,7 +52,7 @@ def boot_key(source: Cloud, destination: Cloud, user_id: str, name: str) -> Iter
         loan.users += 1
         try:
             if loan.users == 1:
-                loan.made = _lend(destination, key)
+                _lend(destination, key, loan)
         except BaseException:
             _return(destination, place, loan)
             raise
@@ -61,8 +69,14 @@ def _return(destination: Cloud, place: tuple[str, str], loan: _Loan) -> None:
         return
     del _loans[place]
     _changed.notify_all()
-    if loan.made:
-        destination.nova.keypairs.delete(place[1])
+    if loan.written is None:
+        return
+    try:
+        give_back(destination, loan.written)
+    except Exception as error:  # the loan stays open; the server that was booted with it is worth more
+        LOG.warning("keypair %s stays with the operator: %s", place[1], explain(error))
+    else:
+        destination.loans.returned(loan.written)
 
 
 def _source_key(source: Cloud, user_id: str, name: str) -> Any:
@@ -77,15 +91,17 @@ def _source_key(source: Cloud, user_id: str, name: str) -> Any:
     )
 
 
-def _lend(destination: Cloud, key: Any) -> bool:
-    """Give the key to the operator; False when he has it already."""
+def _lend(destination: Cloud, key: Any, loan: _Loan) -> None:
+    """Give the key to the operator, unless he has it already."""
     own = {keypair.name: keypair for keypair in destination.nova.keypairs.list()}
     if key.name in own:
         if own[key.name].fingerprint == key.fingerprint:
-            return False
+            return
         raise ConflictError(
             f"the operator has another keypair named {key.name} at the destination",
             "rename or delete it there: the server is booted by the operator, with a key of this name",
         )
+    written = keypair_loan(destination.user_id, key.name, key.fingerprint)
+    destination.loans.record(written)
+    loan.written = written
     destination.nova.keypairs.create(key.name, public_key=key.public_key, key_type=key.type)
-    return True

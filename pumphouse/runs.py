@@ -197,6 +197,17 @@ def holder(store: Backend, meta: Json) -> str:
     return f"run {run_id(under_way[-1])}, {owner_of}, since {under_way[-1].meta['began_at']}"
 
 
+def unfinished(store: Backend, meta: Json) -> list[str]:
+    """What to know of the newest run of a tenant before a new one begins, if it was not finished."""
+    newest = earlier(store, *_subject(meta))[-1:]
+    return [
+        f"run {run_id(book)} of this tenant was not finished; pumphouse resume {run_id(book)} goes on with it, "
+        f"pumphouse revert {run_id(book)} undoes it; this makes a new run"
+        for book in newest
+        if book.meta["state"] not in (states.SUCCESS, states.REVERTED)
+    ]
+
+
 def lock_name(meta: Json) -> str:
     """What only one run may work on at a time: a tenant and a pair of clouds, as a logbook's meta names them."""
     return " ".join(_subject(meta))

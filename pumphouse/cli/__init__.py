@@ -13,7 +13,14 @@ from pumphouse.cli.migrate import migrate
 from pumphouse.cli.options import cloud_options, clouds, format_option, load, logging_options
 from pumphouse.cli.plan import plan
 from pumphouse.cli.runs import resume, revert, runs
-from pumphouse.errors import EXIT_CONNECTION, EXIT_FAILED, PumphouseError, explain, http_status
+from pumphouse.errors import (
+    EXIT_CONNECTION,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    PumphouseError,
+    explain,
+    http_status,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -23,7 +30,13 @@ def main() -> None:
     # TaskFlow logs the traceback of every failure, which Python prints where no handler is set.
     logging.getLogger("taskflow").addHandler(logging.NullHandler())
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("interrupted: nothing was changed", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     except PumphouseError as error:
         _fail(error, error.exit_code)
     except Exception as error:  # the last line of defence: no traceback reaches the operator

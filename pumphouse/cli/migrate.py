@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pumphouse.cli.options import (
     cloud_options,
@@ -57,8 +58,7 @@ def migrate(
 ) -> None:
     """Move resources to the destination: a tenant, or what a plan file says."""
     if context.invoked_subcommand:
-        if plan_path:
-            raise click.UsageError("--plan goes without a command: pumphouse migrate --plan FILE")
+        _refuse_options(context)
         return
     if plan_path is None:
         raise click.UsageError("expected a command or --plan FILE; see pumphouse migrate --help")
@@ -81,6 +81,18 @@ def migrate(
         return plan
 
     sys.exit(_migrate(config, source, destination, loaded.plan.tenant.id, planned, yes, output_format))
+
+
+def _refuse_options(context: click.Context) -> None:
+    """Options before a command would be without effect, so they are refused."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        command = context.invoked_subcommand
+        raise click.UsageError(f"{given[0]} has to stand behind {command}: pumphouse migrate {command} ...")
 
 
 @migrate.command()
@@ -176,6 +188,8 @@ def _migrate(
         closing(open_store(config.state_url)) as store,
         locked(store, runs.lock_name(subject), lambda: runs.holder(store, subject)),
     ):
+        for unfinished in runs.unfinished(store, subject):
+            out.print(f"note: {unfinished}", markup=False, style="yellow")
         plan = planned(runs.done_before(store, tenant_id, title(source), title(destination)))
         tasks = migration(plan, source, destination)
         print_plan(plan, tasks, out)

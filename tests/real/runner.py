@@ -31,18 +31,16 @@ class Runner:
         return path
 
     def run(
-        self, *arguments: str, config: Path | None = None, exit_code: int
+        self, *arguments: str, config: Path | None = None, exit_code: int, configured: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; it has to end with that exit code, without a traceback."""
-        command = [sys.executable, "-m", "pumphouse", *arguments, "--config", str(config or self.config)]
+        options = ["--config", str(config or self.config)] if configured else []
+        command = [sys.executable, "-m", "pumphouse", *arguments, *options]
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         assert result.returncode == exit_code, f"{result.stdout[-5000:]}\n{result.stderr[-5000:]}"
         assert "Traceback" not in result.stderr
         return result
 
-    def json(self, *arguments: str, config: Path | None = None, exit_code: int = 0) -> dict[str, Any]:
+    def json(self, *arguments: str, config: Path | None = None, exit_code: int = 0) -> Any:
         """What a command prints as JSON."""
-        data: dict[str, Any] = json.loads(
-            self.run(*arguments, "-f", "json", config=config, exit_code=exit_code).stdout
-        )
-        return data
+        return json.loads(self.run(*arguments, "-f", "json", config=config, exit_code=exit_code).stdout)

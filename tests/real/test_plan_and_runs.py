@@ -1,0 +1,130 @@
+"""Plans as files that a person edits, runs that are looked at and taken back, by the command line."""
+
+from __future__ import annotations
+
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab import Lab
+from lab.populate import Sample, populate, remove
+from lab.sample.base import Sizes, connect, get
+from tests.real.listing import Listing, changes, listing
+from tests.real.runner import Runner
+
+SAME = {"added": [], "removed": [], "changed": []}
+
+
+@pytest.fixture(scope="module")
+def runner(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    return Runner(lab, tmp_path_factory.mktemp("plans"))
+
+
+@pytest.fixture(scope="module")
+def small(lab: Lab) -> Iterator[Sample]:
+    """A tenant with one server."""
+    sample = populate(lab.clouds_yaml, f"plan-{uuid.uuid4().hex[:6]}", Sizes.small())
+    yield sample
+    for cloud in ("source", "destination"):
+        remove(lab.clouds_yaml, sample.name, cloud=cloud)
+
+
+def both(lab: Lab) -> dict[str, Listing]:
+    return {cloud: listing(lab.clouds_yaml, cloud) for cloud in ("source", "destination")}
+
+
+def edited(path: Path, name: str) -> Path:
+    """The plan file without its server, and with another name for its network."""
+    data = yaml.safe_load(path.read_text())
+    data["units"] = [unit for unit in data["units"] if not unit["name"].startswith("server/")]
+    (network,) = (
+        step
+        for unit in data["units"]
+        for step in unit["steps"]
+        if step["kind"] == "network" and step["action"] == "create"
+    )
+    network["name"] = name
+    changed = path.with_name("edited.yaml")
+    changed.write_text(yaml.safe_dump(data, sort_keys=False))
+    return changed
+
+
+def test_a_plan_is_written_shown_edited_run_and_taken_back(
+    lab: Lab, runner: Runner, small: Sample, tmp_path: Path
+) -> None:
+    """One long test, because what it shows is the order."""
+    before = both(lab)
+    path = tmp_path / "plan.yaml"
+    runner.run("plan", "tenant", small.name, "-o", str(path), exit_code=0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
+        before, SAME
+    )
+    shown = runner.run("plan", "show", str(path), exit_code=0, configured=False)
+    assert f"Migrate tenant {small.name}" in shown.stdout
+    dot = runner.run("plan", "show", str(path), "-f", "dot", exit_code=0, configured=False)
+    assert dot.stdout.startswith("digraph")
+
+    plan = edited(path, "renamed-by-hand")
+    result = runner.json("migrate", "--plan", str(plan), "--yes")
+    outcomes = {item["kind"]: item["outcome"] for item in result["resources"]}
+    assert (outcomes["server"], outcomes["network"], outcomes["image"]) == ("skipped", "created", "created")
+    new_tenant = next(item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
+    networks = get(connect(lab.clouds_yaml, "destination").network, f"/networks?project_id={new_tenant}")
+    assert [network["name"] for network in networks["networks"]] == ["renamed-by-hand"]
+
+    stale = runner.run("migrate", "--plan", str(plan), "--yes", exit_code=5)
+    assert "is out of date" in stale.stderr
+    assert f"tenant {small.name}" in stale.stderr
+
+    (run,) = runner.json("runs", "list", "--tenant", small.name)
+    assert (run["state"], run["tenant"]["id"]) == ("SUCCESS", small.tenant_id)
+    details = runner.json("runs", "show", run["run"])
+    tasks = [task for unit in details["units"] for task in unit["tasks"]]
+    assert {task["state"] for task in tasks} == {"SUCCESS"}
+    assert all(task["started_at"] <= task["ended_at"] for task in tasks)
+    assert "renamed-by-hand" in [item["name"] for item in details["resources"]]
+    assert runner.json("runs", "list", "--state", "running") == []
+
+    undone = runner.json("revert", run["run"], "--yes")
+    assert undone["summary"].keys() <= {"reverted", "reused"}
+    assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
+        before, SAME
+    )
+    refused = runner.run("resume", run["run"], "--yes", exit_code=2)
+    assert "was reverted" in refused.stderr
+
+
+def test_a_plan_of_other_clouds_is_refused(runner: Runner, small: Sample, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    runner.run("plan", "tenant", small.name, "-o", str(path), exit_code=0)
+    path.write_text(
+        path.read_text().replace("destination: destination http://", "destination: destination https://")
+    )
+    refused = runner.run("migrate", "--plan", str(path), "--yes", exit_code=2)
+    assert "but the configuration names" in refused.stderr
+
+
+def test_a_plan_is_stale_when_the_source_has_changed(
+    lab: Lab, runner: Runner, small: Sample, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.yaml"
+    runner.run("migrate", "tenant", small.name, "--dry-run", "-o", str(path), exit_code=0)
+    image = connect(lab.clouds_yaml, "source").image
+    image_id = small.made["image"]["base"]
+    headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+    patch = [{"op": "add", "path": "/colour", "value": "green"}]
+    assert image.patch(f"/images/{image_id}", json=patch, headers=headers).status_code == 200
+    stale = runner.run("migrate", "--plan", str(path), "--yes", exit_code=5)
+    assert "image base" in stale.stderr
+    assert "green" in stale.stderr
+
+
+def test_an_unknown_run_is_one_message(runner: Runner) -> None:
+    for command in (["runs", "show"], ["resume"], ["revert"]):
+        result = runner.run(*command, "0000aaaa", exit_code=2)
+        assert "there is no run '0000aaaa'" in result.stderr

@@ -74,7 +74,7 @@ def test_the_sample_tenant_from_dry_run_to_second_run(lab: Lab, runner: Runner, 
             "removed": [],
             "changed": [],
         }
-    assert plan["tenant"] == {"id": shop.tenant_id, "name": shop.name}
+    assert plan["data"]["tenant"] == {"id": shop.tenant_id, "name": shop.name}
     assert plan["summary"]["conflict"] == 0
 
     result = runner.json("migrate", "tenant", shop.tenant_id, "--yes")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskflow import task
+from taskflow.types.failure import Failure
 
-from pumphouse.errors import ConfigError, explain, http_status
+from pumphouse.errors import ConfigError, ConflictError, PumphouseError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ LOG = logging.getLogger(__name__)
 # The property, extra attribute or metadata key that says which source resource a destination resource
 # was made from; Neutron, which has only tags, carries "<STAMP>=<source id>".
 STAMP = "pumphouse_source_id"
+# How long to wait before each look for what a call has made that ended without an answer: the service may
+# still be at work on it.
+LOOKS_S = (0.0, 1.0, 3.0)
 
 T = TypeVar("T")
 
@@ -84,7 +89,21 @@ class Search:
     mappings: Mapping[str, Mapping[str, str]]
 
 
-class BaseCloudTask(task.Task):  # type: ignore[misc]
+class _JournaledTask(task.Task):  # type: ignore[misc]
+    """A task that can note in the store that it begins to make something, before it does.
+
+    begun: whether it noted that, also in an earlier process that died; set by whoever resumes a run.
+    """
+
+    begun = False
+
+    def journal(self, begun: bool = True) -> None:
+        """Note it; TaskFlow saves this with the task before the call returns."""
+        self.begun = begun
+        self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": 0.01, "begun": begun})
+
+
+class BaseCloudTask(_JournaledTask):
     """A task on one cloud; its name is what it provides.
 
     line: what it is going to do, in words, as a dry run prints it.
@@ -99,7 +118,7 @@ class BaseCloudTask(task.Task):  # type: ignore[misc]
         self.line = line or self.name
 
 
-class BaseCloudsTask(task.Task):  # type: ignore[misc]
+class BaseCloudsTask(_JournaledTask):
     """A task on both clouds; its name is what it provides."""
 
     undo_line = ""
@@ -128,14 +147,18 @@ class BaseRetrieveTask(BaseCloudTask):
 class EnsureMixin:
     """Finds or creates one destination resource, and provides `{"id": ..., "made": ...}`.
 
-    A kind gives find, create and remove, and finish where something is to be done to what exists.
+    A kind gives find, create and remove, and finish where something is to be done to what exists. It may be
+    executed again after it died at any point, and be reverted without ever having come to its result: what
+    it finds then is its own if it is stamped, or if it noted before that it was going to make it.
 
     target_name: the name at the destination; the source's when it is not given.
     fresh: whether a twin that carries our stamp can only come from this very run.
-    shared: whether tenants share it, so that the run of another one may have made what is found.
+    shared: whether others may make the same, so that only the note tells whose it is.
     """
 
     name: str
+    begun: bool
+    journal: Callable[..., None]
     shared = False
 
     def __init__(self, *args: Any, target_name: str | None = None, fresh: bool = True, **kwargs: Any) -> None:
@@ -145,37 +168,73 @@ class EnsureMixin:
 
     def execute(self, data: Json, **ensured: Json) -> Json:
         """Find or create the twin of the source resource."""
-        if self.target_name is not None:
-            data = {**data, "name": self.target_name}
+        data = self._named(data)
         found = self.find(data, ensured)
         if found is not None:
-            return self._take(found, data, ensured)
+            return self._take(found, self._is_ours, data, ensured)
+        if self.shared:
+            self.journal()
         try:
-            created = self.create(data, ensured)
+            made, created = True, self.create(data, ensured)
         except Exception as error:
-            found = self.find(data, ensured) if self.shared and http_status(error) == 409 else None
-            if found is None:
+            made = in_doubt(error)
+            again = self._look_again(data, ensured) if made or self._may_be_others(error) else None
+            if again is None:
                 raise
-            return self._take(found, data, ensured)
-        try:
-            self.finish(created, data, ensured)
-        except BaseException:
-            self.undo(created)
-            raise
-        return {"id": created, "made": True}
+            created = again
+        return self._take(created, made, data, ensured)
 
-    def _take(self, found: str, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def _named(self, data: Json) -> Json:
+        return data if self.target_name is None else {**data, "name": self.target_name}
+
+    @property
+    def _is_ours(self) -> bool:
+        return self.begun if self.shared else self.fresh
+
+    def _may_be_others(self, error: Exception) -> bool:
+        return self.shared and http_status(error) == 409
+
+    def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Json]) -> Json:
         self.finish(found, data, ensured)
-        return {"id": found, "made": self.fresh and not self.shared}
+        return {"id": found, "made": made}
 
-    def revert(self, result: Any, **_: Any) -> None:
-        """Remove what execute made, and only that."""
-        if isinstance(result, dict) and result["made"]:
-            self.undo(result["id"])
+    def _look_again(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """What a call has made all the same that ended without an answer."""
+        for wait_s in LOOKS_S:
+            time.sleep(wait_s)
+            found = self.find(data, ensured)
+            if found is not None:
+                return found
+        return None
 
-    def undo(self, destination_id: str) -> None:
-        """Remove the resource; what cannot be removed is said in the log, because a revert must not raise."""
-        undo(self.name, self.remove, destination_id)
+    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+        """Remove what execute made, and only that; also what it made before it died or failed."""
+        if isinstance(result, dict):
+            left = [self.undo(result["id"])] if result["made"] else []
+        elif isinstance(result, Failure) and result.check(ConflictError):
+            left = []
+        else:
+            left = self._undo_unknown(self._named(data), ensured)
+        if self.begun and not any(left):
+            self.journal(False)
+        return kept(*left)
+
+    def _undo_unknown(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        try:
+            return [self.undo(found) for found in self.leftovers(data, ensured)] if self._is_ours else []
+        except ConflictError:  # what is there is not ours
+            return []
+        except Exception as error:  # a revert must not raise
+            return [f"{self.name}: what it left behind could not be looked for: {explain(error)}"]
+
+    def undo(self, destination_id: str) -> str:
+        """Remove the resource; returns why it could not be removed, because a revert must not raise."""
+        return undo(self.name, self.remove, destination_id)
+
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> Iterable[str]:
+        """The ids of all that an execute may have made that did not come to its end."""
+        found = self.find(data, ensured)
+        return [] if found is None else [found]
 
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The id of the twin that is certain to be ours, if it exists."""
@@ -201,13 +260,29 @@ class BaseEnsureFromSourceTask(EnsureMixin, BaseCloudsTask):
     """Finds or creates one resource of the destination, reading of the source what no result may hold."""
 
 
-def undo(name: str, remove: Callable[..., Any], *args: Any) -> None:
-    """Call what takes something back; a failure is logged and not raised, absence is success."""
+def undo(name: str, remove: Callable[..., Any], *args: Any) -> str:
+    """Call what takes something back; returns why that failed, and nothing when it did not. Absence is success."""
     try:
         remove(*args)
     except Exception as error:  # a revert that raises would leave all earlier tasks as they are
         if http_status(error) != 404:
             LOG.error("%s: could not be undone: %s", name, explain(error))
+            return f"{name}: {explain(error)}"
+    return ""
+
+
+def kept(*reasons: str) -> Json | None:
+    """The result of a revert: why something stays, `{"kept": ...}`; None when nothing does."""
+    said = "; ".join(reason for reason in reasons if reason)
+    return {"kept": said} if said else None
+
+
+def in_doubt(error: Exception) -> bool:
+    """Whether a call may have been carried out although it failed: no answer came, or one that does not tell."""
+    status = http_status(error)
+    if isinstance(error, PumphouseError):
+        return False
+    return status is None or status >= 500
 
 
 def retrieve(

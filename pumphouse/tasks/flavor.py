@@ -20,6 +20,8 @@ from pumphouse.tasks.base import (
     differences,
     differs_in_case,
     ensure,
+    in_doubt,
+    kept,
     named,
     retrieve,
     symbol,
@@ -159,14 +161,22 @@ class GrantFlavor(BaseCloudTask):
     def execute(self, flavor: Json, tenant: Json) -> Json:
         """Provide `{"id": ..., "made": ...}`, made False when the tenant had access."""
         if tenant["id"] in _access(self.cloud, flavor["id"]):
-            return {"id": flavor["id"], "made": False}
-        self._change("addTenantAccess", flavor, tenant)
+            return {"id": flavor["id"], "made": self.begun}
+        self.journal()
+        try:
+            self._change("addTenantAccess", flavor, tenant)
+        except Exception as error:
+            if not in_doubt(error) or tenant["id"] not in _access(self.cloud, flavor["id"]):
+                raise
         return {"id": flavor["id"], "made": True}
 
-    def revert(self, result: Any, flavor: Json, tenant: Json, **_: Any) -> None:
+    def revert(self, result: Any, flavor: Json, tenant: Json, **_: Any) -> Json | None:
         """Take the access back."""
-        if isinstance(result, dict) and result["made"]:
-            undo(self.name, self._change, "removeTenantAccess", flavor, tenant)
+        given = result["made"] if isinstance(result, dict) else self.begun
+        left = undo(self.name, self._change, "removeTenantAccess", flavor, tenant) if given else ""
+        if self.begun and not left:
+            self.journal(False)
+        return kept(left)
 
     def _change(self, action: str, flavor: Json, tenant: Json) -> None:
         body = {action: {"tenant": tenant["id"]}}

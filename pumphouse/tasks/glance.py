@@ -108,6 +108,12 @@ class EnsureImage(BaseEnsureTask):
         )
         return str(image["id"])
 
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        """The stamped images, in whatever state they are."""
+        owner = _owner(data, ensured)
+        found = list_images(self.cloud, **({"owner": owner} if owner else {}), **{STAMP: data["id"]})
+        return [str(image["id"]) for image in found]
+
     def remove(self, destination_id: str) -> None:
         """Delete the image, also when it is protected by now."""
         if self.cloud.glance.images.get(destination_id)["protected"]:

@@ -20,7 +20,6 @@ from pumphouse.tasks.base import (
     ensure,
     ensured_id,
     retrieve,
-    undo,
 )
 from pumphouse.tasks.keystone import carried_users
 from pumphouse.tasks.nova import compute, supports
@@ -107,15 +106,15 @@ class EnsureKeypair(BaseEnsureTask):
         call(compute(self.cloud), "POST", "/os-keypairs", {"keypair": {**keypair, "user_id": user_id}})
         return _id(user_id, data["name"])
 
-    def revert(self, result: Any, **given: Any) -> None:
+    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
         """Delete the keypair if it was made; it takes its user, which its id does not tell for certain."""
-        if isinstance(result, dict) and result["made"]:
-            user_id = ensured_id(given, "user", given["data"]["user_id"])
-            undo(self.name, self._delete, user_id, given["data"]["name"])
+        self.user_id = ensured_id(ensured, "user", data["user_id"])
+        return super().revert(result, data, **ensured)
 
-    def _delete(self, user_id: str, name: str) -> None:
-        path = f"/os-keypairs/{quote(name, safe='')}"
-        call(compute(self.cloud), "DELETE", path, params={"user_id": user_id})
+    def remove(self, destination_id: str) -> None:
+        """Delete the keypair of the user."""
+        path = f"/os-keypairs/{quote(destination_id.removeprefix(_id(self.user_id, '')), safe='')}"
+        call(compute(self.cloud), "DELETE", path, params={"user_id": self.user_id})
 
 
 def _id(user_id: str, name: str) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
 from pumphouse.cloud import call, get_all
 from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Twin
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 # A query of this many ids stays under 4 KiB; many servers refuse URLs over 8 KiB.
 _VALUES_PER_QUERY = 50
 _UNKNOWN = re.compile(r"Unrecognized attribute\(s\) '([^']*)'")
+RELEASE_TIMEOUT_S = 60.0
 UNFINISHED = "an earlier run ended before it was complete"
 
 
@@ -87,6 +90,16 @@ class Collection:
     def delete(self, cloud: Cloud, item_id: str) -> None:
         """Delete an item."""
         call(cloud.neutron, "DELETE", f"{self.path}/{item_id}")
+
+    def remove(self, cloud: Cloud, item_id: str) -> None:
+        """Delete an item as soon as whatever uses it has let it go: Nova and DHCP take a while for that."""
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: http_status(error) == 409),
+            stop=stop_after_delay(RELEASE_TIMEOUT_S),
+            wait=wait_exponential(multiplier=0.2, max=5),
+            reraise=True,
+        )
+        retrying(self.delete, cloud, item_id)
 
 
 NETWORKS = Collection("network")
@@ -209,9 +222,7 @@ class EnsureItem(BaseEnsureTask):
 
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The one item of the tenant that carries the stamp."""
-        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
-        stamped = self.cloud.batch(self.collection.stamped).get(data["id"])
-        ids = [item["id"] for item in stamped if item["project_id"] == tenant_id]
+        ids = self.leftovers(data, ensured)
         if len(ids) > 1:
             what = self.collection.name.replace("_", " ")
             raise ConflictError(
@@ -219,6 +230,12 @@ class EnsureItem(BaseEnsureTask):
                 "delete those that are not in use",
             )
         return ids[0] if ids else None
+
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        """All items of the tenant that carry the stamp."""
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        stamped = self.cloud.batch(self.collection.stamped).get(data["id"])
+        return [str(item["id"]) for item in stamped if item["project_id"] == tenant_id]
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
         """Make the item; fields that the destination does not know are left out and noted."""
@@ -253,7 +270,7 @@ class EnsureItem(BaseEnsureTask):
 
     def remove(self, destination_id: str) -> None:
         """Delete the item."""
-        self.collection.delete(self.cloud, destination_id)
+        self.collection.remove(self.cloud, destination_id)
 
 
 def _unknown(error: Exception) -> set[str]:

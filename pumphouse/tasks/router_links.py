@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import BaseCloudTask, ensured_id, stamp_tag, undo
+from pumphouse.tasks.base import BaseCloudTask, ensured_id, in_doubt, kept, stamp_tag, undo
 from pumphouse.tasks.neutron import (
     PORTS,
     ROUTERS,
@@ -35,8 +35,10 @@ class EnsureRouterInterfaces(BaseCloudTask):
     def execute(self, data: Json, **ensured: Json) -> Json:
         """Add what is missing. Provides what was added: a subnet or a port each."""
         router_id = ensured_id(ensured, ROUTERS.name, data["id"])
-        there = {ip for port in interfaces(self.cloud, [router_id])[router_id] for ip in addresses(port)}
         wanted = [_mapped(interface, ensured) for interface in data["interfaces"]]
+        ports = interfaces(self.cloud, [router_id])[router_id]
+        self._complete(ports, wanted)
+        there = {ip for port in ports for ip in addresses(port)}
         subnets = SUBNETS.items(self.cloud, {i for interface in wanted for i, _ in addresses(interface)})
         added: list[Json] = []
         try:
@@ -49,14 +51,29 @@ class EnsureRouterInterfaces(BaseCloudTask):
             raise
         return {"id": router_id, "added": added}
 
-    def revert(self, result: Any, **_: Any) -> None:
-        """Disconnect what was connected."""
+    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+        """Disconnect what was connected; a router that was made is disconnected when it is removed."""
         if isinstance(result, dict):
-            self._undo(result["id"], result["added"])
+            return kept(*self._undo(result["id"], result["added"]))
+        return kept(
+            undo(self.name, self._remove_unconnected, [_mapped(i, ensured) for i in data["interfaces"]])
+        )
 
-    def _undo(self, router_id: str, added: Iterable[Json]) -> None:
-        for link in added:
-            undo(self.name, disconnect, self.cloud, router_id, link)
+    def _undo(self, router_id: str, added: Iterable[Json]) -> list[str]:
+        return [undo(self.name, disconnect, self.cloud, router_id, link) for link in added]
+
+    def _remove_unconnected(self, wanted: Sequence[Json]) -> None:
+        """Delete the ports that were made to connect the router by and did not get to it."""
+        for port in PORTS.by(self.cloud, "description", [stamp_tag(interface["id"]) for interface in wanted]):
+            if not port["device_id"]:
+                PORTS.remove(self.cloud, port["id"])
+
+    def _complete(self, ports: Iterable[Json], wanted: Sequence[Json]) -> None:
+        """Give those ports their own description that an earlier attempt connected and did no more with."""
+        stamps = {stamp_tag(interface["id"]): interface for interface in wanted}
+        for port in ports:
+            if port["description"] in stamps:
+                finish(self.cloud, PORTS, port["id"], stamps[port["description"]])
 
     def _connect(
         self, router_id: str, interface: Json, missing: Sequence[tuple[str, str]], subnets: Mapping[str, Json]
@@ -70,18 +87,33 @@ class EnsureRouterInterfaces(BaseCloudTask):
 
     def _connect_subnet(self, router_id: str, interface: Json, subnet_id: str) -> Json:
         try:
-            ROUTERS.put(self.cloud, router_id, "add_router_interface", subnet_id=subnet_id)
+            self._add(router_id, {"subnet_id": subnet_id})
         except Exception as error:
             self._explain(error, interface)
             raise
         return {"subnet_id": subnet_id}
+
+    def _add(self, router_id: str, link: Json) -> None:
+        """Connect; a call that did so without an answer, or before it was repeated, is none that failed."""
+        try:
+            ROUTERS.put(self.cloud, router_id, "add_router_interface", **link)
+        except Exception as error:
+            if not in_doubt(error) and http_status(error) not in (400, 409):
+                raise
+            ports = interfaces(self.cloud, [router_id])[router_id]
+            subnets = {subnet_id for port in ports for subnet_id, _ in addresses(port)}
+            if (
+                link.get("port_id") not in {port["id"] for port in ports}
+                and link.get("subnet_id") not in subnets
+            ):
+                raise
 
     def _connect_port(self, router_id: str, interface: Json) -> Json:
         stamp = stamp_tag(interface["id"])
         left = PORTS.all(self.cloud, network_id=interface["network_id"], description=stamp, device_id="")
         port_id = left[0]["id"] if left else self._create_port(interface, stamp)
         try:
-            ROUTERS.put(self.cloud, router_id, "add_router_interface", port_id=port_id)
+            self._add(router_id, {"port_id": port_id})
         except BaseException:
             undo(self.name, PORTS.delete, self.cloud, port_id)
             raise
@@ -93,6 +125,9 @@ class EnsureRouterInterfaces(BaseCloudTask):
         try:
             return str(PORTS.create(self.cloud, {**fields, "description": stamp})["id"])
         except Exception as error:
+            made = PORTS.by(self.cloud, "description", [stamp]) if in_doubt(error) else []
+            if made:
+                return str(made[0]["id"])
             self._explain(error, interface)
             raise
 
@@ -119,10 +154,11 @@ class EnsureRouterRoutes(BaseCloudTask):
         finish(self.cloud, ROUTERS, router["id"], data, **routes)
         return {"id": router["id"], "before": before if missing else None}
 
-    def revert(self, result: Any, **_: Any) -> None:
-        """Set the routes that were there before."""
-        if isinstance(result, dict) and result["before"] is not None:
-            undo(self.name, self._set, result["id"], result["before"])
+    def revert(self, result: Any, **_: Any) -> Json | None:
+        """Set the routes that were there before; those of a router that was made go with it."""
+        if not isinstance(result, dict) or result["before"] is None:
+            return None
+        return kept(undo(self.name, self._set, result["id"], result["before"]))
 
     def _set(self, router_id: str, routes: Sequence[Json]) -> None:
         ROUTERS.update(self.cloud, router_id, routes=routes)

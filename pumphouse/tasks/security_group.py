@@ -119,6 +119,14 @@ class EnsureSecurityGroup(EnsureItem):
         groups = self.collection.all(self.cloud, project_id=tenant_id, name=DEFAULT)
         return str(next(group["id"] for group in groups if group["project_id"] == tenant_id))
 
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        """The stamped groups; the default one of a tenant that was made, if Neutron still has it."""
+        if not is_default(data):
+            return super().leftovers(data, ensured)
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        groups = self.collection.owned(self.cloud, tenant_id) if _tenant_made(data, ensured) else []
+        return [str(group["id"]) for group in groups if group["name"] == DEFAULT]
+
     def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
         """Whether it follows connections."""
         return carried(data, ["stateful"])

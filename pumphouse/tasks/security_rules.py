@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pumphouse.cloud import call
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.base import BaseCloudTask, ensured_id, symbol, undo
+from pumphouse.tasks.base import BaseCloudTask, ensured_id, in_doubt, kept, symbol, undo
 from pumphouse.tasks.neutron import SECURITY_GROUPS, finish
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class EnsureSecurityGroupRules(BaseCloudTask):
         added = self._add(group, [rule for key, rule in wanted.items() if key not in actual])
         if not is_default(data):
             for key in actual.keys() - wanted.keys():
-                _delete_rule(self.cloud, actual[key])
+                _drop_rule(self.cloud, actual[key])
             finish(self.cloud, SECURITY_GROUPS, group_id, data)
         return {"id": group_id, "added": added}
 
-    def revert(self, result: Any, **_: Any) -> None:
-        """Delete the rules that were added."""
-        for rule_id in result["added"] if isinstance(result, dict) else ():
-            undo(self.name, _delete_rule, self.cloud, rule_id)
+    def revert(self, result: Any, **_: Any) -> Json | None:
+        """Delete the rules that were added; those of a group that was made go with it."""
+        added = result["added"] if isinstance(result, dict) else ()
+        return kept(*(undo(self.name, _delete_rule, self.cloud, rule_id) for rule_id in added))
 
     def _add(self, group: Json, rules: Sequence[Json]) -> list[str]:
         """Create the rules, all in one call; one by one when Neutron finds that one of them exists."""
@@ -81,9 +81,19 @@ class EnsureSecurityGroupRules(BaseCloudTask):
         try:
             return _create_rules(self.cloud, bodies)
         except Exception as error:
+            if in_doubt(error):
+                return self._made_all_the_same(group, bodies, error)
             if http_status(error) != 409 or len(bodies) == 1:
                 raise
         return [rule_id for body in bodies for rule_id in self._add_one(body)]
+
+    def _made_all_the_same(self, group: Json, bodies: Sequence[Json], error: Exception) -> list[str]:
+        """The rules of a call that ended without an answer, when they are there; else raises its error."""
+        rules = self.cloud.batch(SECURITY_GROUPS.items).get(group["id"])["security_group_rules"]
+        ids = {rule_key(rule): rule["id"] for rule in rules}
+        if not ids.keys() >= {rule_key(body) for body in bodies}:
+            raise error
+        return [str(ids[rule_key(body)]) for body in bodies]
 
     def _add_one(self, body: Json) -> list[str]:
         try:
@@ -101,6 +111,15 @@ def _create_rules(cloud: Cloud, bodies: Sequence[Json]) -> list[str]:
 
 def _delete_rule(cloud: Cloud, rule_id: str) -> None:
     call(cloud.neutron, "DELETE", f"/security-group-rules/{rule_id}")
+
+
+def _drop_rule(cloud: Cloud, rule_id: str) -> None:
+    """Delete a rule that may have been deleted by an attempt that got no answer."""
+    try:
+        _delete_rule(cloud, rule_id)
+    except Exception as error:
+        if http_status(error) != 404:
+            raise
 
 
 def _mapped_rules(data: Json, ensured: Mapping[str, Json]) -> Iterable[Json]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 from taskflow.patterns import graph_flow
 
-from pumphouse.cloud import call, get_all
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -20,10 +19,12 @@ from pumphouse.tasks.base import (
     Search,
     differences,
     ensure,
+    kept,
     retrieve,
     symbol,
     undo,
 )
+from pumphouse.tasks.neutron import SECURITY_GROUPS
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -116,17 +117,17 @@ class PrepareTenant(BaseCloudTask):
         """Provide the ids of the groups that there are."""
         return {"groups": [group["id"] for group in self._groups(ensured)]}
 
-    def revert(self, ensured: Json, **_: Any) -> None:
+    def revert(self, ensured: Json, **_: Any) -> Json | None:
         """Delete the group of a project that was made, because it would outlive the project."""
-        if ensured["made"]:
-            undo(self.name, self._delete, ensured)
+        return kept(undo(self.name, self._delete, ensured["id"]) if ensured["made"] else "")
 
     def _groups(self, ensured: Json) -> list[Json]:
-        return get_all(self.cloud.neutron, "/security-groups", "security_groups", project_id=ensured["id"])
+        return SECURITY_GROUPS.all(self.cloud, project_id=ensured["id"])
 
-    def _delete(self, ensured: Json) -> None:
-        for group in self._groups(ensured):
-            call(self.cloud.neutron, "DELETE", f"/security-groups/{group['id']}")
+    def _delete(self, tenant_id: str) -> None:
+        # To list the groups of the project by its id alone would make its group again.
+        for group in SECURITY_GROUPS.owned(self.cloud, tenant_id):
+            SECURITY_GROUPS.remove(self.cloud, group["id"])
 
 
 def migrate_tenant(src: Cloud, dst: Cloud, store: Json, tenant_id: str) -> tuple[graph_flow.Flow, Json]:

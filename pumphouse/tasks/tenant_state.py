@@ -59,7 +59,9 @@ class RetrieveTenantState(BaseRetrieveTask):
 
 
 class EnsureTenantState(BaseEnsureTask):
-    """Disables the project at the destination."""
+    """Disables the project at the destination, which an administrator may have done as well."""
+
+    shared = True
 
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The project, when it is disabled already."""

@@ -21,6 +21,7 @@ from pumphouse.tasks.base import (
     differs_in_case,
     ensure,
     ensured_id,
+    kept,
     named,
     retrieve,
     symbol,
@@ -141,12 +142,22 @@ class EnsureUser(BaseEnsureTask):
         )
         return str(user.id)
 
+    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+        """Delete the user if it was made, and when it is gone its password, also one of a user that never was."""
+        ours = result["made"] if isinstance(result, dict) else self.begun
+        left = super().revert(result, data, **ensured)
+        if left or not ours or self.passwords is None:
+            return left
+        return kept(undo(self.name, self._forget, data, ensured))
+
     def remove(self, destination_id: str) -> None:
-        """Delete the user, and then its password."""
-        user = self.cloud.keystone.users.get(destination_id)
+        """Delete the user."""
         self.cloud.keystone.users.delete(destination_id)
-        if self.passwords is not None:
-            forget(self.passwords, self._account(user.domain_id, user.name))
+
+    def _forget(self, data: Json, ensured: Mapping[str, Json]) -> None:
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        if self.passwords is not None and self.find(data, ensured) is None:
+            forget(self.passwords, self._account(domain_id, data["name"]))
 
     def _account(self, domain_id: str, name: str) -> Account:
         return Account(self.cloud.auth_url, self.cloud.batch(_domain_names).get(domain_id), name)

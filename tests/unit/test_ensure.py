@@ -1,0 +1,184 @@
+"""What an Ensure task guarantees when it is interrupted: a kind that lives in memory, run by TaskFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from keystoneauth1 import exceptions
+from taskflow import task
+from taskflow.types.failure import Failure
+
+from pumphouse.errors import ConflictError, PumphouseError
+from pumphouse.model import Json
+from pumphouse.tasks import base
+from pumphouse.tasks.base import BaseEnsureTask
+
+DATA = {"id": "s", "name": "thing"}
+
+
+class Things:
+    """A destination: its things by id, and what it does at the next calls."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, str] = {}
+        self.create_then: list[Exception] = []
+        self.create_instead: list[Exception] = []
+        self.remove_instead: list[Exception] = []
+        self.finish_instead: list[Exception] = []
+        self.lost_looks = 0
+
+
+def _raise(errors: list[Exception]) -> None:
+    if errors:
+        raise errors.pop(0)
+
+
+class Ensure(BaseEnsureTask):
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        if self.cloud.lost_looks:
+            self.cloud.lost_looks -= 1
+            return None
+        return next((i for i, name in self.cloud.by_id.items() if name == data["name"]), None)
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        _raise(self.cloud.create_instead)
+        self.cloud.by_id["d"] = data["name"]
+        _raise(self.cloud.create_then)
+        return "d"
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        _raise(self.cloud.finish_instead)
+
+    def remove(self, destination_id: str) -> None:
+        _raise(self.cloud.remove_instead)
+        if self.cloud.by_id.pop(destination_id, None) is None:
+            raise exceptions.NotFound()
+
+
+class EnsureShared(Ensure):
+    shared = True
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "LOOKS_S", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture(params=[Ensure, EnsureShared])
+def ensure(request: pytest.FixtureRequest) -> BaseEnsureTask:
+    return request.param(Things(), provides="thing")
+
+
+def failed(error: Exception) -> Failure:
+    try:
+        raise error
+    except Exception:
+        return Failure()
+
+
+def test_what_is_made_is_removed_and_what_was_there_is_kept(ensure: Any) -> None:
+    made = ensure.execute(DATA)
+    assert made == {"id": "d", "made": True}
+    assert ensure.revert(made, DATA) is None
+    assert ensure.revert(made, DATA) is None
+    assert ensure.cloud.by_id == {}
+    ensure.cloud.by_id = {"old": "thing"}
+    assert ensure.revert({"id": "old", "made": False}, DATA) is None
+    assert ensure.cloud.by_id == {"old": "thing"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.ConnectFailure("cut"),
+        exceptions.InternalServerError(),
+        exceptions.GatewayTimeout(),
+        ValueError(),
+    ],
+)
+@pytest.mark.parametrize("lost_looks", [1, 3])
+def test_a_call_without_an_answer_is_looked_up_and_never_repeated(
+    ensure: Any, error: Exception, lost_looks: int
+) -> None:
+    ensure.cloud.create_then, ensure.cloud.lost_looks = [error], lost_looks
+    assert ensure.execute(DATA) == {"id": "d", "made": True}
+    ensure.cloud.by_id, ensure.cloud.create_instead = {}, [error]
+    with pytest.raises(type(error)):
+        ensure.execute(DATA)
+    assert ensure.cloud.by_id == {}
+
+
+@pytest.mark.parametrize("error", [exceptions.Forbidden(), exceptions.BadRequest(), PumphouseError("no")])
+def test_a_refusal_is_no_doubt(ensure: Any, error: Exception) -> None:
+    ensure.cloud.create_then = [error]
+    with pytest.raises(type(error)):
+        ensure.execute(DATA)
+
+
+@pytest.mark.parametrize("result", [None, failed(exceptions.ConnectFailure("cut"))])
+def test_what_an_interrupted_execute_has_made_is_removed(ensure: Any, result: object) -> None:
+    ensure.cloud.finish_instead = [exceptions.Forbidden()]
+    with pytest.raises(exceptions.Forbidden):
+        ensure.execute(DATA)
+    assert ensure.cloud.by_id == {"d": "thing"}
+    assert ensure.revert(result, DATA) is None
+    assert ensure.cloud.by_id == {}
+    assert not ensure.begun
+
+
+def test_a_second_process_takes_what_the_first_has_made() -> None:
+    for kind in (Ensure, EnsureShared):
+        first = kind(Things(), provides="thing")
+        told: list[Any] = []
+        first.notifier.register(
+            task.EVENT_UPDATE_PROGRESS, lambda _, details, told=told: told.append(details)
+        )
+        first.cloud.finish_instead = [KeyboardInterrupt()]
+        with pytest.raises(KeyboardInterrupt):
+            first.execute(DATA)
+        second = kind(first.cloud, provides="thing")
+        second.begun = any(details["begun"] for details in told)
+        assert second.begun is kind.shared
+        assert second.execute(DATA) == {"id": "d", "made": True}
+
+
+def test_what_others_share_is_ours_only_by_our_own_note() -> None:
+    ensure = EnsureShared(Things(), provides="thing")
+    ensure.cloud.by_id = {"theirs": "thing"}
+    assert ensure.execute(DATA) == {"id": "theirs", "made": False}
+    assert ensure.revert(None, DATA) is None
+    assert ensure.cloud.by_id == {"theirs": "thing"}
+    ensure.cloud.lost_looks, ensure.cloud.create_instead = 1, [exceptions.Conflict()]
+    assert ensure.execute(DATA) == {"id": "theirs", "made": False}
+
+
+def test_what_an_earlier_run_made_is_no_longer_removed() -> None:
+    ensure = Ensure(Things(), provides="thing", fresh=False)
+    ensure.cloud.by_id = {"earlier": "thing"}
+    assert ensure.execute(DATA) == {"id": "earlier", "made": False}
+    assert ensure.revert(None, DATA) is None
+    assert ensure.cloud.by_id == {"earlier": "thing"}
+
+
+def test_a_conflict_leaves_nothing_to_undo(ensure: Any) -> None:
+    ensure.cloud.by_id = {"theirs": "thing"}
+    assert ensure.revert(failed(ConflictError("another thing", "rename it")), DATA) is None
+    assert ensure.cloud.by_id == {"theirs": "thing"}
+
+
+def test_a_revert_says_what_stays_and_can_be_run_again(ensure: Any) -> None:
+    made = ensure.execute(DATA)
+    ensure.cloud.remove_instead = [exceptions.Conflict("in use")]
+    assert "in use" in ensure.revert(made, DATA)["kept"]
+    assert ensure.revert(made, DATA) is None
+    assert ensure.cloud.by_id == {}
+
+
+def test_a_name_of_the_plan_is_the_one_that_is_undone() -> None:
+    ensure = Ensure(Things(), provides="thing", target_name="other")
+    ensure.execute(DATA)
+    ensure.cloud.by_id["theirs"] = "thing"
+    assert ensure.revert(None, DATA) is None
+    assert ensure.cloud.by_id == {"theirs": "thing"}

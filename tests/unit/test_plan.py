@@ -12,6 +12,8 @@ from pumphouse import plan as planning
 from pumphouse.errors import NotFoundError
 from pumphouse.model import Action, Record, Ref, Step, Twin
 from pumphouse.plan import decide, find_tenant, units
+from pumphouse.tasks import server
+from pumphouse.tasks.base import Before
 
 FLAVOR = Record(Ref("flavor", "0123456789"), "m1.tiny")
 
@@ -189,3 +191,16 @@ def test_tenant_is_found_by_id_or_by_a_name_that_only_it_has(wanted: str, answer
 )
 def test_a_kind_follows_the_policy_that_it_can(kind: str, on_conflict: str, followed: str) -> None:
     assert planning._policy(planning.KINDS[kind], on_conflict) == followed
+
+
+def test_a_server_that_an_earlier_run_stopped_is_planned_as_it_was() -> None:
+    ref = Ref("server", "s")
+    was = Record(ref, "web", {"status": "ACTIVE"})
+    now = Record(ref, "web", {"status": "SHUTOFF"})
+    stopped = frozenset({"server-s-retrieved", "server-s-stopped"})
+    found = server.as_before(now, Before(was, stopped))
+    assert found.data["status"] == "ACTIVE"
+    assert found.notes == ("is SHUTOFF because an earlier run stopped it: it arrives ACTIVE, as it was",)
+    assert server.as_before(now, Before(was, frozenset({"server-s-retrieved"}))) == now
+    assert server.as_before(now, Before(now, stopped)) == now
+    assert server.as_before(was, Before(was, stopped)) == was

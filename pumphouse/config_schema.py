@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration, and what a document has against its schema, in words."""
+"""The JSON Schemas of our files, and what a document has against its schema, in words."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pumphouse.yamlfile import Document, Keys, Problem, dotted, put
 _LIKENESS = 0.55
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the configuration file."""
-    text = resources.files("pumphouse").joinpath("schemas/config.json").read_text(encoding="utf-8")
+def schema(name: str = "config") -> dict[str, Any]:
+    """The JSON Schema of the configuration file, or of another file of ours."""
+    text = resources.files("pumphouse").joinpath(f"schemas/{name}.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
@@ -32,7 +32,7 @@ def validate(document: Document, schema: Mapping[str, Any]) -> Document:
     """
     from jsonschema import Draft202012Validator
 
-    validator = Draft202012Validator(schema)
+    validator = Draft202012Validator(schema, registry=_registry())
     document = replace(document, data=copy.deepcopy(document.data))
     for error in list(validator.iter_errors(document.data)):
         if error.validator == "type" and error.absolute_path:
@@ -40,6 +40,14 @@ def validate(document: Document, schema: Mapping[str, Any]) -> Document:
     errors = validator.iter_errors(document.data)
     found = [problem for error in errors for problem in _explain(document, error)]
     return replace(document, problems=(*document.problems, *found))
+
+
+def _registry() -> Any:
+    """Where a schema finds the settings that it has in common with the configuration."""
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+
+    return Registry().with_resource("config.json", DRAFT202012.create_resource(schema()))
 
 
 def closest(name: str, known: Collection[str]) -> str | None:

@@ -12,6 +12,7 @@ EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3
 EXIT_CONNECTION = 4
 EXIT_STALE = 5
+EXIT_LOCKED = 7
 EXIT_INTERRUPTED = 130
 
 
@@ -49,6 +50,18 @@ class StalePlanError(PumphouseError):
     def __init__(self, plan: object, changes: Sequence[str]) -> None:
         super().__init__(
             "\n".join([f"{plan} is out of date:", *changes]), "make a new plan with: pumphouse plan tenant"
+        )
+
+
+class LockedError(PumphouseError):
+    """Another run works on the same tenant; says who, where that is known."""
+
+    exit_code = EXIT_LOCKED
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(
+            f"another run works on this tenant: {holder}" if holder else "another run works on this tenant",
+            "wait until it ends; look at it with: pumphouse runs list",
         )
 
 

@@ -314,7 +314,7 @@ def _output(command: str) -> str:
 
 
 def _config(data: dict[str, Any], warnings: tuple[str, ...]) -> Config:
-    limits = {name: _number(value) for name, value in _given(data, "limits").items()}
+    limits = {name: number(value) for name, value in _given(data, "limits").items()}
     return Config(
         source=_cloud(data, "source"),
         destination=_cloud(data, "destination"),
@@ -340,7 +340,7 @@ def _given(data: dict[str, Any], section: str) -> dict[str, Any]:
     return {**settings, **{name: Path(settings[name]) for name in paths}}
 
 
-def _number(value: float | str) -> int:
+def number(value: float | str) -> int:
     """A number, or bytes with a unit such as 100 MiB; k is 1000 and Ki is 1024."""
     if not isinstance(value, str):
         return int(value)

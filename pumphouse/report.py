@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from pumphouse.flows import ordered_tasks, unit_flow, unit_tasks
 from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
+from pumphouse.planfile.data import summary
 from pumphouse.tasks.base import Migration
 
 if TYPE_CHECKING:
@@ -50,19 +50,6 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / (1 << 10 * exponent):.{min(exponent, 1)}f} {_UNITS[exponent]}"
 
 
-def plan_data(plan: Plan, migration: Migration) -> Json:
-    """A plan with all its tasks, in the order of execution, as plain data."""
-    return {
-        "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
-        "source": plan.source,
-        "destination": plan.destination,
-        "settings": plan.settings,
-        "units": [_unit_data(unit, migration) for unit in plan.units],
-        "notes": list(plan.notes),
-        "summary": _summary(plan, sum(1 for unit in plan.units for _ in unit_tasks(migration, unit))),
-    }
-
-
 def print_plan(plan: Plan, migration: Migration, out: Console) -> None:
     """The planned tasks in execution order, grouped by resource, then counts and bytes."""
     out.print(f"Migrate tenant {plan.tenant_name} ({plan.tenant.id})", style="bold", markup=False)
@@ -78,7 +65,7 @@ def print_plan(plan: Plan, migration: Migration, out: Console) -> None:
                 out.print(f"  {number:4d}. {line}", markup=False)
     for note in plan.notes:
         out.print(f"note: {note}", markup=False, style="yellow")
-    out.print(f"\n{_summary_line(_summary(plan, number))}", style="bold", markup=False)
+    out.print(f"\n{_summary_line(summary(plan, number))}", style="bold", markup=False)
 
 
 def report_data(report: Report) -> Json:
@@ -157,49 +144,12 @@ def _lines(unit: Unit, migration: Migration) -> Iterator[tuple[Step, list[str]]]
         yield step, [item.line for item in ordered if owners[item.name] == step.ref]
 
 
-def _unit_data(unit: Unit, migration: Migration) -> Json:
-    owners = {item.name: step.ref for step, item in unit_tasks(migration, unit)}
-    ordered = ordered_tasks(unit_flow(migration, unit)) if owners else []
-    return {
-        "name": unit.name,
-        "needs": list(unit.needs),
-        "steps": [
-            _step_data(step, [item for item in ordered if owners[item.name] == step.ref])
-            for step in unit.steps
-        ],
-    }
-
-
-def _step_data(step: Step, tasks: Iterable[Any]) -> Json:
-    return {
-        "kind": step.ref.kind,
-        "id": step.ref.id,
-        "name": step.name,
-        "action": step.action.value,
-        "reason": step.reason,
-        "destination_id": step.destination_id,
-        "size_bytes": step.record.size_bytes if step.action is Action.CREATE else 0,
-        "needs": [str(need) for need in step.record.needs],
-        "notes": list(step.notes),
-        "data": step.record.data,
-        "tasks": [{"name": item.name, "line": item.line} for item in tasks],
-    }
-
-
-def _summary(plan: Plan, tasks: int) -> Json:
-    actions = Counter(step.action.value for step in plan.steps())
-    size_bytes = sum(unit.size_bytes for unit in plan.units)
-    return {
-        **{action.value: actions[action.value] for action in Action},
-        "tasks": tasks,
-        "size_bytes": size_bytes,
-    }
-
-
-def _summary_line(summary: Mapping[str, int]) -> str:
-    actions = ", ".join(f"{summary[action.value]} {action.value}" for action in Action)
-    total = sum(summary[action.value] for action in Action)
-    return f"{total} resources: {actions}; {summary['tasks']} tasks; at most {size(summary['size_bytes'])} to copy"
+def _summary_line(counts: Mapping[str, int]) -> str:
+    actions = ", ".join(f"{counts[action.value]} {action.value}" for action in Action)
+    total = sum(counts[action.value] for action in Action)
+    return (
+        f"{total} resources: {actions}; {counts['tasks']} tasks; at most {size(counts['size_bytes'])} to copy"
+    )
 
 
 def _step_text(step: Step) -> Text:

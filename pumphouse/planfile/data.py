@@ -103,7 +103,7 @@ def with_tasks(data: Json, plan: Plan, migration: Migration) -> Json:
     """The data of a plan with all its tasks, in the order of execution, and a summary; both are for the reader."""
     units = [_with_unit_tasks(*pair, migration) for pair in zip(data["units"], plan.units, strict=True)]
     count = sum(len(step["tasks"]) for unit in units for step in unit["steps"] if "tasks" in step)
-    return {**data, "units": units, "summary": _summary(plan, count)}
+    return {**data, "units": units, "summary": summary(plan, count)}
 
 
 def _with_unit_tasks(data: Json, unit: Unit, migration: Migration) -> Json:
@@ -119,7 +119,8 @@ def _with_unit_tasks(data: Json, unit: Unit, migration: Migration) -> Json:
     return {**data, "steps": steps}
 
 
-def _summary(plan: Plan, tasks: int) -> Json:
+def summary(plan: Plan, tasks: int) -> Json:
+    """How many resources there are of each decision, how many tasks, and the bytes to copy, at most."""
     actions = Counter(step.action for step in plan.steps())
     size_bytes = sum(unit.size_bytes for unit in plan.units)
     return {**{action.value: actions[action] for action in Action}, "tasks": tasks, "size_bytes": size_bytes}

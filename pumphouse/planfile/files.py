@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pumphouse import yamlfile
-from pumphouse.config import CloudConfig, Config, _number
+from pumphouse.config import CloudConfig, Config, number
 from pumphouse.config_schema import schema, validate
 from pumphouse.errors import ConfigError
 from pumphouse.model import Json, Plan
@@ -106,7 +106,7 @@ def _complete(data: Json, folder: Path) -> Json:
     default = Config(CloudConfig(), CloudConfig())
     cfg = {**cfg_of(default), **_not_null(data["cfg"])}
     limits = {**cfg_of(default)["limits"], **cfg["limits"]}
-    cfg["limits"] = {name: value if value is None else _number(value) for name, value in limits.items()}
+    cfg["limits"] = {name: value if value is None else number(value) for name, value in limits.items()}
     settings = {
         name: {**values, **_not_null(data["data"].get(name, {}))}
         for name, values in settings_of(default).items()

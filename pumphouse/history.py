@@ -13,7 +13,7 @@ from taskflow import states
 from taskflow.persistence.base import Backend
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
 
-from pumphouse import runs
+from pumphouse import outcomes, runs
 from pumphouse.lock import is_locked
 from pumphouse.model import Json, State, Unit
 from pumphouse.report import id_text, report_data
@@ -75,7 +75,7 @@ def run_data(run: Run) -> Json:
     """A run with its units, their tasks and what became of every resource."""
     details = run.all_details()
     units = [_unit_data(unit, details[unit.name]) for unit in run.plan.units]
-    resources = report_data(runs.report(run, details))["resources"]
+    resources = report_data(outcomes.report(run.id, run.book.meta["state"], run.plan, details))["resources"]
     return {**summary(run.store, run.book), "units": units, "resources": resources}
 
 
@@ -130,7 +130,7 @@ def _unit_data(unit: Unit, detail: FlowDetail) -> Json:
 
 def _tasks(unit: Unit, detail: FlowDetail) -> Iterator[Json]:
     for atom in detail:
-        step = runs.owner(unit, atom.name)
+        step = outcomes.owner(unit, atom.name)
         if step is not None:
             yield {
                 "name": atom.name,
@@ -140,7 +140,7 @@ def _tasks(unit: Unit, detail: FlowDetail) -> Iterator[Json]:
                 "started_at": atom.meta.get("started_at"),
                 "ended_at": atom.meta.get("ended_at"),
                 "id": _id(atom),
-                "reason": runs.reason(atom) if atom.failure else runs.kept(atom),
+                "reason": outcomes.reason(atom) if atom.failure else outcomes.kept(atom),
             }
 
 

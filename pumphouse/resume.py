@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from taskflow import states
 from taskflow.persistence.models import FlowDetail
 
-from pumphouse import runs
+from pumphouse import outcomes
 from pumphouse.engine import flow_of
 from pumphouse.errors import UsageError
 from pumphouse.model import Unit
@@ -17,7 +17,7 @@ from pumphouse.tasks.base import Migration
 
 def refuse_reverted(run: Run) -> None:
     """Raise UsageError when the run is being undone, or was."""
-    if run.book.meta["state"] in runs.REVERT_STATES:
+    if run.book.meta["state"] in outcomes.REVERT_STATES:
         raise UsageError(
             f"run {run.id} was reverted, or is half reverted",
             f"undo the rest with: pumphouse revert {run.id}; to move the tenant again, migrate anew",
@@ -37,7 +37,7 @@ def _differences(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterat
     flow = flow_of(migration, unit, detail)
     if detail.state in (None, states.SUCCESS):
         return
-    recorded = {atom.name: atom.state for atom in detail if not runs.is_injector(atom)}
+    recorded = {atom.name: atom.state for atom in detail if not outcomes.is_injector(atom)}
     known = {item.name for item, _ in flow.iter_nodes()}
     for name in sorted(known - recorded.keys()):
         yield f"task {name} is new in this release: it is executed"

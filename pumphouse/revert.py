@@ -12,7 +12,7 @@ from taskflow import states
 from taskflow.persistence.models import AtomDetail, FlowDetail
 from taskflow.types.failure import Failure
 
-from pumphouse import runs
+from pumphouse import outcomes
 from pumphouse.check import clock_difference_s
 from pumphouse.engine import Listener, flow_of, save
 from pumphouse.model import Action, Outcome, Report, State, Step, Unit
@@ -73,11 +73,11 @@ def revert(
     left = [undo for undo in undos if not settled & {step.ref for step in undo.unit.steps}]
     state.settle([outcome for undo in left for outcome in _outcomes(undo.unit, State.PENDING, "interrupted")])
     run.end(_final_state(state))
-    return Report(replace(run.plan, notes=()), runs.in_order(run.plan, state.outcomes), run.id)
+    return Report(replace(run.plan, notes=()), outcomes.in_order(run.plan, state.outcomes), run.id)
 
 
 def _to_undo(atom: AtomDetail) -> bool:
-    return (atom.state in _RAN and not runs.is_injector(atom)) or bool(runs.kept(atom))
+    return (atom.state in _RAN and not outcomes.is_injector(atom)) or bool(outcomes.kept(atom))
 
 
 def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
@@ -89,8 +89,8 @@ def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
 def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
     """What somebody has done to the resources of a unit since the run made them."""
     since = _last_moment(detail)
-    for name, ensured in runs.ensured(detail):
-        step = runs.owner(unit, name)
+    for name, ensured in outcomes.ensured(detail):
+        step = outcomes.owner(unit, name)
         if step is None or since is None or name != symbol(step.ref, "ensured") or not ensured["made"]:
             continue
         changed = getattr(KINDS[step.ref.kind], "changed", None)
@@ -111,7 +111,7 @@ def _lines(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterator[str
     undoable = {item.name: item.undo_line for item, _ in flow_of(migration, unit, detail).iter_nodes()}
     atoms = {atom.name: atom for atom in detail if _to_undo(atom)}
     for step in reversed(unit.steps):
-        mine = {name: atom for name, atom in atoms.items() if runs.owner(unit, name) is step}
+        mine = {name: atom for name, atom in atoms.items() if outcomes.owner(unit, name) is step}
         ensured = mine.pop(symbol(step.ref, "ensured"), None)
         if ensured is not None:
             yield _ensured_line(step, ensured)
@@ -135,7 +135,7 @@ def _undo(state: Execution, undo: Undo) -> None:
     _turn_back(state.run, detail)
     state.drive(state.engines.load(undo.unit, detail, {}), undo.unit, detail)
     if detail.state == states.REVERTED:
-        state.settle(runs.reverted(undo.unit, detail))
+        state.settle(outcomes.reverted(undo.unit, detail))
 
 
 def _turn_back(run: Run, detail: FlowDetail) -> None:

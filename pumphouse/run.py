@@ -16,7 +16,7 @@ from taskflow import states
 from taskflow.exceptions import StorageFailure
 from taskflow.persistence.models import FlowDetail
 
-from pumphouse import runs
+from pumphouse import outcomes, runs
 from pumphouse.engine import Engines, Listener, forget_failures, is_undoing, mend
 from pumphouse.errors import EXIT_CONNECTION, PumphouseError, explain
 from pumphouse.loans import give_back
@@ -136,7 +136,7 @@ def execute(run: Run, migration: Migration, listener: Listener, stop: threading.
         )
         _settle_unstarted(state)
     run.end(_final_state(state))
-    return Report(run.plan, runs.in_order(run.plan, state.outcomes), run.id)
+    return Report(run.plan, outcomes.in_order(run.plan, state.outcomes), run.id)
 
 
 def in_order(state: Execution, needs: Mapping[str, Any], submit: Callable[[Unit], Future[None]]) -> None:
@@ -207,7 +207,7 @@ def _settle_decided(state: Execution) -> None:
         for step in unit.steps:
             if step.destination_id and step.action is Action.REUSE:
                 state.results[symbol(step.ref, "ensured")] = {"id": step.destination_id, "made": False}
-        state.settle(list(runs.decided(unit)))
+        state.settle(list(outcomes.decided(unit)))
 
 
 def _settle_unstarted(state: Execution) -> None:
@@ -221,7 +221,7 @@ def _start(state: Execution, unit: Unit) -> None:
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")
     if blocker:
-        state.failed[unit.name] = runs.failure_of(unit)
+        state.failed[unit.name] = outcomes.failure_of(unit)
         state.settle([_outcome(step, State.BLOCKED, blocker) for step in steps])
         return
     if not steps:
@@ -232,15 +232,15 @@ def _start(state: Execution, unit: Unit) -> None:
         raise
     except Exception as error:  # before any task: no access to the tenant, no factory
         LOG.debug("unit %s did not start", unit.name, exc_info=error)
-        outcomes = [_outcome(step, State.FAILED, str(explain(error))) for step in steps]
+        found = [_outcome(step, State.FAILED, str(explain(error))) for step in steps]
     else:
-        outcomes = runs.unit_outcomes(unit, detail)
-        state.results |= dict(runs.ensured(detail))
-    if any(outcome.state is State.FAILED for outcome in outcomes):
-        state.failed[unit.name] = runs.failure_of(unit)
+        found = outcomes.unit_outcomes(unit, detail)
+        state.results |= dict(outcomes.ensured(detail))
+    if any(outcome.state is State.FAILED for outcome in found):
+        state.failed[unit.name] = outcomes.failure_of(unit)
         if state.run.plan.cfg["fail_fast"]:
             state.halt.set()
-    state.settle(outcomes)
+    state.settle(found)
 
 
 def _brought_on(state: Execution, unit: Unit) -> FlowDetail:

@@ -28,6 +28,7 @@ LAYERS = [
     {"check", "tasks"},
     {"plan", "flows", "store", "lock"},
     {"planfile"},
+    {"outcomes"},
     {"runs"},
     {"engine"},
     {"run", "resume"},
@@ -40,7 +41,7 @@ LAYERS = [
 # What may be named in annotations only is not imported when the program runs.
 TASKFLOW_ALLOWED = {
     f"pumphouse.{name}"
-    for name in ("flows", "store", "lock", "runs", "engine", "run", "resume", "revert", "history")
+    for name in ("flows", "store", "lock", "outcomes", "runs", "engine", "run", "resume", "revert", "history")
 }
 
 

@@ -377,7 +377,7 @@ def test_the_state_url_is_read_without_what_the_clouds_need(folder: Path) -> Non
     path.write_text("source: {cloud: a}\n")
     assert config.load_state_url(path).endswith("/pumphouse/state.db")
     path.write_text("state: {url: 7}\n")
-    with pytest.raises(ConfigError, match="p.yaml:1: "):
+    with pytest.raises(ConfigError, match=r"p\.yaml:1: "):
         config.load_state_url(path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from taskflow import states as taskflow_states
 from taskflow.persistence.base import Backend
 
-from pumphouse import engine, flows, resume, revert, runs
+from pumphouse import engine, flows, outcomes, resume, revert, runs
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State
 from tests.unit.memory import TENANT, Ears, World, execute, migration, planned, reason, states, step
@@ -133,7 +133,7 @@ def test_a_unit_whose_process_died_while_it_was_undone_is_undone_and_made_again(
     detail = recorded.detail("server/whole")
     for atom in detail:
         atom.intention = "REVERT"
-    engine.save(recorded, detail, [atom for atom in detail if not runs.is_injector(atom)])
+    engine.save(recorded, detail, [atom for atom in detail if not outcomes.is_injector(atom)])
     report, _ = execute(reloaded(recorded), world)
     assert set(states(report).values()) == {State.CREATED}
     assert world.log[-4:] == ["undo whole", "undo part", "part", "whole"]
@@ -144,7 +144,7 @@ def test_the_report_of_a_run_is_told_from_what_is_recorded_alone(store: Backend,
     world.failing = {"one"}
     report, _ = execute(recorded, world)
     again = reloaded(recorded)
-    assert runs.report(again, again.all_details()) == report
+    assert outcomes.report(again.id, again.book.meta["state"], again.plan, again.all_details()) == report
 
 
 def test_a_revert_undoes_all_in_reverse_order(store: Backend, world: World) -> None:

@@ -1,0 +1,156 @@
+"""What became of the resources of a run, told from what is recorded of their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from taskflow import states
+from taskflow.persistence.models import AtomDetail, FlowDetail
+
+from pumphouse.model import Action, Json, Outcome, Plan, Ref, Report, State, Step, Unit
+from pumphouse.tasks.base import symbol
+
+# The states of a run that is being undone, or was.
+REVERT_STATES = (states.REVERTING, states.REVERTED, states.REVERT_FAILURE)
+
+
+def report(run_id: str, run_state: str, plan: Plan, details: Mapping[str, FlowDetail]) -> Report:
+    """What became of every resource of a run so far.
+
+    details: what is recorded of the units, by their names.
+    """
+    outcomes = reverted if run_state in REVERT_STATES else unit_outcomes
+    failed: dict[str, str] = {}
+    found: list[Outcome] = []
+    for unit in plan.units:
+        found += decided(unit)
+        blocker = next((failed[name] for name in unit.needs if name in failed), "")
+        made = outcomes(unit, details[unit.name])
+        if blocker and not details[unit.name].state:
+            made = [Outcome(o.ref, o.name, State.BLOCKED, None, blocker, o.notes) for o in made]
+        if any(outcome.state in (State.FAILED, State.BLOCKED) for outcome in made):
+            failed[unit.name] = failure_of(unit)
+        found += made
+    return Report(plan, in_order(plan, found), run_id)
+
+
+def in_order(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """The outcomes in the order of the plan."""
+    order = {step.ref: number for number, step in enumerate(plan.steps())}
+    return tuple(sorted(outcomes, key=lambda outcome: order[outcome.ref]))
+
+
+def failure_of(unit: Unit) -> str:
+    """Why what needs a failed unit is blocked."""
+    return f"needs {unit.steps[0].record.title if len(unit.steps) == 1 else unit.name}, which failed"
+
+
+_DECIDED = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED, Action.CONFLICT: State.CONFLICT}
+
+
+def decided(unit: Unit) -> Iterator[Outcome]:
+    """The outcomes of the steps for which nothing is to be done."""
+    for step in unit.steps:
+        if step.action in _DECIDED:
+            state = _DECIDED[step.action]
+            yield Outcome(step.ref, step.name, state, step.destination_id, step.reason, step.notes)
+
+
+def unit_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
+    """What became of the steps of a unit for which something is to be done."""
+    steps = [step for step in unit.steps if step.action is Action.CREATE]
+    atoms = _atoms(unit, detail)
+    failed = [step for step in steps if any(atom.failure for atom in atoms[step.ref])]
+    if detail.state == states.SUCCESS:
+        return [_done(step, atoms[step.ref]) for step in steps]
+    if failed:
+        return [_failed(step, atoms[step.ref], failed, detail) for step in steps]
+    reason = "interrupted" if detail.state else "not started"
+    return [_outcome(step, State.PENDING, reason) for step in steps]
+
+
+def reverted(unit: Unit, detail: FlowDetail) -> list[Outcome]:
+    """What a revert has left of the steps of a unit."""
+    atoms = _atoms(unit, detail)
+    return [_reverted(step, atoms[step.ref]) for step in unit.steps if step.action is Action.CREATE]
+
+
+def _atoms(unit: Unit, detail: FlowDetail) -> dict[Ref, list[AtomDetail]]:
+    """What is recorded of the tasks of a unit, by the resources they belong to."""
+    atoms: dict[Ref, list[AtomDetail]] = {step.ref: [] for step in unit.steps}
+    for atom in detail:
+        step = owner(unit, atom.name)
+        if step is not None:
+            atoms[step.ref].append(atom)
+    return atoms
+
+
+def owner(unit: Unit, task_name: str) -> Step | None:
+    """The step of a unit that a task belongs to; names of tasks begin with the step's address."""
+    mine = [step for step in unit.steps if task_name.startswith(symbol(step.ref, ""))]
+    return max(mine, key=lambda step: len(step.ref.id), default=None)
+
+
+def is_injector(atom: AtomDetail) -> bool:
+    """Whether it is no task, but what TaskFlow keeps the values in that a flow was given."""
+    return str(atom.name).startswith("_TaskFlow")
+
+
+def ensured(detail: FlowDetail) -> Iterator[tuple[str, Json]]:
+    """What the finished Ensure tasks of a unit gave: by their names, `{"id": ..., "made": ...}`."""
+    for atom in detail:
+        if atom.state == states.SUCCESS and atom.name.endswith("-ensured"):
+            yield atom.name, atom.results
+
+
+def reason(atom: AtomDetail) -> str:
+    """Why a task failed, in one line."""
+    return str(atom.meta.get("reason") or atom.failure.exception_str)
+
+
+def kept(atom: AtomDetail) -> str:
+    """Why a reverted task has left something; empty when it has not."""
+    left = atom.revert_results if atom.state == states.REVERTED else None
+    if atom.state == states.REVERT_FAILURE:
+        return str(atom.revert_failure.exception_str)
+    return str(left.get("kept", "")) if isinstance(left, dict) else ""
+
+
+def _done(step: Step, atoms: Iterable[AtomDetail]) -> Outcome:
+    notes = [note for atom in atoms for note in (atom.results or {}).get("notes", ())]
+    made = next(atom.results for atom in atoms if atom.name == symbol(step.ref, "ensured"))
+    state = State.CREATED if made["made"] else State.REUSED
+    why = "" if made["made"] else step.reason
+    return Outcome(step.ref, step.name, state, made["id"], why, (*step.notes, *notes))
+
+
+def _failed(step: Step, atoms: Iterable[AtomDetail], failed: list[Step], detail: FlowDetail) -> Outcome:
+    reasons = [reason(atom) for atom in atoms if atom.failure]
+    done = "undone" if detail.state == states.REVERTED else "left as it is"
+    others = " and ".join(other.record.title for other in failed)
+    why = "; ".join(dict.fromkeys(reasons)) or f"{done}, because {others} failed"
+    left = "; ".join(filter(None, map(kept, atoms)))
+    return _outcome(step, State.FAILED, f"{why}; not undone: {left}" if left else why)
+
+
+def _reverted(step: Step, atoms: Sequence[AtomDetail]) -> Outcome:
+    left = "; ".join(filter(None, map(kept, atoms)))
+    found = {atom.state for atom in atoms} - {states.PENDING}
+    state, why = State.REVERTED, ""
+    if left:
+        state, why = State.KEPT, left
+    elif not found:
+        state, why = State.PENDING, "was not started"
+    elif found != {states.REVERTED}:
+        state, why = State.PENDING, "not undone"
+    elif any(atom.name == symbol(step.ref, "ensured") and _was_there(atom) for atom in atoms):
+        state, why = State.REUSED, "was there before the run"
+    return Outcome(step.ref, step.name, state, None, why)
+
+
+def _was_there(atom: AtomDetail) -> bool:
+    return isinstance(atom.results, dict) and not atom.results["made"]
+
+
+def _outcome(step: Step, state: State, why: str) -> Outcome:
+    return Outcome(step.ref, step.name, state, step.destination_id, why, step.notes)

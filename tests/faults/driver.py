@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -91,6 +92,8 @@ class Command:
     def __init__(self, nursery: Nursery, order: Mapping[str, Any]) -> None:
         self._nursery, self._order = nursery, order
         self._parent = nursery.take()
+        for stream in ("stdout", "stderr"):
+            Path(order[stream]).touch()
         self._tell(json.dumps(order))
         self.pid: int = self._hear()["pid"]
 
@@ -109,6 +112,15 @@ class Command:
             assert time.monotonic() < end_s, f"not said: {pattern}\n{self.output()[-6000:]}"
             select.select([_pipe(self._parent.stdout)], [], [], 0.02)
         return found
+
+    def reaches(self, moment: threading.Event) -> bool:
+        """Wait until something has happened; False when it has ended without that."""
+        end_s = time.monotonic() + TIMEOUT_S
+        while not moment.wait(0.02):
+            if select.select([_pipe(self._parent.stdout)], [], [], 0)[0]:
+                return False
+            assert time.monotonic() < end_s, f"never happened\n{self.output()[-6000:]}"
+        return True
 
     def wait(self) -> Ended:
         """Wait for its end, which comes within TIMEOUT_S."""
@@ -151,13 +163,14 @@ class Operator:
         self._count = 0
         self.configure()
 
-    def configure(self, **policies: Any) -> None:
+    def configure(self, workers: int = 16, **policies: Any) -> None:
         """Write the configuration, with the policies that are given."""
         settings = {"passwords_file": str(self.passwords), **policies}
         (self.folder / "pumphouse.yaml").write_text(
             f"clouds_file: {self.lab.clouds_yaml}\n"
             "source: {cloud: source}\ndestination: {cloud: destination}\n"
-            f"policies: {json.dumps(settings)}\nstate: {{url: 'sqlite:///{self.folder / 'state.db'}'}}\n"
+            f"policies: {json.dumps(settings)}\nlimits: {{workers: {workers}}}\n"
+            f"state: {{url: 'sqlite:///{self.folder / 'state.db'}'}}\n"
         )
 
     def start(self, *arguments: str, transitions: int = 0) -> Command:

@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if "Transfer-Encoding" in self.headers:
                 raise Answered(http.HTTPStatus.LENGTH_REQUIRED)
-            action.before()
+            action.before(request)
             status = self._forward(url.netloc, request, action)
         except Answered as answered:
             status = answered.status
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, answered: Answered) -> None:
         """Answer as the services do, and end the connection when the client is still sending."""
-        message = {"error": {"code": answered.status, "message": "refused by the proxy", "title": "Refused"}}
+        message = {"error": {"code": answered.status, "message": answered.message, "title": "Refused"}}
         content = json.dumps(message).encode()
         length = int(self.headers.get("Content-Length", 0))
         sending = length > SMALL_BODY_BYTES or "Transfer-Encoding" in self.headers

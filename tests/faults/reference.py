@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from tests.faults.commands import RECORDED, REVERT, migrate
 from tests.faults.driver import Operator
 from tests.faults.world import World, shape
 from tests.real.listing import Listing, changes
@@ -59,8 +60,8 @@ def listings(world: World) -> dict[str, Listing]:
 def undisturbed(world: World, operator: Operator) -> Reference:
     """Run once, and undo it."""
     before = listings(world)
-    command = operator.start("migrate", "tenant", world.name, "--yes")
-    command.says("Run [0-9a-f]{8}")
+    command = operator.start(*migrate(world))
+    command.says(RECORDED)
     start_s = time.monotonic()
     command.wait().expect(0)
     seconds = time.monotonic() - start_s
@@ -69,7 +70,7 @@ def undisturbed(world: World, operator: Operator) -> Reference:
     reference = Reference(
         world, before, after["source"], shape(after["destination"], added, after["source"]), seconds
     )
-    operator.run("revert", "last", "--yes").expect(0)
+    operator.run(*REVERT).expect(0)
     reference.assert_untouched()
     return reference
 

@@ -14,6 +14,7 @@ HOLD_TIMEOUT_S = 300
 IMAGE_BYTES = r"/v2/images/([^/]+)/file$"
 LOGIN = r"/v3/auth/tokens"
 _IDS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
+_ACTION = re.compile(rb'\s*\{\s*"([\w-]+)"')
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Request:
     @property
     def shape(self) -> str:
         """What stays the same from one run to the next: everything but the ids."""
-        return f"{self.service} {self.method} {_IDS.sub('ID', self.path)}"
+        action = _ACTION.match(self.body) if self.path.endswith("/action") else None
+        named = f" {action[1].decode()}" if action else ""
+        return f"{self.service} {self.method} {_IDS.sub('ID', self.path)}{named}"
 
 
 class Cut(Exception):
@@ -42,16 +45,19 @@ class Cut(Exception):
 class Answered(Exception):
     """The proxy answers instead of the service."""
 
-    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, headers: dict[str, str] | None = None, message: str = "refused by the proxy"
+    ) -> None:
         super().__init__(status)
         self.status = status
         self.headers = headers or {}
+        self.message = message
 
 
 class Action:
     """What is done to one request: nothing, as long as no method is overridden."""
 
-    def before(self) -> None:
+    def before(self, request: Request) -> None:
         """Called before anything is forwarded."""
 
     def after(self) -> None:
@@ -75,7 +81,7 @@ class Delay(Action):
 
     seconds: float
 
-    def before(self) -> None:
+    def before(self, request: Request) -> None:
         threading.Event().wait(self.seconds)
 
 
@@ -86,7 +92,7 @@ class Answer(Action):
     status: int
     retry_after_s: int | None = None
 
-    def before(self) -> None:
+    def before(self, request: Request) -> None:
         retry = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
         raise Answered(self.status, retry)
 
@@ -94,10 +100,30 @@ class Answer(Action):
         return str(self.status)
 
 
+@dataclass
+class Echo(Action):
+    """The service refuses with a message that repeats all that it was sent, as validation errors do."""
+
+    def before(self, request: Request) -> None:
+        raise Answered(400, message=f"not valid: {request.body.decode()}")
+
+
+@dataclass
+class Listen(Action):
+    """Keeps what the service answers, for a test to know its secrets."""
+
+    heard: bytes = b""
+
+    def download(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        for block in blocks:
+            self.heard += block
+            yield block
+
+
 class CutBefore(Action):
     """The connection breaks before the service sees the request."""
 
-    def before(self) -> None:
+    def before(self, request: Request) -> None:
         raise Cut
 
 
@@ -152,7 +178,7 @@ class Hold(Action):
             self.reached.set()
             self.go_on.wait(HOLD_TIMEOUT_S)
 
-    def before(self) -> None:
+    def before(self, request: Request) -> None:
         self._wait("before")
 
     def after(self) -> None:
@@ -183,6 +209,7 @@ class Rule:
     skip, count: the first so many are let through; at most so many are harmed.
     chance, seed: the part of the requests that is harmed. It depends on the request's shape and how often it
         came, not on the order of threads, so that a seed does much the same each time.
+    once: shapes of requests that are let through, because it was their turn before; those harmed are added.
     """
 
     actions: Sequence[Action]
@@ -194,6 +221,7 @@ class Rule:
     count: int | None = None
     chance: float = 1.0
     seed: int = 0
+    once: set[str] | None = None
     harmed: int = 0
     _seen: Counter[str] = field(default_factory=Counter)
 
@@ -205,7 +233,11 @@ class Rule:
         draw = random.Random(f"{self.seed} {request.shape} {self._seen[request.shape]}")
         if self._seen.total() <= self.skip or self.harmed == self.count or draw.random() >= self.chance:
             return None
+        if self.once is not None and request.shape in self.once:
+            return None
         self.harmed += 1
+        if self.once is not None:
+            self.once.add(request.shape)
         return draw.choice(self.actions)
 
     def _matches(self, request: Request) -> bool:

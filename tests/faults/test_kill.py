@@ -1,0 +1,155 @@
+"""A run is killed at every point there is, goes on, and leaves what an undisturbed one leaves."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.sample.base import connect
+from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.driver import KILLED, Operator
+from tests.faults.proxy import Proxy
+from tests.faults.reference import Reference
+from tests.faults.rules import IMAGE_BYTES, Hold, Rule
+from tests.faults.world import World
+from tests.real.listing import listing
+
+KILL_POINTS_MIN = 60
+RANDOM_MOMENTS = 10
+WRITE = "POST|PUT|PATCH|DELETE"
+NO_LOGIN = r"(?<!/auth/tokens)$"
+
+
+class Uploads:
+    """Which bytes were copied before they had to be: after their upload was recorded as done."""
+
+    def __init__(self, world: World, proxy: Proxy, transitions: Path) -> None:
+        (self._image_id,) = (
+            key.partition("/")[2]
+            for key, image in listing(world.lab.clouds_yaml, "source").items()
+            if key.startswith("images/") and image["owner"] == world.tenant_id
+        )
+        self._proxy, self._transitions = proxy, transitions
+        self._finished: dict[str, int] = {}
+
+    def look(self) -> int:
+        """Compare what was copied so far; returns how many uploads are recorded as done."""
+        log = self._transitions.read_text()
+        for task in re.findall(r"(\S+-uploaded) EXECUTE SUCCESS", log):
+            copied = self._copied(image=task.startswith("image-"))
+            assert self._finished.setdefault(task, copied) == copied, f"{task} was done and copied again"
+        return len(self._finished)
+
+    def _copied(self, *, image: bool) -> int:
+        """The bytes read of the source's image, or else of the server's snapshots."""
+        mine = f"source/{self._image_id}"
+        return sum(size for key, size in self._proxy.downloaded.items() if (key == mine) == image)
+
+
+def test_after_every_task_transition(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference
+) -> None:
+    uploads = Uploads(world, proxy, operator.transitions)
+    ended, points = operator.run(*migrate(world), transitions=1), 0
+    while ended.code == KILLED:
+        points += 1
+        uploads.look()
+        ended = operator.run(*RESUME, transitions=1)
+    ended.expect(0)
+    reference.assert_same()
+    done = uploads.look()
+    print(f"killed after each of {points} task transitions, {done} images copied once")
+    assert points >= KILL_POINTS_MIN
+    assert done == 2
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+
+
+def test_with_the_answer_to_every_write(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference
+) -> None:
+    """The service has done it, and nobody knows: each kind of write once."""
+    shapes: set[str] = set()
+    arguments = migrate(world)
+    while True:
+        hold = Hold("after")
+        proxy.rules = [Rule([hold], method=WRITE, path=NO_LOGIN, once=shapes, count=1)]
+        command = operator.start(*arguments)
+        if not command.reaches(hold.reached):
+            break
+        command.signal()
+        hold.go_on.set()
+        assert command.wait().code == KILLED
+        arguments = RESUME
+    command.wait().expect(0)
+    reference.assert_same()
+    print(f"killed with the answer to each of {len(shapes)} kinds of writes under way")
+    assert len(shapes) >= 20
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+
+
+# Where a request is stopped, and which, so that the kill comes in the middle of what is named.
+MOMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "first image's bytes": ("upload", {"method": "PUT", "path": IMAGE_BYTES}),
+    "second image's bytes": ("upload", {"method": "PUT", "path": IMAGE_BYTES, "skip": 1}),
+    "snapshot": ("after", {"service": "source/nova", "method": "POST", "body": "createImage"}),
+    "boot": ("after", {"service": "destination/nova", "method": "POST", "path": "/servers$"}),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_in_the_middle_of(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, moment: str
+) -> None:
+    where, what = MOMENTS[moment]
+    hold = Hold(where)
+    proxy.rules = [Rule([hold], count=1, **what)]
+    command = operator.start(*migrate(world))
+    assert command.reaches(hold.reached)
+    command.signal()
+    found = under_way(world, moment)
+    hold.go_on.set()
+    assert command.wait().code == KILLED
+    print(f"killed in the middle of {moment}: {found}")
+    operator.run(*RESUME).expect(0)
+    reference.assert_same()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+
+
+def under_way(world: World, moment: str) -> str:
+    """What the cloud says of that which the process died in; it must not be done."""
+    source, destination = (connect(world.lab.clouds_yaml, cloud) for cloud in ("source", "destination"))
+    if moment == "boot":
+        servers = destination.compute.servers(all_projects=True, name="web")
+        found = [f"server {server.status}" for server in servers]
+        assert found == ["server BUILD"]
+    elif moment == "snapshot":
+        found = [f"image {image.status}" for image in source.image.images() if image.name == "pumphouse-web"]
+        assert found in (["image queued"], ["image saving"])
+    else:
+        found = [f"image {image.status}" for image in destination.image.images()]
+        assert {"image queued", "image saving"} & set(found)
+    return ", ".join(found)
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_MOMENTS))
+def test_at_a_random_moment(world: World, operator: Operator, reference: Reference, seed: int) -> None:
+    delay_s = random.Random(seed).uniform(0, 0.9 * reference.seconds)
+    command = operator.start(*migrate(world))
+    command.says(RECORDED)
+    threading.Event().wait(delay_s)
+    command.signal()
+    ended = command.wait()
+    print(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
+    assert ended.code in (KILLED, 0)
+    operator.run(*RESUME).expect(0)
+    reference.assert_same()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()

@@ -1,0 +1,80 @@
+"""What becomes of the rest when something fails for good."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from tests.faults.commands import RESUME, REVERT, SHOW, migrate
+from tests.faults.driver import Operator
+from tests.faults.proxy import Proxy
+from tests.faults.reference import Reference
+from tests.faults.rules import Answer, Rule
+from tests.faults.world import World
+
+NO_PORT = Rule([Answer(403)], service="destination/neutron", method="POST", path="/v2.0/ports$")
+NO_NETWORK = Rule([Answer(403)], service="destination/neutron", method="POST", path="/v2.0/networks$")
+NO_SERVER = Rule([Answer(403)], service="destination/nova", method="POST", path="/servers$")
+
+
+def outcomes(report: dict[str, Any]) -> dict[str, set[str]]:
+    """The kinds of resources by what became of them."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for item in report["resources"]:
+        found[item["outcome"]].add(item["kind"])
+    return found
+
+
+@pytest.mark.parametrize("on_failure", ["revert", "keep"])
+def test_what_needs_it_is_blocked_and_the_rest_arrives(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, on_failure: str
+) -> None:
+    operator.configure(on_failure=on_failure)
+    proxy.rules = [NO_NETWORK]
+    found = outcomes(operator.run(*migrate(world), "-f", "json").expect(3).json)
+    assert "network" in found["failed"]
+    assert {"router", "server"} <= found["blocked"]
+    assert {"tenant", "user", "keypair", "image", "security_group"} <= found["created"]
+    assert outcomes(operator.run(*SHOW).expect(0).json) == found
+    finish(operator, proxy, reference)
+
+
+@pytest.mark.parametrize(("on_failure", "left"), [("revert", set()), ("keep", {"ports", "images"})])
+def test_a_failed_unit_is_undone_or_left_for_a_resume(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, on_failure: str, left: set[str]
+) -> None:
+    operator.configure(on_failure=on_failure)
+    proxy.rules = [NO_SERVER]
+    found = outcomes(operator.run(*migrate(world), "-f", "json").expect(3).json)
+    assert "server" in found["failed"]
+    destination = world.listing("destination")
+    items = [
+        (key.split("/")[0], destination[key]["name"])
+        for key in destination
+        if key not in reference.before["destination"] and "name" in destination[key]
+    ]
+    assert {kind for kind, name in items if name in ("web-0", "pumphouse-web")} == left
+    assert world.server_status() == ("SHUTOFF" if on_failure == "keep" else "ACTIVE")
+    finish(operator, proxy, reference)
+
+
+def test_fail_fast_starts_nothing_else(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference
+) -> None:
+    operator.configure(fail_fast=True)
+    proxy.rules = [Rule([Answer(403)], service="destination/keystone", method="POST", path="/v3/projects$")]
+    found = outcomes(operator.run(*migrate(world), "-f", "json").expect(3).json)
+    assert "tenant" in found["failed"]
+    assert not {"network", "server", "image"} & found["created"]
+    finish(operator, proxy, reference)
+
+
+def finish(operator: Operator, proxy: Proxy, reference: Reference) -> None:
+    """Resume without what hindered it, compare, undo it, compare."""
+    proxy.rules = ()
+    operator.run(*RESUME).expect(0)
+    reference.assert_same()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()

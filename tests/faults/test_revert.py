@@ -1,0 +1,120 @@
+"""The way back: both clouds are what they were, whatever the run came to."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from lab.sample.base import connect, get, post, until
+from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.driver import KILLED, Operator
+from tests.faults.proxy import Proxy
+from tests.faults.reference import Reference
+from tests.faults.rules import Answer, Rule
+from tests.faults.world import World
+
+RANDOM_MOMENTS = 5
+NO_SERVER = Rule([Answer(403)], service="destination/nova", method="POST", path="/servers$")
+
+
+def test_after_success_and_once_more(world: World, operator: Operator, reference: Reference) -> None:
+    operator.run(*migrate(world)).expect(0)
+    reference.assert_same()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+    assert "nothing to undo" in operator.run(*REVERT).expect(0).stdout
+    reference.assert_untouched()
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_MOMENTS))
+def test_after_a_kill_at_a_random_moment(
+    world: World, operator: Operator, reference: Reference, seed: int
+) -> None:
+    delay_s = random.Random(f"revert {seed}").uniform(0, 0.9 * reference.seconds)
+    command = operator.start(*migrate(world))
+    command.says(RECORDED)
+    threading.Event().wait(delay_s)
+    command.signal()
+    assert command.wait().code == KILLED
+    print(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+
+
+@pytest.mark.parametrize("on_failure", ["revert", "keep"])
+def test_after_a_late_failure(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, on_failure: str
+) -> None:
+    operator.configure(on_failure=on_failure)
+    proxy.rules = [NO_SERVER]
+    operator.run(*migrate(world)).expect(3)
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+
+
+def test_killed_after_every_transition_of_its_own(
+    world: World, operator: Operator, reference: Reference
+) -> None:
+    operator.run(*migrate(world)).expect(0)
+    ended, points = operator.run(*REVERT, transitions=1), 0
+    while ended.code == KILLED:
+        points += 1
+        ended = operator.run(*REVERT, transitions=1)
+    ended.expect(0)
+    reference.assert_untouched()
+    print(f"killed after each of {points} task transitions of the revert")
+    assert points >= 40
+
+
+def test_it_goes_on_where_it_is_refused_says_so_and_can_be_run_again(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference
+) -> None:
+    operator.run(*migrate(world)).expect(0)
+    proxy.rules = [Rule([Answer(403)], method="DELETE", path="/v2.0/networks/|/v3/users/")]
+    said = operator.run(*REVERT).expect(3).stdout
+    assert "403" in said
+    assert "network front" in said
+    left = {key.split("/")[0] for key in added(world, reference)}
+    assert {"networks", "users"} <= left
+    assert not {"servers", "images", "routers", "keypairs"} & left
+    proxy.rules = ()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+
+
+def test_a_server_that_was_rebuilt_since_is_kept_unless_it_is_forced(
+    world: World, operator: Operator, reference: Reference
+) -> None:
+    operator.run(*migrate(world)).expect(0)
+    connection = connect(world.lab.clouds_yaml, "destination")
+    (server_id,) = (key.partition("/")[2] for key in added(world, reference) if key.startswith("servers/"))
+    (image_id,) = (key.partition("/")[2] for key in added(world, reference) if key.startswith("images/"))
+    post(connection.compute, f"/servers/{server_id}/action", rebuild={"imageRef": image_id})
+
+    def rebuilt() -> bool:
+        server = get(connection.compute, f"/servers/{server_id}")["server"]
+        return bool(server["status"] == "ACTIVE" and server["image"]["id"] == image_id)
+
+    until(rebuilt, "the server rebuilt")
+    said = operator.run(*REVERT).expect(3).stdout
+    assert "server web has changed since" in said
+    left = added(world, reference)
+    assert f"servers/{server_id}" in left
+    assert any(key.startswith("networks/") for key in left)
+    operator.run(*REVERT, "--force").expect(0)
+    reference.assert_untouched()
+
+
+def test_a_reverted_run_is_not_resumed(world: World, operator: Operator, reference: Reference) -> None:
+    operator.run(*migrate(world)).expect(0)
+    operator.run(*REVERT).expect(0)
+    ended = operator.run(*RESUME).expect(1, 2)
+    assert "error: " in ended.stderr
+    reference.assert_untouched()
+
+
+def added(world: World, reference: Reference) -> set[str]:
+    """What is at the destination now and was not there before."""
+    return world.listing("destination").keys() - reference.before["destination"].keys()

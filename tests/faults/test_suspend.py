@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM: the first lets finish what runs, the second ends at once; both can be resumed."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.driver import Command, Operator
+from tests.faults.proxy import Proxy
+from tests.faults.reference import Reference
+from tests.faults.rules import IMAGE_BYTES, Hold, Rule
+from tests.faults.world import World
+
+INTERRUPTED = 130
+AT_ONCE_S = 2.0
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def held(operator: Operator, world: World, proxy: Proxy, hold: Hold) -> tuple[Command, str]:
+    """A run that stands still in the middle of an image's bytes, and its id."""
+    proxy.rules = [Rule([hold], method="PUT", path=IMAGE_BYTES, count=1)]
+    command = operator.start(*migrate(world))
+    run = command.says(RECORDED)[1]
+    assert command.reaches(hold.reached)
+    return command, run
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_lets_finish_what_runs(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, number: int, workers: int
+) -> None:
+    operator.configure(workers=workers)
+    hold = Hold("upload")
+    command, run = held(operator, world, proxy, hold)
+    command.signal(number)
+    command.says(f"interrupted: .*pumphouse resume {run}")
+    hold.go_on.set()
+    ended = command.wait().expect(INTERRUPTED)
+    assert f"pumphouse resume {run}" in ended.stderr
+    assert any(exchange.request.method == "PUT" and exchange.status == 204 for exchange in proxy.exchanges)
+    assert operator.run("runs", "list", "-f", "json").expect(0).json[0]["state"] == "SUSPENDED"
+    finish(operator, proxy, reference)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_second_ends_at_once(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, number: int
+) -> None:
+    hold = Hold("upload")
+    command, run = held(operator, world, proxy, hold)
+    command.signal(number)
+    command.says("interrupted: ")
+    start_s = time.monotonic()
+    command.signal(number)
+    ended = command.wait().expect(INTERRUPTED)
+    took_s = time.monotonic() - start_s
+    hold.go_on.set()
+    print(f"ended {took_s:.2f} s after the second signal")
+    assert took_s < AT_ONCE_S
+    assert f"stopped at once: go on with pumphouse resume {run}" in ended.stderr
+    finish(operator, proxy, reference)
+
+
+def finish(operator: Operator, proxy: Proxy, reference: Reference) -> None:
+    """Resume the run, compare, undo it, compare."""
+    proxy.rules = ()
+    operator.run(*RESUME).expect(0)
+    reference.assert_same()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()

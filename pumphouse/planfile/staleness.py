@@ -133,6 +133,9 @@ def _changes_at_source(before: Step, after: Step) -> Iterator[str]:
 
 
 def _difference(field: str, before: object, after: object) -> str:
+    if isinstance(before, dict) and isinstance(after, dict):
+        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        return ", ".join(_difference(f"{field}.{key}", before.get(key), after.get(key)) for key in changed)
     was, now = repr(before), repr(after)
     if max(len(was), len(now)) > _SHOWN_MAX_LENGTH:
         return f"{field} is not what it was"

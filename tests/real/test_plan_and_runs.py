@@ -102,10 +102,10 @@ def test_a_plan_is_written_shown_edited_run_and_taken_back(
 def test_a_plan_of_other_clouds_is_refused(runner: Runner, small: Sample, tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     runner.run("plan", "tenant", small.name, "-o", str(path), exit_code=0)
-    path.write_text(
-        path.read_text().replace("destination: destination http://", "destination: destination https://")
-    )
-    refused = runner.run("migrate", "--plan", str(path), "--yes", exit_code=2)
+    config = tmp_path / "pumphouse.yaml"
+    written = runner.config.read_text()
+    config.write_text(written.replace("source: {cloud: source}", "source: {cloud: destination}"))
+    refused = runner.run("migrate", "--plan", str(path), "--yes", config=config, exit_code=2)
     assert "but the configuration names" in refused.stderr
 
 

@@ -677,6 +677,11 @@ CHANGES: list[tuple[Step, Step | None, str]] = [
     (SERVER, status(None), "server web: status was 'ACTIVE', is None"),
     (SERVER, status("x" * 200), "server web: status is not what it was"),
     (
+        replace(SERVER, record=replace(SERVER.record, data={"metadata": {"a": 1, "b": 2, "c": 3}})),
+        replace(SERVER, record=replace(SERVER.record, data={"metadata": {"a": 1, "b": 3, "d": 4}})),
+        "server web: metadata.b was 2, is 3, metadata.c was 3, is None, metadata.d was None, is 4",
+    ),
+    (
         SERVER,
         replace(SERVER, record=replace(SERVER.record, data={**SERVER.record.data, "tags": ["a"]})),
         "server web: tags was None, is ['a']",

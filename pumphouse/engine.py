@@ -53,16 +53,17 @@ class Engines:
     def load(self, unit: Unit, detail: FlowDetail, given: Mapping[str, Json]) -> Any:
         """The engine of a unit; given is what the units before it have made."""
         flow = flow_of(self.migration, unit, detail)
-        needed = {name: given[name] for name in flow.requires if name in given}
         engine = engines.load(
             flow,
-            store=needed,
             flow_detail=detail,
             backend=self.run.store,
             engine="parallel",
             executor=self.executor,
             never_resolve=self.keep,
         )
+        # Not as part of what is recorded: a process that dies in that write leaves what no engine can load.
+        needed = {name: given[name] for name in flow.requires if name in given}
+        engine.storage.inject(needed, transient=True)
         _listen(engine, flow, self.listener)
         return engine
 

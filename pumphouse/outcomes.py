@@ -91,16 +91,18 @@ def owner(unit: Unit, task_name: str) -> Step | None:
     return max(mine, key=lambda step: len(step.ref.id), default=None)
 
 
-def is_injector(atom: AtomDetail) -> bool:
-    """Whether it is no task, but what TaskFlow keeps the values in that a flow was given."""
-    return str(atom.name).startswith("_TaskFlow")
-
-
 def ensured(detail: FlowDetail) -> Iterator[tuple[str, Json]]:
-    """What the finished Ensure tasks of a unit gave: by their names, `{"id": ..., "made": ...}`."""
+    """What the Ensure tasks of a unit gave: by their names, `{"id": ..., "made": ...}`; also of reverted ones."""
     for atom in detail:
-        if atom.state == states.SUCCESS and atom.name.endswith("-ensured"):
+        if atom.name.endswith("-ensured") and isinstance(atom.results, dict):
             yield atom.name, atom.results
+
+
+def reused(unit: Unit) -> Iterator[tuple[str, Json]]:
+    """The same of the steps of a unit for which no task was needed."""
+    for step in unit.steps:
+        if step.destination_id and step.action is Action.REUSE:
+            yield symbol(step.ref, "ensured"), {"id": step.destination_id, "made": False}
 
 
 def reason(atom: AtomDetail) -> str:

@@ -37,7 +37,7 @@ def _differences(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterat
     flow = flow_of(migration, unit, detail)
     if detail.state in (None, states.SUCCESS):
         return
-    recorded = {atom.name: atom.state for atom in detail if not outcomes.is_injector(atom)}
+    recorded = {atom.name: atom.state for atom in detail}
     known = {item.name for item, _ in flow.iter_nodes()}
     for name in sorted(known - recorded.keys()):
         yield f"task {name} is new in this release: it is executed"

@@ -61,13 +61,15 @@ def revert(
     Raises StoreLostError when the state store fails.
     """
     wanted = {undo.unit.name: undo for undo in undos}
-    needs = {unit.name: unit.needs for unit in run.plan.units}
-    dependents = {name: [other for other in wanted if name in needs[other]] for name in wanted}
+    units = {unit.name: unit for unit in run.plan.units}
+    dependents = {name: [other for other in wanted if name in units[other].needs] for name in wanted}
     run.begin(states.REVERTING)
     with (
         ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "unit") as drivers,
         execution(run, migration, listener, stop, keep=False) as state,
     ):
+        for unit, detail in run.all_details().items():
+            state.results |= dict(outcomes.ensured(detail)) | dict(outcomes.reused(units[unit]))
         in_order(state, dependents, lambda unit: drivers.submit(_undo, state, wanted[unit.name]))
     settled = {outcome.ref for outcome in state.outcomes}
     left = [undo for undo in undos if not settled & {step.ref for step in undo.unit.steps}]
@@ -77,7 +79,7 @@ def revert(
 
 
 def _to_undo(atom: AtomDetail) -> bool:
-    return (atom.state in _RAN and not outcomes.is_injector(atom)) or bool(outcomes.kept(atom))
+    return atom.state in _RAN or bool(outcomes.kept(atom))
 
 
 def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
@@ -88,13 +90,14 @@ def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
 
 def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
     """What somebody has done to the resources of a unit since the run made them."""
-    since = _last_moment(detail)
+    since, there = _last_moment(detail), {atom.name for atom in detail if _to_undo(atom)}
     for name, ensured in outcomes.ensured(detail):
         step = outcomes.owner(unit, name)
-        if step is None or since is None or name != symbol(step.ref, "ensured") or not ensured["made"]:
+        if step is None or since is None or name not in there or name != symbol(step.ref, "ensured"):
             continue
         changed = getattr(KINDS[step.ref.kind], "changed", None)
-        found = changed(migration.destination, ensured["id"], since + offset) if changed else ""
+        mine = changed is not None and ensured["made"]
+        found = changed(migration.destination, ensured["id"], since + offset) if mine else ""
         if found:
             return f"{step.record.title} has changed since: {found}"
     return ""
@@ -133,7 +136,7 @@ def _undo(state: Execution, undo: Undo) -> None:
         return
     detail = state.run.detail(undo.unit.name)
     _turn_back(state.run, detail)
-    state.drive(state.engines.load(undo.unit, detail, {}), undo.unit, detail)
+    state.drive(state.engines.load(undo.unit, detail, state.results), undo.unit, detail)
     if detail.state == states.REVERTED:
         state.settle(outcomes.reverted(undo.unit, detail))
 

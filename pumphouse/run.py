@@ -204,9 +204,7 @@ def _final_state(state: Execution) -> str:
 def _settle_decided(state: Execution) -> None:
     """Report what needs no task, and give the ids of what is reused to those that need it."""
     for unit in state.run.plan.units:
-        for step in unit.steps:
-            if step.destination_id and step.action is Action.REUSE:
-                state.results[symbol(step.ref, "ensured")] = {"id": step.destination_id, "made": False}
+        state.results |= dict(outcomes.reused(unit))
         state.settle(list(outcomes.decided(unit)))
 
 

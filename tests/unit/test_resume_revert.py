@@ -133,7 +133,7 @@ def test_a_unit_whose_process_died_while_it_was_undone_is_undone_and_made_again(
     detail = recorded.detail("server/whole")
     for atom in detail:
         atom.intention = "REVERT"
-    engine.save(recorded, detail, [atom for atom in detail if not outcomes.is_injector(atom)])
+    engine.save(recorded, detail, list(detail))
     report, _ = execute(reloaded(recorded), world)
     assert set(states(report).values()) == {State.CREATED}
     assert world.log[-4:] == ["undo whole", "undo part", "part", "whole"]

@@ -1,0 +1,98 @@
+"""Lists and details of recorded runs, as people and programs get them."""
+
+from __future__ import annotations
+
+import io
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+from taskflow.persistence.base import Backend
+
+from pumphouse import history, runs
+from pumphouse.history import listed, print_list, print_run, print_undos, run_data
+from pumphouse.revert import plan_revert
+from tests.unit.memory import TENANT, World, execute, migration, planned, step
+
+ONE = step("thing", "one", TENANT.ref)
+TWO = step("thing", "two", ONE.ref)
+
+
+@pytest.fixture(autouse=True)
+def working(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names of the locks that are held by somebody."""
+    held: set[str] = set()
+    monkeypatch.setattr(history, "is_locked", lambda store, name: name in held)
+    return held
+
+
+def printed(show: object, *args: object) -> str:
+    out = io.StringIO()
+    show(*args, Console(file=out, width=400))
+    return out.getvalue()
+
+
+def test_runs_are_listed_newest_first_and_filtered(store: Backend, world: World) -> None:
+    first = runs.record(store, planned(TENANT))
+    execute(first, world)
+    world.failing = {"one"}
+    second = runs.record(store, planned(TENANT, ONE))
+    execute(second, world)
+    assert [run["run"] for run in listed(store)] == [second.id, first.id]
+    assert [run["run"] for run in listed(store, state="failure")] == [second.id]
+    assert listed(store, tenant="t") == listed(store)
+    assert listed(store, tenant="u") == []
+    assert listed(store, since=datetime.now(UTC) + timedelta(seconds=1)) == []
+    assert listed(store, since=datetime.now(UTC) - timedelta(hours=1)) == listed(store)
+    text = printed(print_list, listed(store))
+    assert all(word in text for word in (first.id, second.id, "SUCCESS", "FAILURE"))
+    assert printed(print_list, []) == "no runs\n"
+
+
+def test_a_run_whose_process_is_gone_is_interrupted(store: Backend, world: World, working: set[str]) -> None:
+    recorded = runs.record(store, planned(TENANT))
+    recorded.begin("RUNNING")
+    assert listed(store)[0]["state"] == "INTERRUPTED"
+    working.add(runs.lock_name(recorded.book.meta))
+    assert listed(store)[0]["state"] == "RUNNING"
+
+
+def test_a_run_is_shown_with_its_tasks_and_why_they_failed(store: Backend, world: World) -> None:
+    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    world.failing = {"one"}
+    execute(recorded, world)
+    data = run_data(recorded)
+    tasks = {task["name"]: task for unit in data["units"] for task in unit["tasks"]}
+    assert tasks["tenant-t-ensured"]["state"] == "SUCCESS"
+    assert tasks["tenant-t-ensured"]["id"] == "new-t"
+    assert tasks["thing-one-ensured"]["state"] == "REVERTED"
+    assert tasks["thing-one-ensured"]["reason"] == "one does not work; mend it"
+    assert {item["name"]: item["outcome"] for item in data["resources"]} == {
+        "t": "created",
+        "one": "failed",
+        "two": "blocked",
+    }
+    text = printed(print_run, data)
+    assert "thing one" in text
+    assert "one does not work; mend it" in text
+
+
+def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: World) -> None:
+    recorded, seen = runs.record(store, planned(TENANT, ONE)), []
+    world.on_make = lambda name: name == "one" and seen.append(run_data(recorded))
+    execute(recorded, world, threading.Event())
+    states = {task["name"]: task["state"] for unit in seen[0]["units"] for task in unit["tasks"]}
+    assert states == {"tenant-t-ensured": "SUCCESS", "thing-one-ensured": "RUNNING"}
+    assert [item["outcome"] for item in seen[0]["resources"]] == ["created", "pending"]
+
+
+def test_what_a_revert_will_do_is_listed(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pumphouse.revert.clock_difference_s", lambda cloud: 0.0)
+    recorded = runs.record(store, planned(TENANT, ONE))
+    execute(recorded, world)
+    text = printed(print_undos, recorded, plan_revert(recorded, migration(world), force=False))
+    assert text.index("remove thing one (new-one)") < text.index("remove tenant t (new-t)")
+    assert "nothing to undo" in printed(print_undos, recorded, [])

@@ -20,6 +20,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("lab"))
     try:
         lab.up()
+        # For the other folders of tests in the same session.
+        os.environ["PUMPHOUSE_LAB_DIR"] = str(lab.dir)
         yield lab
     finally:
+        os.environ.pop("PUMPHOUSE_LAB_DIR", None)
         lab.down(purge=True)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from taskflow import states as taskflow_states
+from taskflow.exceptions import StorageFailure
 from taskflow.persistence.base import Backend
 
 from pumphouse import engine, flows, outcomes, resume, revert, runs
+from pumphouse import store as store_module
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State
+from pumphouse.run import StoreLostError
+from pumphouse.store import open_store
 from tests.unit.memory import TENANT, Ears, World, execute, migration, planned, reason, states, step
 
 ONE = step("thing", "one", TENANT.ref)
@@ -260,3 +266,25 @@ def test_a_factory_that_this_release_does_not_have_is_one_clear_error(store: Bac
     detail.meta["factory"]["name"] = "pumphouse.flows.flow_of_old"
     with pytest.raises(NotFoundError, match=r"pumphouse\.flows\.flow_of_old, which this release"):
         engine.flow_of(migration(world), recorded.plan.units[0], detail)
+
+
+def test_a_state_store_that_fails_stops_the_run_which_goes_on_when_it_is_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_store(f"sqlite:///{tmp_path}/state.db")) as store:
+        recorded = runs.record(store, planned(TENANT, ONE, TWO))
+        whole = store_module._FastConnection.update_atom_details
+
+        def full(self: Any, atom: Any) -> Any:
+            if "one" in atom.name and world.tries[-1] == "one":
+                raise StorageFailure("disk full")
+            return whole(self, atom)
+
+        monkeypatch.setattr(store_module._FastConnection, "update_atom_details", full)
+        with pytest.raises(StoreLostError, match="disk full") as lost:
+            execute(recorded, world)
+        assert lost.value.hint == f"when it works again: pumphouse resume {recorded.id}"
+        monkeypatch.setattr(store_module._FastConnection, "update_atom_details", whole)
+        report, _ = execute(reloaded(recorded), world)
+        assert set(states(report).values()) == {State.CREATED}
+        assert world.tries == ["t", "one", "one", "two"]

@@ -206,10 +206,9 @@ class Cloud:
         """
         return nullcontext(self) if tenant_id == self.project_id else self._tenancies.use(tenant_id, role)
 
-    def renew_tenant(self, tenant_id: str, role: str = "member") -> None:
-        """Get back into a tenant that is in use, after the cloud has refused the login there."""
-        if tenant_id != self.project_id:
-            self._tenancies.renew(tenant_id, role)
+    def renew_tenant(self, tenant_id: str, role: str = "member") -> bool:
+        """Get back into a tenant that is in use, if the role there has been taken away; whether it had."""
+        return tenant_id != self.project_id and self._tenancies.renew(tenant_id, role)
 
     def _scoped(self, tenant_id: str) -> Cloud:
         """This cloud with a login of its own, over the same connections."""

@@ -91,6 +91,10 @@ class TransferError(PumphouseError):
     """Bytes did not arrive, or not the same bytes."""
 
 
+class BrokenOffError(TransferError):
+    """A connection broke while bytes were moving: another attempt may succeed."""
+
+
 class WaitError(PumphouseError):
     """A resource reached a state from which it will not become what was waited for, or took too long."""
 

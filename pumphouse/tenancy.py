@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keystoneauth1 import exceptions
 
-from pumphouse.errors import CloudError, PumphouseError, explain
+from pumphouse.errors import CloudError, PumphouseError, ReadOnlyError, explain
 from pumphouse.loans import give_back, role_loan
 from pumphouse.model import Json
 
@@ -56,14 +56,15 @@ class Tenancies:
                 if not lease.users:
                     self._take_back(lease, tenant_id)
 
-    def renew(self, tenant_id: str, role: str) -> None:
-        """Grant the role again and log in anew, where somebody has taken the role away in the meantime."""
+    def renew(self, tenant_id: str, role: str) -> bool:
+        """Grant the role again and log in anew; whether it had been taken away in the meantime."""
         with self._lock:
-            self._open(self._leases[tenant_id], tenant_id, role)
+            return self._open(self._leases[tenant_id], tenant_id, role)
 
-    def _open(self, lease: _Lease, tenant_id: str, role: str) -> None:
+    def _open(self, lease: _Lease, tenant_id: str, role: str) -> bool:
+        """Get the operator into the tenant; whether a role was granted for it."""
         try:
-            self._grant(lease, tenant_id, role)
+            granted = self._grant(lease, tenant_id, role)
         except BaseException:
             self._take_back(lease, tenant_id)
             raise
@@ -75,24 +76,30 @@ class Tenancies:
             message = f"cloud {self._cloud.name}: no login in tenant {tenant_id}: {error}"
             hint = "use credentials that can log in to any project: a user name and a password"
             raise PumphouseError(message, hint) from error
+        return granted
 
-    def _grant(self, lease: _Lease, tenant_id: str, role: str) -> None:
+    def _grant(self, lease: _Lease, tenant_id: str, role: str) -> bool:
         """Grant the role, unless the operator has a suitable one; it is written down before it is granted."""
         keystone, user_id = self._cloud.keystone, self._cloud.user_id
         assigned = {"user": user_id, "project": tenant_id}
         try:
             found = keystone.role_assignments.list(**assigned, effective=True, include_names=True)
             if {_plain(assignment.role["name"]) for assignment in found} & {_plain(role), "admin"}:
-                return
+                return False
             loan = role_loan(tenant_id, user_id, _role_id(keystone.roles.list(), role))
             if lease.loan != loan:
                 self._cloud.loans.record(loan)
                 lease.loan = loan
             keystone.roles.grant(loan["role_id"], **assigned)
+        except ReadOnlyError:  # nothing was sent, so nothing is to be taken back
+            self._cloud.loans.returned(loan)
+            lease.loan = None
+            raise
         except exceptions.HttpError as error:
             message = f"cloud {self._cloud.name}: no access to tenant {tenant_id}: {explain(error)}"
             hint = f"give the operator the role {role} in this tenant, or use credentials that may grant it"
             raise PumphouseError(message, hint) from error
+        return True
 
     def _take_back(self, lease: _Lease, tenant_id: str) -> None:
         loan, lease.loan = lease.loan, None

@@ -21,7 +21,7 @@ import urllib3.exceptions
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.exceptions import ClientException, ConnectFailure
 
-from pumphouse.errors import TransferError, explain
+from pumphouse.errors import BrokenOffError, TransferError, explain
 
 CHUNK_BYTES = 1 << 20
 PREFETCH_CHUNKS = 8
@@ -242,7 +242,7 @@ class _Stream:
         with _blaming(broken):
             chunk: bytes = self._response.raw.read(size_bytes)
         if not chunk and not self._stop.is_set():
-            raise TransferError(broken, _HINT)
+            raise BrokenOffError(broken, _HINT)
         return chunk
 
     def _check_end(self) -> None:
@@ -279,7 +279,8 @@ def _prepare(images: Adapter, image_id: str, title: str) -> str:
             images.session.invalidate(auth)
     if image["status"] != "queued":
         found = f"its record {image_id} at the destination is {image['status']}, not queued"
-        raise TransferError(f"{title}: {found}", "another run may be at work on it")
+        # Glance may just have begun to take the bytes of an attempt that died.
+        raise BrokenOffError(f"{title}: {found}", "another run may be at work on it")
     return f"{title} ({image.get('name')})"
 
 
@@ -309,7 +310,7 @@ def _put(images: Adapter, image_id: str, stream: _Stream, title: str) -> None:
     except _NETWORK_ERRORS as error:
         broken = f"{title}: the destination broke off after {_of(stream.sent_bytes, len(stream))}"
         lost = isinstance(error, ConnectFailure) and stream.sent_bytes
-        raise TransferError(broken if lost else f"{broken}: {explain(error)}", _HINT) from error
+        raise BrokenOffError(broken if lost else f"{broken}: {explain(error)}", _HINT) from error
     if response.status_code != 204:
         raise TransferError(f"{title}: the destination answered {response.status_code}, not 204", _HINT)
 
@@ -346,9 +347,9 @@ def _blaming(what: str) -> Iterator[None]:
     try:
         yield
     except urllib3.exceptions.ProtocolError as error:
-        raise TransferError(what, _HINT) from error
+        raise BrokenOffError(what, _HINT) from error
     except _NETWORK_ERRORS as error:
-        raise TransferError(f"{what}: {explain(error)}", _HINT) from error
+        raise BrokenOffError(f"{what}: {explain(error)}", _HINT) from error
 
 
 def _of(done_bytes: int, size_bytes: int) -> str:

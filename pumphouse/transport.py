@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import threading
 import time
@@ -20,12 +21,15 @@ from pumphouse.errors import ReadOnlyError
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 300
 SEND_BLOCK_BYTES = 1 << 20
-BUSY_STATUSES = (429, 502, 503, 504)
+BUSY_STATUSES = (429, 500, 502, 503, 504)
 BACKOFF_S = 0.5
 RETRY_AFTER_MAX_S = 120
-# 429 and 503 say that nothing was done; after a 502 or 504 a write may have happened.
-REFUSED_STATUSES = [429, 503]
+# 429 and 503 say that nothing was done, and so does 413 when it says how long to wait: that is how Nova
+# limited the rate of requests before 429. After any other answer a write may have happened.
+REFUSED_STATUSES = (429, 503)
+RATE_LIMITED = 413
 WRITE_RETRIES = 4
+READ_RETRIES = 3
 # Keystone counts in whole seconds: a token issued in the second of a revocation is revoked with it.
 RENEWAL_WAITS_S = (0.0, 1.1, 1.1)
 
@@ -80,8 +84,6 @@ class CloudSession(session.Session):
         kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
         if is_stream(kwargs.get("data")):
             return super().request(url, method, **{**kwargs, **_ONE_ATTEMPT})
-        retries = WRITE_RETRIES if method in _WRITES else 0
-        kwargs |= {"status_code_retries": retries, "retriable_status_codes": REFUSED_STATUSES}
         return self._request_with_renewal(url, method, **kwargs)
 
     def _request_with_renewal(
@@ -89,7 +91,7 @@ class CloudSession(session.Session):
     ) -> requests.Response:
         """Log in again on 401, more than once: the new token may be revoked before it is used."""
         kwargs |= {"allow_reauth": False, "raise_exc": False}
-        response = super().request(url, method, **kwargs)
+        response = self._request_with_retries(url, method, **kwargs)
         renewable = allow_reauth and kwargs.get("authenticated") is not False
         for wait_s in RENEWAL_WAITS_S if renewable else ():
             if response.status_code != 401:
@@ -97,10 +99,25 @@ class CloudSession(session.Session):
             time.sleep(wait_s)
             if not self.invalidate(kwargs.get("auth")):
                 break
-            response = super().request(url, method, **kwargs)
+            response = self._request_with_retries(url, method, **kwargs)
         if raise_exc and response.status_code >= 400:
             raise exceptions.from_response(response, method, url)
         return response
+
+    def _request_with_retries(self, url: str, method: str, **kwargs: Any) -> requests.Response:
+        """Repeat what the connections do not: a write that was refused, a read whose answer was cut short."""
+        for attempt in range(WRITE_RETRIES if method in _WRITES else READ_RETRIES):
+            try:
+                response = super().request(url, method, **kwargs)
+            except exceptions.UnknownConnectionError:
+                if method not in _READS:
+                    raise
+                time.sleep(_pause_s(None, attempt))
+                continue
+            if method not in _WRITES or not _is_refused(response):
+                return response
+            time.sleep(_pause_s(response, attempt))
+        return super().request(url, method, **kwargs)
 
     def get_auth_headers(self, auth: plugin.BaseAuthPlugin | None = None) -> dict[str, str] | None:
         """The headers with the token, remembered as the one that this thread uses."""
@@ -166,6 +183,19 @@ def connection_pool(size: int) -> requests.Session:
     pool.mount("http://", adapter)
     pool.mount("https://", adapter)
     return pool
+
+
+def _is_refused(response: requests.Response) -> bool:
+    """Whether an answer says that a write was not carried out and may be sent again."""
+    limited = response.status_code == RATE_LIMITED and "Retry-After" in response.headers
+    return limited or response.status_code in REFUSED_STATUSES
+
+
+def _pause_s(response: requests.Response | None, attempt: int) -> float:
+    """How long to wait before the next attempt: as the cloud asks, up to a limit, else twice as long each time."""
+    asked = "" if response is None else response.headers.get("Retry-After", "")
+    pause_s = float(asked) if asked.isdecimal() else BACKOFF_S * 2**attempt
+    return min(pause_s, RETRY_AFTER_MAX_S) + random.uniform(0, BACKOFF_S if pause_s else 0)
 
 
 def is_stream(body: object) -> bool:

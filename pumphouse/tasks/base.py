@@ -286,13 +286,16 @@ def in_doubt(error: Exception) -> bool:
 
 
 def retrieve(
-    task_class: type[BaseRetrieveTask], migration: Migration, step: Step, verb: str = "retrieved"
+    task_class: type[BaseRetrieveTask], migration: Migration, step: Step, **given: Any
 ) -> BaseRetrieveTask:
-    """The task that reads the source resource of a step."""
+    """The task that reads the source resource of a step.
+
+    given: what of the plan its execute takes besides the id.
+    """
     return task_class(
         migration.source,
-        provides=symbol(step.ref, verb),
-        inject={"resource_id": step.ref.id},
+        provides=symbol(step.ref, "retrieved"),
+        inject={"resource_id": step.ref.id, **given},
         line=f"read {step.record.title}",
     )
 

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
+from pumphouse.errors import BrokenOffError, TransferError
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import STAMP, BaseCloudsTask, BaseEnsureTask, differences, ensured_id, symbol
 from pumphouse.transfer import Hashes, TransferLimits, copy_image
+from pumphouse.wait import wait_for
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
+# What an image is while Glance takes bytes, also from a connection of which it does not know that it is dead.
+RECEIVING = ("saving", "uploading", "importing")
+RECEIVING_TIMEOUT_S = 120.0
+UPLOAD_ATTEMPTS = 3
 MIGRATABLE = ("active", "deactivated")
 FIELDS = (
     "name",
@@ -32,7 +38,7 @@ _OWN = {
     "direct_url", "locations", "stores", "base_image_ref", "instance_uuid", "image_type", "image_location",
     "image_state", "user_id", "block_device_mapping", "boot_roles", "kernel_id", "ramdisk_id", STAMP,
 }  # fmt: skip
-_OWN_PREFIXES = ("os_glance_", "os_hash_", "img_signature", "owner_")
+_OWN_PREFIXES = ("os_glance_", "os_hash_", "img_signature", "owner_", "pumphouse_")
 _KEPT_PREFIX = "owner_specified."
 _IDS_PER_CALL = 50
 
@@ -129,10 +135,38 @@ class UploadImage(BaseCloudsTask):
         self.limits = limits
 
     def execute(self, data: Json, image: Json) -> Json:
-        """Copy and check; nothing is copied when the destination has the same bytes."""
-        actual = self.destination.glance.images.get(image["id"])
-        if actual["status"] in MIGRATABLE and not content_differences(data, actual):
-            return {"size_bytes": 0}
+        """Copy and check, again where a connection breaks; nothing when the destination has the same bytes."""
+        for attempt in range(1, UPLOAD_ATTEMPTS + 1):
+            actual = self._at_rest(image["id"])
+            if actual["status"] in MIGRATABLE:
+                return self._arrived(data, actual)
+            try:
+                return self._copy(data, image)
+            except BrokenOffError:
+                if attempt == UPLOAD_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _at_rest(self, image_id: str) -> Mapping[str, Any]:
+        """The image, when Glance no longer waits for the bytes of an attempt that broke off or died."""
+
+        def done(image: Mapping[str, Any] | None) -> bool:
+            if image is None:
+                raise TransferError(f"image {image_id} has disappeared from the destination", "run it again")
+            return image["status"] not in RECEIVING
+
+        batch, title = self.destination.batch(images_by_id), f"image {image_id}: the end of an earlier upload"
+        return wait_for(batch, image_id, done, title=title, timeout_s=RECEIVING_TIMEOUT_S) or {}
+
+    def _arrived(self, data: Json, actual: Mapping[str, Any]) -> Json:
+        """What an earlier attempt has copied, if it is all right."""
+        found = content_differences(data, actual)
+        if found:
+            what = f"image {actual['id']} at the destination has other bytes: {'; '.join(found)}"
+            raise TransferError(what, "revert the run, which removes the image, and start it again")
+        return {"size_bytes": 0}
+
+    def _copy(self, data: Json, image: Json) -> Json:
         copied = copy_image(
             self.source,
             self.destination,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -85,6 +86,13 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"set visibility, members and protection of {title}",
         ),
     ]
+
+
+def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
+    """When the image of the destination was changed last, if that was after an aware time; else empty."""
+    image = images_by_id(cloud, [destination_id]).get(destination_id)
+    updated = datetime.fromisoformat(image["updated_at"]) if image else since
+    return f"updated at {updated:%Y-%m-%d %H:%M:%S}" if updated > since else ""
 
 
 class RetrieveImage(BaseRetrieveTask):

@@ -119,6 +119,11 @@ def is_stamped(item: Json, source_id: str) -> bool:
     return stamp in item.get("tags", ()) or item["description"] == stamp
 
 
+def carries_stamp(item: Json) -> bool:
+    """Whether an item was made by any migration."""
+    return is_unfinished(item) or any(tag.startswith(f"{STAMP}=") for tag in item.get("tags", ()))
+
+
 def is_unfinished(item: Json) -> bool:
     """Whether an item still has the description that it was created with."""
     return str(item["description"]).startswith(f"{STAMP}=")

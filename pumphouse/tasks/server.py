@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from taskflow import task
 
-from pumphouse.errors import WaitError, http_status
+from pumphouse.errors import ConflictError, PumphouseError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
@@ -23,13 +25,22 @@ from pumphouse.tasks.base import (
     differences,
     ensure,
     ensured_id,
+    kept,
     retrieve,
     symbol,
     undo,
 )
 from pumphouse.tasks.boot_key import boot_key
 from pumphouse.tasks.neutron import PORTS
-from pumphouse.tasks.snapshot import ENSURED, UPLOADED, snapshot_tasks
+from pumphouse.tasks.nova import (
+    STATE_TIMEOUT_S,
+    TASK,
+    bring_to,
+    servers_by_key,
+    servers_of,
+    wait_for_server,
+)
+from pumphouse.tasks.snapshot import ENSURED, UPLOADED, copy_tasks, removal_tasks
 from pumphouse.wait import wait_for
 
 if TYPE_CHECKING:
@@ -39,7 +50,8 @@ NAME = "server"
 ACTS_IN_TENANT = True
 FIELDS = ("name", "description", "metadata", "tags", "key_name", "config_drive", "hostname", "locked")
 BOOT_TIMEOUT_S = 1800.0
-STOP_TIMEOUT_S = 600.0
+# The metadata key that a server has from its create call until nothing is left to do for it.
+UNFINISHED = "pumphouse_unfinished"
 _ARRIVES_SHUTOFF = ("PAUSED", "SUSPENDED")
 _MIGRATABLE = ("ACTIVE", "SHUTOFF", *_ARRIVES_SHUTOFF)
 # The microversion from which Nova takes a field of the create call (compute API history).
@@ -49,7 +61,7 @@ _GIB = 1 << 30
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The servers of the tenant, with the ports and flavors they were given; three list calls."""
-    servers = _list(source, tenant_id)
+    servers = servers_of(source, tenant_id)
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)} if servers else {}
     ports = _ports_by_server(source, [server["id"] for server in servers])
     return [_record(server, flavors, ports[server["id"]]) for server in servers]
@@ -82,49 +94,83 @@ def as_before(record: Record, before: Before) -> Record:
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The server that carries the stamp, else those of the same name."""
     tenants = {record.ref: search.ids.get(Ref("tenant", record.data["tenant_id"])) for record in records}
-    servers = {tenant: _list(search.destination, tenant) for tenant in set(tenants.values()) if tenant}
+    servers = {tenant: servers_of(search.destination, tenant) for tenant in set(tenants.values()) if tenant}
     return {record.ref: _twins(record, servers.get(tenants[record.ref] or "", [])) for record in records}
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
-    """Read, stop, image and copy the server; boot it; bring it to the state it was in; clean up."""
+    """Read, stop, image and copy the server; boot it; bring it to the state it was in; clean up.
+
+    A server that an earlier run has booted is neither stopped, imaged nor copied again.
+    """
     ref, title, policies = step.ref, step.record.title, migration.policies
-    retrieved, ensured = symbol(ref, "retrieved"), symbol(ref, "ensured")
-    stops = policies["source_servers"] == "stop" and step.record.data["status"] == "ACTIVE"
+    retrieved, settled = symbol(ref, "retrieved"), symbol(ref, "settled")
     copies = policies["root_disk"] == "snapshot"
-    before: list[task.Task] = [retrieve(RetrieveServer, migration, step)]
-    if stops:
-        stopped = symbol(ref, "stopped")
-        stop = StopServer(
-            migration.source, provides=stopped, rebind=[retrieved], line=f"stop {title} at the source"
-        )
-        stop.undo_line = f"start {title} at the source again"
-        before.append(stop)
-    image = symbol(ref, ENSURED) if copies else symbol(Ref("image", step.record.data["image_id"]), "ensured")
+    before: list[task.Task] = [
+        retrieve(RetrieveServer, migration, step, planned_status=step.record.data["status"])
+    ]
+    still, image, also = retrieved, None, []
+    if step.destination_id is None:
+        if policies["source_servers"] == "stop" and step.record.data["status"] == "ACTIVE":
+            still, line = symbol(ref, "stopped"), f"stop {title} at the source"
+            before.append(StopServer(migration.source, provides=still, rebind=[retrieved], line=line))
+        image = symbol(Ref("image", step.record.data["image_id"]), "ensured")
+        if copies:
+            image, also = symbol(ref, ENSURED), [symbol(ref, ENSURED), symbol(ref, UPLOADED)]
+            before += copy_tasks(migration, step, still)
     create = ensure(
         EnsureServer,
         [migration.source, migration.destination],
         step,
-        line=f"boot {title}",
-        also_requires=[image, symbol(ref, UPLOADED)] if copies else [],
+        line=f"boot {title}" if image else f"wait for {title}",
+        also_requires=also,
         image_symbol=image,
         zones=migration.settings["mappings"]["availability_zones"],
     )
     settle = SettleServer(
         migration.destination,
-        provides=symbol(ref, "settled"),
-        rebind=[retrieved, ensured],
+        provides=settled,
+        rebind=[retrieved, symbol(ref, "ensured")],
         line=f"bring {title} to its state ({_state_at_destination(step.record.data)})",
     )
-    if not copies:
-        return [*before, create, settle]
-    still = symbol(ref, "stopped") if stops else retrieved
-    first, last = snapshot_tasks(migration, step, still, settled=symbol(ref, "settled"))
-    return [*before, *first, create, settle, *last]
+    removal = removal_tasks(migration, step, settled) if copies else []
+    complete = CompleteServer(
+        migration.destination,
+        provides=symbol(ref, "completed"),
+        rebind=[symbol(ref, "ensured"), removal[-1].name if removal else settled],
+        line=f"mark {title} as complete",
+    )
+    return [*before, create, settle, *removal, complete]
+
+
+def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
+    """What somebody has had Nova do with the server of the destination; empty when nothing.
+
+    since: an aware time, by the destination's clock, at which the migration was done with it.
+    """
+    try:
+        actions = cloud.nova.instance_action.list(destination_id)
+    except Exception as error:
+        if http_status(error) == 404:
+            return ""
+        raise
+    later = [action for action in reversed(actions) if _started(action) > since]
+    return ", ".join(f"{action.action} at {action.start_time}" for action in later)
+
+
+def _started(action: Any) -> datetime:
+    # Nova gives its times in UTC and without saying so.
+    return datetime.fromisoformat(action.start_time).replace(tzinfo=UTC)
 
 
 class RetrieveServer(BaseRetrieveTask):
     """Reads a server of the source; user_data, which may hold secrets, is left out."""
+
+    def execute(self, resource_id: str, planned_status: str = "") -> Json:
+        """Its fields, the status as planned where the source's is what stopping it left, and a name for the attempt."""
+        data = self.retrieve(resource_id)
+        stopped = (planned_status, data["status"]) == ("ACTIVE", "SHUTOFF")
+        return {**data, "status": planned_status if stopped else data["status"], "attempt": uuid4().hex}
 
     def retrieve(self, resource_id: str) -> Json:
         """Its fields, with its ports in the order of its NICs."""
@@ -136,71 +182,98 @@ class StopServer(BaseCloudTask):
 
     def execute(self, data: Json) -> Json:
         """Stop it and wait; provides whether it ran."""
-        server = self.cloud.nova.servers.get(data["id"])
-        if server.status == "SHUTOFF":
-            return {"ran": data["status"] == "ACTIVE"}
-        self.cloud.nova.servers.stop(server)
-        _wait_for_status(self.cloud, data["tenant_id"], data["id"], "SHUTOFF", STOP_TIMEOUT_S)
-        return {"ran": True}
+        bring_to(self.cloud, data["tenant_id"], data["id"], "SHUTOFF", self.cloud.nova.servers.stop)
+        return {"ran": data["status"] == "ACTIVE"}
 
-    def revert(self, data: Json, result: Any, **_: Any) -> None:
-        """Start it again."""
-        if not isinstance(result, dict) or result["ran"]:
-            undo(self.name, self._start, data)
+    def revert(self, data: Json, result: Any, **_: Any) -> Json | None:
+        """Start it again, also when it died while it stopped it."""
+        return kept(undo(self.name, self._start, data) if data["status"] == "ACTIVE" else "")
 
     def _start(self, data: Json) -> None:
-        if self.cloud.nova.servers.get(data["id"]).status == "SHUTOFF":
-            self.cloud.nova.servers.start(data["id"])
-            _wait_for_status(self.cloud, data["tenant_id"], data["id"], "ACTIVE", STOP_TIMEOUT_S)
+        self.cloud.nova.servers.get(data["id"])  # one that was deleted needs no start
+        bring_to(self.cloud, data["tenant_id"], data["id"], "ACTIVE", self.cloud.nova.servers.start)
 
 
 class EnsureServer(BaseEnsureFromSourceTask):
-    """Finds or boots the server at the destination, in the tenant's name, on the ports made for it."""
+    """Finds or boots the server at the destination, in the tenant's name, on the ports made for it.
 
-    def __init__(self, *clouds: Cloud, image_symbol: str, zones: Mapping[str, str], **kwargs: Any) -> None:
+    image_symbol: the task that gives the image to boot; None where the server has to be there.
+    """
+
+    def __init__(
+        self, *clouds: Cloud, image_symbol: str | None, zones: Mapping[str, str], **kwargs: Any
+    ) -> None:
         super().__init__(*clouds, **kwargs)
         self.image_symbol = image_symbol
         self.zones = zones
 
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The stamped server; one that did not come up is removed."""
+        ids = []
+        for server in self._stamped(data, ensured):
+            if _is_broken(server):
+                self.remove(server["id"])
+            else:
+                ids.append(str(server["id"]))
+        if len(ids) > 1:
+            raise ConflictError(
+                f"{len(ids)} servers of the destination carry the stamp of {data['id']}: {', '.join(ids)}",
+                "delete those that are not in use",
+            )
+        return ids[0] if ids else None
+
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        """The stamped servers that were not completed, in whatever state they are."""
+        return [server["id"] for server in self._stamped(data, ensured) if UNFINISHED in server["metadata"]]
+
+    def _stamped(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
-        try:
-            server = self.destination.batch(_stamped).get(f"{tenant_id}/{data['id']}")
-        except KeyError:
-            return None
-        if server["status"] != "ERROR":
-            return str(server["id"])
-        self.remove(server["id"])
-        return None
+        return self.destination.batch(_stamped).get(f"{tenant_id}/{data['id']}")
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
-        """Boot it, with the user_data read afresh, and wait until it is ACTIVE."""
+        """Have Nova boot it, with the user_data read afresh."""
+        if self.image_symbol is None:
+            raise PumphouseError(f"server {data['name']} is no longer at the destination", "plan again")
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
         source = self.source.nova.servers.get(data["id"]).to_dict()
-        body = self._body(data, ensured, source.get("OS-EXT-SRV-ATTR:user_data"))
+        image_id = ensured[self.image_symbol]["id"]
+        body = self._body(data, ensured, image_id, source.get("OS-EXT-SRV-ATTR:user_data"))
         with self.destination.in_tenant(tenant_id) as tenant_cloud, self._key(data):
-            _, answer = tenant_cloud.nova.client.post("/servers", body={"server": body})
-        server_id = str(answer["server"]["id"])
-        try:
-            _wait_for_status(self.destination, tenant_id, server_id, "ACTIVE", BOOT_TIMEOUT_S)
-        except BaseException:
-            self.undo(server_id)
-            raise
-        return server_id
+            try:
+                _, answer = tenant_cloud.nova.client.post("/servers", body={"server": body})
+            except Exception as error:
+                # Where the operator's role was taken away meanwhile, Nova itself answers 401, or 400 or 403
+                # for what Glance and Neutron answered it; nothing was made then.
+                refused = http_status(error) in (400, 401, 403)
+                if not refused or not self.destination.renew_tenant(tenant_id):
+                    raise
+                _, answer = tenant_cloud.nova.client.post("/servers", body={"server": body})
+        return str(answer["server"]["id"])
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Wait until it has come up."""
+        wait_for_server(
+            self.destination,
+            ensured_id(ensured, "tenant", data["tenant_id"]),
+            destination_id,
+            lambda server: bool(server["status"] != "BUILD" and not server.get(TASK)),
+            title=f"server {data['name']} booting",
+            timeout_s=BOOT_TIMEOUT_S,
+        )
 
     def remove(self, destination_id: str) -> None:
         """Delete the server and wait until its ports are free."""
         server = self.destination.nova.servers.get(destination_id).to_dict()
         if server["locked"]:
             self.destination.nova.servers.unlock(destination_id)
-        self.destination.nova.servers.delete(destination_id)
+        if server.get(TASK) != "deleting":
+            self.destination.nova.servers.delete(destination_id)
         wait_for(
-            self.destination.batch(_by_key),
+            self.destination.batch(servers_by_key),
             f"{server['tenant_id']}/{destination_id}",
             lambda found: found is None,
             title=f"deletion of server {server['name']}",
-            timeout_s=STOP_TIMEOUT_S,
+            timeout_s=STATE_TIMEOUT_S,
         )
 
     def _key(self, data: Json) -> Any:
@@ -209,14 +282,14 @@ class EnsureServer(BaseEnsureFromSourceTask):
             return nullcontext()
         return boot_key(self.source, self.destination, data["user_id"], data["key_name"])
 
-    def _body(self, data: Json, ensured: Mapping[str, Json], user_data: str | None) -> Json:
+    def _body(self, data: Json, ensured: Mapping[str, Json], image_id: str, user_data: str | None) -> Json:
         body = {
             "name": data["name"],
-            "imageRef": ensured[self.image_symbol]["id"],
+            "imageRef": image_id,
             "flavorRef": ensured_id(ensured, "flavor", data["flavor_id"]),
             "networks": [{"port": ensured_id(ensured, "port", port_id)} for port_id in data["port_ids"]]
             or "none",
-            "metadata": {**data["metadata"], STAMP: data["id"]},
+            "metadata": {**data["metadata"], STAMP: data["id"], UNFINISHED: "yes"},
             "config_drive": data["config_drive"],
             "description": data["description"],
             "tags": data["tags"],
@@ -245,46 +318,40 @@ class SettleServer(BaseCloudTask):
 
     def execute(self, data: Json, server: Json) -> Json:
         """Bring it to its state."""
-        actual = self.cloud.nova.servers.get(server["id"]).to_dict()
-        if _state_at_destination(data) == "SHUTOFF" and actual["status"] == "ACTIVE":
-            self.cloud.nova.servers.stop(server["id"])
-            _wait_for_status(self.cloud, actual["tenant_id"], server["id"], "SHUTOFF", STOP_TIMEOUT_S)
+        servers, server_id = self.cloud.nova.servers, server["id"]
+        if _state_at_destination(data) == "SHUTOFF":
+            tenant_id = servers.get(server_id).tenant_id
+            bring_to(self.cloud, tenant_id, server_id, "SHUTOFF", servers.stop)
         if data["locked"]:
-            self.cloud.nova.servers.lock(server["id"])
+            servers.lock(server_id)
+        return {"id": server_id}
+
+
+class CompleteServer(BaseCloudTask):
+    """Takes the mark off a server that says that something is left to do for it."""
+
+    def execute(self, server: Json, last: Json) -> Json:
+        """Delete the metadata key."""
+        try:
+            self.cloud.nova.servers.delete_meta(server["id"], [UNFINISHED])
+        except Exception as error:
+            if http_status(error) != 404:
+                raise
         return {"id": server["id"]}
 
 
-def _list(cloud: Cloud, tenant_id: str) -> list[Json]:
-    options = {"all_tenants": 1, "project_id": tenant_id}
-    servers = [server.to_dict() for server in cloud.nova.servers.list(search_opts=options, limit=-1)]
-    return [server for server in servers if server["tenant_id"] == tenant_id]
-
-
-def _by_key(cloud: Cloud, keys: Collection[str]) -> dict[str, Json]:
-    """Servers by `<tenant id>/<server id>`, with one list call for each tenant."""
-    tenants = {key.partition("/")[0] for key in keys}
-    return {f"{tenant}/{server['id']}": server for tenant in tenants for server in _list(cloud, tenant)}
-
-
-def _stamped(cloud: Cloud, keys: Collection[str]) -> dict[str, Json]:
+def _stamped(cloud: Cloud, keys: Collection[str]) -> dict[str, list[Json]]:
     """Servers by `<tenant id>/<id of the source's server>`, with one list call for each tenant."""
-    servers = _by_key(cloud, keys).values()
-    return {f"{server['tenant_id']}/{server['metadata'].get(STAMP)}": server for server in servers}
+    found: dict[str, list[Json]] = {key: [] for key in keys}
+    for server in servers_by_key(cloud, keys).values():
+        found.setdefault(f"{server['tenant_id']}/{server['metadata'].get(STAMP)}", []).append(server)
+    return found
 
 
-def _wait_for_status(cloud: Cloud, tenant_id: str, server_id: str, status: str, timeout_s: float) -> None:
-    def done(server: Json | None) -> bool:
-        if server is None:
-            raise WaitError(f"server {server_id} has disappeared while it was to become {status}")
-        if server["status"] == "ERROR":
-            fault = server.get("fault", {}).get("message", "Nova gives no reason")
-            raise WaitError(
-                f"server {server['name']} went to ERROR: {fault}", "ask the cloud's administrator why"
-            )
-        return bool(server["status"] == status and not server.get("OS-EXT-STS:task_state"))
-
-    title = f"server {server_id} becoming {status}"
-    wait_for(cloud.batch(_by_key), f"{tenant_id}/{server_id}", done, title=title, timeout_s=timeout_s)
+def _is_broken(server: Json) -> bool:
+    """Whether a server never came up, or is going; one that has served and went to ERROR later is not broken."""
+    gone = server.get(TASK) == "deleting" or server["status"] == "ERROR"
+    return gone and UNFINISHED in server["metadata"]
 
 
 def _records(source: Cloud, server_id: str) -> list[Record]:
@@ -319,7 +386,7 @@ def _record(server: Json, flavors: Mapping[str, Any], ports: Iterable[Json]) -> 
         "user_id": server["user_id"],
         "status": server["status"],
         "description": server.get("description"),
-        "metadata": server["metadata"],
+        "metadata": _own(server["metadata"]),
         "tags": sorted(server.get("tags", [])),
         "key_name": server["key_name"],
         "config_drive": bool(server["config_drive"]),
@@ -358,8 +425,8 @@ def _position(macs: Sequence[str], mac: str) -> int:
 
 
 def _skip(server: Json, flavor: Any) -> str:
-    if server.get("OS-EXT-STS:task_state"):
-        return f"Nova is at work on it ({server['OS-EXT-STS:task_state']}): wait, then plan again"
+    if server.get(TASK):
+        return f"Nova is at work on it ({server[TASK]}): wait, then plan again"
     if server["status"].startswith("SHELVED"):
         return "it is shelved and has no disk to image: unshelve and stop it, then plan again"
     if server["status"] not in _MIGRATABLE:
@@ -400,18 +467,31 @@ def _state_at_destination(data: Json) -> str:
 
 
 def _twins(record: Record, servers: Iterable[Json]) -> list[Twin]:
-    candidates = [server for server in servers if server["metadata"].get(STAMP) == record.ref.id]
+    sound = [server for server in servers if not (_is_twin(record, server) and _is_broken(server))]
+    candidates = [server for server in sound if _is_twin(record, server)]
     return [
-        _twin(record, server)
-        for server in candidates or servers
-        if server["name"] == record.name or candidates
+        _twin(record, server) for server in candidates or sound if server["name"] == record.name or candidates
     ]
 
 
+def _is_twin(record: Record, server: Json) -> bool:
+    return bool(server["metadata"].get(STAMP) == record.ref.id)
+
+
 def _twin(record: Record, server: Json) -> Twin:
-    ours = server["metadata"].get(STAMP) == record.ref.id
-    carried = {key: value for key, value in server["metadata"].items() if key != STAMP}
-    actual = {**server, "metadata": carried, "hostname": server.get("OS-EXT-SRV-ATTR:hostname")}
+    actual = {
+        **server,
+        "metadata": _own(server["metadata"]),
+        "hostname": server.get("OS-EXT-SRV-ATTR:hostname"),
+    }
     actual |= {"config_drive": bool(server["config_drive"]), "tags": sorted(server.get("tags", []))}
-    unfinished = f"its status is {server['status']}" if server["status"] in ("ERROR", "BUILD") else ""
-    return Twin(server["id"], ours, differences(record.data, actual, FIELDS), unfinished)
+    found = differences(record.data, actual, FIELDS)
+    if server["status"] == "ERROR":
+        found = (f"its status is {server['status']}", *found)
+    unfinished = "an earlier run ended before it was complete" if UNFINISHED in server["metadata"] else ""
+    return Twin(server["id"], _is_twin(record, server), found, unfinished)
+
+
+def _own(metadata: Mapping[str, str]) -> Json:
+    """The metadata without what migrations put there."""
+    return {key: value for key, value in metadata.items() if key not in (STAMP, UNFINISHED)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,19 @@ from taskflow import task
 
 from pumphouse.errors import PumphouseError, WaitError, explain, http_status
 from pumphouse.model import Json, Step
-from pumphouse.tasks.base import STAMP, BaseCloudsTask, BaseCloudTask, Migration, symbol, undo
+from pumphouse.tasks.base import (
+    LOOKS_S,
+    STAMP,
+    BaseCloudsTask,
+    BaseCloudTask,
+    Migration,
+    in_doubt,
+    kept,
+    symbol,
+    undo,
+)
 from pumphouse.tasks.glance import EnsureImage, UploadImage, image_data, images_by_id, list_images
+from pumphouse.tasks.nova import wait_until_idle
 from pumphouse.wait import wait_for
 
 if TYPE_CHECKING:
@@ -23,23 +35,22 @@ TAKEN, RETRIEVED, ENSURED, UPLOADED, REMOVED = (
     "snapshot-uploaded",
     "snapshot-removed",
 )
+# The properties that say of which attempt a snapshot is, and, at the destination, of which server.
+ATTEMPT, SERVER = "pumphouse_attempt", "pumphouse_server_id"
 # An image of a disk of some terabytes takes hours where storage copies it block by block.
 SNAPSHOT_TIMEOUT_S = 24 * 3600.0
 
 
-def snapshot_tasks(
-    migration: Migration, step: Step, still: str, settled: str
-) -> tuple[list[task.Task], list[task.Task]]:
-    """The tasks before a server boots from the snapshot of its disk, and those after.
+def copy_tasks(migration: Migration, step: Step, still: str) -> list[task.Task]:
+    """The tasks before a server boots from the snapshot of its disk.
 
     still: the symbol of the task after which the disk does not change any more.
-    settled: the symbol of the task after which the snapshot is not needed any more.
     """
     ref, title = step.ref, step.record.title
     taken, retrieved, ensured = (symbol(ref, verb) for verb in (TAKEN, RETRIEVED, ENSURED))
     server, tenant = symbol(ref, "retrieved"), _tenant_symbol(step)
     clouds = migration.source, migration.destination
-    first: list[task.Task] = [
+    return [
         TakeSnapshot(
             migration.source, provides=taken, rebind=[server, still], line=f"take a snapshot of {title}"
         ),
@@ -61,11 +72,16 @@ def snapshot_tasks(
             line=f"copy the snapshot of {title}, at most {step.record.size_bytes} bytes",
         ),
     ]
+
+
+def removal_tasks(migration: Migration, step: Step, settled: str) -> list[task.Task]:
+    """The task after a server has come to its state; none when the snapshots are to be kept."""
     if migration.policies["keep_snapshots"]:
-        return first, []
-    removed = symbol(ref, REMOVED)
-    line = f"remove the snapshot of {title} from both clouds"
-    return first, [RemoveSnapshot(*clouds, provides=removed, rebind=[taken, ensured, settled], line=line)]
+        return []
+    removed, server = symbol(step.ref, REMOVED), symbol(step.ref, "retrieved")
+    line = f"remove the snapshot of {step.record.title} from both clouds"
+    clouds = migration.source, migration.destination
+    return [RemoveSnapshot(*clouds, provides=removed, rebind=[server, settled], line=line)]
 
 
 def _tenant_symbol(step: Step) -> str:
@@ -74,31 +90,57 @@ def _tenant_symbol(step: Step) -> str:
 
 
 class TakeSnapshot(BaseCloudTask):
-    """Takes an image of a server's disk at the source."""
+    """Takes an image of a server's disk at the source.
+
+    Only the attempt that the server was read for may use it: one of an earlier attempt, or of an earlier run,
+    would have the disk as it was then.
+    """
 
     def execute(self, data: Json, still: Json) -> Json:
-        """Take it, unless one is under way or there, and wait for it; provides its id."""
-        image_id = self._find(data["id"]) or self._take(data)
-        try:
-            self._wait(data, image_id)
-        except BaseException:
-            undo(self.name, self.cloud.glance.images.delete, image_id)
-            raise
+        """Take it, unless this attempt has before it died, and wait for it; provides its id."""
+        image_id = self._find(data) or self._take(data)
+        self._wait(data, image_id)
         return {"id": image_id}
 
-    def revert(self, result: Any, **_: Any) -> None:
-        """Delete it."""
+    def revert(self, result: Any, data: Json, **_: Any) -> Json | None:
+        """Delete it, also when it is not finished."""
         if isinstance(result, dict):
-            undo(self.name, self.cloud.glance.images.delete, result["id"])
+            return kept(undo(self.name, self.cloud.glance.images.delete, result["id"]))
+        return kept(undo(self.name, self._remove_all, data))
 
-    def _find(self, server_id: str) -> str | None:
-        images = list_images(self.cloud, **{STAMP: server_id})
-        usable = [image["id"] for image in images if image["status"] in ("active", "queued", "saving")]
-        return str(usable[0]) if usable else None
+    def _remove_all(self, data: Json) -> None:
+        for image in self._of_attempt(data):
+            self.cloud.glance.images.delete(image["id"])
+
+    def _of_attempt(self, data: Json) -> list[Mapping[str, Any]]:
+        return list_images(self.cloud, **{STAMP: data["id"], ATTEMPT: data["attempt"]})
+
+    def _find(self, data: Json) -> str | None:
+        usable = (
+            image for image in self._of_attempt(data) if image["status"] in ("active", "queued", "saving")
+        )
+        newest = max(usable, key=lambda image: str(image["created_at"]), default=None)
+        return str(newest["id"]) if newest else None
 
     def _take(self, data: Json) -> str:
-        name = f"pumphouse-{data['name']}"
-        return str(self.cloud.nova.servers.create_image(data["id"], name, metadata={STAMP: data["id"]}))
+        """Have Nova take it, when it is done with what it may still do for an attempt that died."""
+        wait_until_idle(self.cloud, data["tenant_id"], data["id"])
+        name, stamps = f"pumphouse-{data['name']}", {STAMP: data["id"], ATTEMPT: data["attempt"]}
+        try:
+            return str(self.cloud.nova.servers.create_image(data["id"], name, metadata=stamps))
+        except Exception as error:
+            found = self._look_again(data) if in_doubt(error) else None
+            if found is None:
+                raise
+            return found
+
+    def _look_again(self, data: Json) -> str | None:
+        for wait_s in LOOKS_S:
+            time.sleep(wait_s)
+            found = self._find(data)
+            if found is not None:
+                return found
+        return None
 
     def _wait(self, data: Json, image_id: str) -> None:
         def done(image: Mapping[str, Any] | None) -> bool:
@@ -124,16 +166,34 @@ class RetrieveSnapshot(BaseCloudTask):
                 f"server {server['name']} boots by a kernel image outside its disk, which is not carried",
                 "set policies.root_disk to image for it",
             )
-        return {**image_data(image), "owner": server["tenant_id"], "visibility": "private"}
+        data = image_data(image)
+        properties = {**data["properties"], SERVER: server["id"]}
+        return {**data, "properties": properties, "owner": server["tenant_id"], "visibility": "private"}
 
 
 class RemoveSnapshot(BaseCloudsTask):
-    """Removes a snapshot that has served, at the source and at the destination."""
+    """Removes the snapshots of a server that have served, at both clouds, also those of attempts that died."""
 
-    def execute(self, taken: Json, ensured: Json, settled: Json) -> Json:
-        """Delete both; what cannot be deleted is a note, because the server has arrived all the same."""
-        notes = [_delete(self.source, taken["id"]), _delete(self.destination, ensured["id"])]
-        return {"notes": [note for note in notes if note]}
+    def execute(self, data: Json, settled: Json) -> Json:
+        """Delete them; what cannot be deleted is a note, because the server has arrived all the same."""
+        notes = _delete_all(self.source, **{STAMP: data["id"]})
+        notes += _delete_all(self.destination, **{SERVER: data["id"]})
+        return {"notes": notes}
+
+
+def _delete_all(cloud: Cloud, **stamp: str) -> list[str]:
+    try:
+        images = list_images(cloud, **stamp)
+    except Exception as error:
+        return [f"its snapshots at the {cloud.name} could not be looked for: {explain(error)}"]
+    (source_id,) = stamp.values()
+    return [note for image in images if _is_ours(image, source_id) and (note := _delete(cloud, image["id"]))]
+
+
+def _is_ours(image: Mapping[str, Any], source_id: str) -> bool:
+    # A snapshot that a user takes of the server at the destination inherits the properties of the image it
+    # was booted from, and says which server it is of.
+    return image.get("instance_uuid") in (None, source_id)
 
 
 def _delete(cloud: Cloud, image_id: str) -> str:

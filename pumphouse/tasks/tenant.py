@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keystoneauth1.exceptions import EndpointNotFound
 from taskflow import task
 from taskflow.patterns import graph_flow
 
+from pumphouse.cloud import get_all
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -24,13 +27,24 @@ from pumphouse.tasks.base import (
     symbol,
     undo,
 )
-from pumphouse.tasks.neutron import SECURITY_GROUPS
+from pumphouse.tasks.glance import list_images
+from pumphouse.tasks.neutron import (
+    NETWORKS,
+    PORTS,
+    ROUTERS,
+    SECURITY_GROUPS,
+    carries_stamp,
+    counted,
+)
+from pumphouse.tasks.neutron import Collection as Collection_
+from pumphouse.tasks.nova import servers_of
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "tenant"
 RENAMABLE = True
+WATCHED = (NETWORKS, ROUTERS, PORTS, Collection_("floatingip"))
 FIELDS = ("name", "description", "domain_id", "tags", "options")
 
 
@@ -62,6 +76,40 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"have Neutron make the default security group of {title}",
         ),
     ]
+
+
+def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
+    """How much the tenant of the destination holds that no migration made; empty when nothing.
+
+    since: not needed, because what a migration makes says so itself.
+    """
+    found: dict[str, list[Any]] = {
+        "server": [s for s in servers_of(cloud, destination_id) if STAMP not in s["metadata"]],
+        "volume": _volumes(cloud, destination_id),
+        "image": [i for i in list_images(cloud, owner=destination_id) if STAMP not in i],
+        **{of.name.replace("_", " "): _made_by_others(cloud, of, destination_id) for of in WATCHED},
+    }
+    return ", ".join(
+        f"{counted(len(items), kind)} ({', '.join(item['id'] for item in items[:3])})"
+        for kind, items in found.items()
+        if items
+    )
+
+
+def _made_by_others(cloud: Cloud, collection: Collection_, tenant_id: str) -> list[Json]:
+    items = collection.owned(cloud, tenant_id)
+    # The ports of DHCP and of routers are Neutron's own.
+    own = [item for item in items if not item.get("device_owner", "").startswith("network:")]
+    return [item for item in own if not carries_stamp(item)]
+
+
+def _volumes(cloud: Cloud, tenant_id: str) -> list[Json]:
+    """The volumes of a tenant; none where the cloud has no service for them."""
+    try:
+        volumes = get_all(cloud.cinder, "/volumes/detail", "volumes", all_tenants=1, project_id=tenant_id)
+    except EndpointNotFound:
+        return []
+    return [volume for volume in volumes if volume.get("os-vol-tenant-attr:tenant_id") == tenant_id]
 
 
 class RetrieveTenant(BaseRetrieveTask):

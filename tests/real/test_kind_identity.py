@@ -63,7 +63,8 @@ def _seed_users(keystone: Any, people: SimpleNamespace) -> None:
         for item in roles:
             keystone.roles.grant(people.roles[item], user=made, project=people.project)
 
-    own, other = people.project.id, keystone.projects.list()[0].id
+    own = people.project.id
+    other = next(project.id for project in keystone.projects.list() if project.id != own)
     add(ALICE, "member", "auditor", email="a@example.org", default_project=own, options=OPTIONS)
     add("bob", "_member_", "local", description="left in\nMay", enabled=False, default_project=other)
     add("chief", "admin", email="c@example.org")

@@ -107,6 +107,9 @@ SUBNETS = Collection("subnet")
 SECURITY_GROUPS = Collection("security_group")
 ROUTERS = Collection("router")
 PORTS = Collection("port")
+FLOATING_IPS = Collection("floatingip")
+TRUNKS = Collection("trunk")
+ADDRESS_GROUPS = Collection("address_group")
 
 
 def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
@@ -131,8 +134,12 @@ def is_unfinished(item: Json) -> bool:
 
 def common_data(item: Json) -> Json:
     """The fields that all kinds carry; stamps of earlier migrations are no tags of the tenant."""
-    tags = sorted(tag for tag in item.get("tags", ()) if not tag.startswith(f"{STAMP}="))
-    return {**{key: item[key] for key in ("id", "name", "description", "project_id")}, "tags": tags}
+    return {**{key: item[key] for key in ("id", "name", "description", "project_id")}, "tags": own_tags(item)}
+
+
+def own_tags(item: Json) -> list[str]:
+    """The tags that somebody gave an item."""
+    return sorted(tag for tag in item.get("tags", ()) if not tag.startswith(f"{STAMP}="))
 
 
 def carried(item: Json, fields: Iterable[str]) -> Json:
@@ -243,13 +250,17 @@ class EnsureItem(BaseEnsureTask):
         return [str(item["id"]) for item in stamped if item["project_id"] == tenant_id]
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
-        """Make the item; fields that the destination does not know are left out and noted."""
+        """Make the item, with the stamp as its description."""
         fields = {
             **self.fields(data, ensured),
             "name": data["name"],
             "description": stamp_tag(data["id"]),
             "project_id": ensured_id(ensured, "tenant", data["project_id"]),
         }
+        return self.create_known(fields)
+
+    def create_known(self, fields: Json) -> str:
+        """Make the item with those of the fields that the destination knows; the others are noted."""
         try:
             return str(self.collection.create(self.cloud, fields)["id"])
         except Exception as error:

@@ -237,17 +237,18 @@ class EnsureServer(BaseEnsureFromSourceTask):
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
         source = self.source.nova.servers.get(data["id"]).to_dict()
         image_id = ensured[self.image_symbol]["id"]
-        body = self._body(data, ensured, image_id, source.get("OS-EXT-SRV-ATTR:user_data"))
+        server = self._body(data, ensured, image_id, source.get("OS-EXT-SRV-ATTR:user_data"))
+        body = {"server": server, **_hints(data, ensured)}
         with self.destination.in_tenant(tenant_id) as tenant_cloud, self._key(data):
             try:
-                _, answer = tenant_cloud.nova.client.post("/servers", body={"server": body})
+                _, answer = tenant_cloud.nova.client.post("/servers", body=body)
             except Exception as error:
                 # Where the operator's role was taken away meanwhile, Nova itself answers 401, or 400 or 403
                 # for what Glance and Neutron answered it; nothing was made then.
                 refused = http_status(error) in (400, 401, 403)
                 if not refused or not self.destination.renew_tenant(tenant_id):
                     raise
-                _, answer = tenant_cloud.nova.client.post("/servers", body={"server": body})
+                _, answer = tenant_cloud.nova.client.post("/servers", body=body)
         return str(answer["server"]["id"])
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
@@ -313,6 +314,12 @@ class EnsureServer(BaseEnsureFromSourceTask):
         return zone if zone in zones else None
 
 
+def _hints(data: Json, ensured: Mapping[str, Json]) -> Json:
+    """What has Nova make the server a member of its group; Nova lets it be in one only."""
+    groups = [ensured_id(ensured, "server_group", group_id) for group_id in data["server_group_ids"]]
+    return {"os:scheduler_hints": {"group": groups[0]}} if groups else {}
+
+
 class SettleServer(BaseCloudTask):
     """Stops the booted server if the source's was not running, and locks it if that was locked."""
 
@@ -373,7 +380,7 @@ def _ports_by_server(source: Cloud, server_ids: Collection[str]) -> Mapping[str,
     return ports
 
 
-def _record(server: Json, flavors: Mapping[str, Any], ports: Iterable[Json]) -> Record:
+def _record(server: Json, flavors: Mapping[str, Any], ports: Sequence[Json]) -> Record:
     name = server["flavor"].get("original_name")
     flavor = flavors.get(name) or next(
         (f for f in flavors.values() if f.id == server["flavor"].get("id")), None
@@ -396,8 +403,12 @@ def _record(server: Json, flavors: Mapping[str, Any], ports: Iterable[Json]) -> 
         "image_id": (server["image"] or {}).get("id"),
         "flavor_id": flavor.id if flavor else None,
         "port_ids": port_ids,
+        "server_group_ids": list(server.get("server_groups") or ()),
     }
     needs = [Ref("tenant", server["tenant_id"]), *(Ref("port", port_id) for port_id in port_ids)]
+    needs += [Ref("server_group", group_id) for group_id in data["server_group_ids"]]
+    # A port whose server has booted cannot become the parent of a trunk any more.
+    needs += [Ref("trunk", port["trunk_details"]["trunk_id"]) for port in ports if port.get("trunk_details")]
     return Record(
         Ref(NAME, server["id"]),
         server["name"],
@@ -440,26 +451,15 @@ def _skip(server: Json, flavor: Any) -> str:
 
 def _notes(server: Json, flavor: Any) -> tuple[str, ...]:
     volumes = [volume["id"] for volume in server.get("os-extended-volumes:volumes_attached", [])]
-    floating = [a["addr"] for addresses in server["addresses"].values() for a in addresses if _is_floating(a)]
     notes = ["it becomes the operator's own server in the tenant: Nova gives it to who boots it"]
     notes += [
         f"needs volume {volume_id}, which is not carried: attach a copy by hand" for volume_id in volumes
-    ]
-    notes += [
-        f"needs floating IP {address}, which is not carried: associate one by hand" for address in floating
-    ]
-    notes += [
-        f"needs server group {group}, which is not carried" for group in server.get("server_groups") or []
     ]
     if flavor and (flavor.ephemeral or flavor.swap):
         notes.append("its ephemeral and swap disks arrive empty: a snapshot does not hold them")
     if server["status"] in _ARRIVES_SHUTOFF:
         notes.append(f"is {server['status']} and arrives SHUTOFF: its memory is not carried")
     return tuple(notes)
-
-
-def _is_floating(address: Json) -> bool:
-    return bool(address["OS-EXT-IPS:type"] == "floating")
 
 
 def _state_at_destination(data: Json) -> str:

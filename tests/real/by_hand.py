@@ -91,11 +91,10 @@ class ByHand:
         create = [step for step in steps.values() if step.action is Action.CREATE]
         made = {step.ref: self.kinds[step.ref.kind].tasks(self.migration, step) for step in create}
         flow.add(*(item for items in made.values() for item in items))
-        # A plan gives the tenant a unit of its own, which is done before the units that need it begin.
-        tenant = Ref("tenant", self.tenant_id)
-        for first in made.get(tenant, [])[-1:]:
-            for item in (item for ref in made if tenant in steps[ref].record.needs for item in made[ref]):
-                flow.link(first, item)
+        # A plan gives the tenant, and each router, a unit of its own, which is done before those that need it.
+        for first in (ref for ref in made if ref.kind in ("tenant", "router")):
+            for item in (item for ref in made if first in steps[ref].record.needs for item in made[ref]):
+                flow.link(made[first][-1], item)
         if fail:
             flow.add(Failing("failing", requires=[symbol(step.ref, "ensured") for step in create]))
         reused = [step for step in steps.values() if step.action is Action.REUSE]

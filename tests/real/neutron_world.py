@@ -13,14 +13,23 @@ from keystoneauth1.exceptions import NotFound
 
 from pumphouse.cloud import Cloud
 from pumphouse.model import Action, Json, Ref, Step
-from pumphouse.tasks import domain, network, port, router, security_group, subnet, tenant
+from pumphouse.tasks import domain, floating_ip, network, port, router, security_group, subnet, tenant
 from pumphouse.tasks.base import STAMP, stamp_tag
-from pumphouse.tasks.neutron import NETWORKS, PORTS, ROUTERS, SECURITY_GROUPS, SUBNETS, Collection
+from pumphouse.tasks.neutron import (
+    FLOATING_IPS,
+    NETWORKS,
+    PORTS,
+    ROUTERS,
+    SECURITY_GROUPS,
+    SUBNETS,
+    Collection,
+)
+from pumphouse.tasks.port_forwardings import delete, listed
 from pumphouse.tasks.router_links import disconnect, interfaces
 from tests.real.by_hand import ByHand, connect
 
-KINDS: Sequence[ModuleType] = (domain, tenant, network, subnet, security_group, router, port)
-COLLECTIONS = (ROUTERS, PORTS, SUBNETS, NETWORKS, SECURITY_GROUPS)
+KINDS: Sequence[ModuleType] = (domain, tenant, network, subnet, security_group, router, port, floating_ip)
+COLLECTIONS = (FLOATING_IPS, ROUTERS, PORTS, SUBNETS, NETWORKS, SECURITY_GROUPS)
 
 
 class World:
@@ -98,7 +107,7 @@ def everything(cloud: Cloud) -> dict[str, list[str]]:
         collection.name: sorted(
             item["id"]
             for item in collection.all(cloud)
-            if item["name"] != "default" or item["project_id"] in projects
+            if item.get("name") != "default" or item["project_id"] in projects
         )
         for collection in COLLECTIONS
     }
@@ -126,7 +135,7 @@ def same(wanted: Json, actual: Json, fields: Sequence[str]) -> bool:
 
 def decisions(steps: dict[Ref, Step]) -> dict[str, Action]:
     """The decision for each of Neutron's resources."""
-    kinds = [collection.name for collection in COLLECTIONS]
+    kinds = [kind.NAME for kind in KINDS if kind not in (domain, tenant)]
     return {str(ref): step.action for ref, step in steps.items() if ref.kind in kinds}
 
 
@@ -137,7 +146,16 @@ def made(results: dict[str, Any]) -> list[str]:
     )
 
 
+def _remove_floating_ips(cloud: Cloud, projects: Sequence[str]) -> None:
+    for item in FLOATING_IPS.all(cloud):
+        if item["project_id"] in projects:
+            for forwarding in listed(cloud, item["id"]):
+                delete(cloud, item["id"], forwarding["id"])
+            FLOATING_IPS.delete(cloud, item["id"])
+
+
 def _remove(cloud: Cloud, projects: Sequence[str]) -> None:
+    _remove_floating_ips(cloud, projects)
     for item in ROUTERS.all(cloud):
         if item["project_id"] in projects:
             ROUTERS.update(cloud, item["id"], routes=[])

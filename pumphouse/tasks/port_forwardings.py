@@ -1,0 +1,124 @@
+"""The port forwardings of floating IPs: which there are, and the task that makes those of one address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pumphouse.cloud import call, get_all
+from pumphouse.errors import http_status
+from pumphouse.model import Json, Record, Ref
+from pumphouse.tasks.base import BaseCloudTask, Search, ensured_id, in_doubt, kept, undo
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+# With ranges (Neutron 20, Yoga) the single ports of a forwarding are empty where it has a real range.
+PORTS = (("internal_port", "internal_port_range"), ("external_port", "external_port_range"))
+FIELDS = ("protocol", "internal_ip_address", "description")
+Key = tuple[Any, ...]
+
+
+class EnsurePortForwardings(BaseCloudTask):
+    """Makes those forwardings of a floating IP that it lacks."""
+
+    def execute(self, data: Json, floating_ip: Json, **ensured: Json) -> Json:
+        """Make them; provides the ids of those that were made."""
+        wanted = [mapped(forwarding, ensured) for forwarding in data["port_forwardings"]]
+        before = self._keys(floating_ip["id"]) if wanted else {}
+        added = [
+            self._add(floating_ip["id"], forwarding) for forwarding in wanted if key(forwarding) not in before
+        ]
+        return {"id": floating_ip["id"], "added": added}
+
+    def revert(self, result: Any, floating_ip: Json, **_: Any) -> Json | None:
+        """Delete those that were made; those of an address that was made go with it."""
+        added = result["added"] if isinstance(result, dict) else ()
+        return kept(*(undo(self.name, delete, self.cloud, floating_ip["id"], i) for i in added))
+
+    def _keys(self, floating_ip_id: str) -> dict[Key, str]:
+        return {key(item): item["id"] for item in listed(self.cloud, floating_ip_id)}
+
+    def _add(self, floating_ip_id: str, forwarding: Json) -> str:
+        try:
+            answer = call(self.cloud.neutron, "POST", _path(floating_ip_id), {"port_forwarding": forwarding})
+            return str(answer["port_forwarding"]["id"])
+        except Exception as error:
+            made = self._keys(floating_ip_id).get(key(forwarding)) if in_doubt(error) else None
+            if made is None:
+                raise
+            return made
+
+
+def read(cloud: Cloud, floating_ip: Json) -> list[Json]:
+    """The forwardings of a floating IP as they are to be carried; no call is made for an address that has none."""
+    # An address that is associated with a port has no forwardings; Neutron 14 (Stein) and later list them briefly.
+    if floating_ip["port_id"] or floating_ip.get("port_forwardings") == []:
+        return []
+    return sorted((_data(item) for item in listed(cloud, floating_ip["id"])), key=str)
+
+
+def listed(cloud: Cloud, floating_ip_id: str) -> list[Json]:
+    """The forwardings of a floating IP; none where the cloud does not have the extension."""
+    try:
+        return get_all(cloud.neutron, _path(floating_ip_id), "port_forwardings")
+    except Exception as error:
+        if http_status(error) == 404:
+            return []
+        raise
+
+
+def delete(cloud: Cloud, floating_ip_id: str, forwarding_id: str) -> None:
+    """Delete a forwarding."""
+    call(cloud.neutron, "DELETE", f"{_path(floating_ip_id)}/{forwarding_id}")
+
+
+def key(forwarding: Json) -> Key:
+    """What tells one forwarding of an address from another, however its ports are written."""
+    ports = (_range(forwarding, single, span) for single, span in PORTS)
+    return forwarding["protocol"], forwarding["internal_ip_address"], forwarding["internal_port_id"], *ports
+
+
+def mapped(forwarding: Json, ensured: Mapping[str, Json]) -> Json:
+    """The forwarding as the destination is to have it."""
+    port_id = ensured_id(ensured, "port", forwarding["internal_port_id"])
+    return {**{k: v for k, v in forwarding.items() if v is not None}, "internal_port_id": port_id}
+
+
+def missing(search: Search, record: Record, floating_ip: Json) -> list[str]:
+    """Which of the record's forwardings a floating IP of the destination lacks, in words."""
+    if not record.data["port_forwardings"]:
+        return []
+    there = {key(item) for item in listed(search.destination, floating_ip["id"])}
+    wanted: Sequence[Json] = [
+        {**item, "internal_port_id": search.ids.get(Ref("port", item["internal_port_id"]))}
+        for item in record.data["port_forwardings"]
+    ]
+    return [f"lacks the forwarding {_text(item)}" for item in wanted if key(item) not in there]
+
+
+def ports(forwardings: Iterable[Json]) -> list[str]:
+    """The ids of the ports that are forwarded to."""
+    return sorted({item["internal_port_id"] for item in forwardings})
+
+
+def _path(floating_ip_id: str) -> str:
+    return f"/floatingips/{floating_ip_id}/port_forwardings"
+
+
+def _data(item: Json) -> Json:
+    data = {field: item.get(field) for field in (*FIELDS, "internal_port_id")}
+    for single, span in PORTS:
+        field = single if item.get(single) else span
+        data[field] = item[field]
+    return data
+
+
+def _range(forwarding: Json, single: str, span: str) -> str:
+    port = forwarding.get(single)
+    return f"{port}:{port}" if port else str(forwarding.get(span))
+
+
+def _text(forwarding: Json) -> str:
+    outer, inner = (forwarding.get(single) or forwarding.get(span) for single, span in reversed(PORTS))
+    return f"{forwarding['protocol']} {outer} to {forwarding['internal_ip_address']} {inner}"

@@ -219,6 +219,18 @@ def test_a_reverted_run_is_not_resumed(store: Backend, world: World) -> None:
         resume.refuse_reverted(reloaded(recorded))
 
 
+def test_a_run_is_neither_resumed_nor_undone_behind_a_newer_one(store: Backend, world: World) -> None:
+    older, newer = (runs.record(store, planned(TENANT)) for _ in range(2))
+    resume.refuse_superseded(older)
+    execute(older, world)
+    execute(newer, world)
+    resume.refuse_superseded(newer)
+    with pytest.raises(UsageError, match=f"run {newer.id} of this tenant is newer than run {older.id}"):
+        resume.refuse_superseded(older)
+    undo(newer, world)
+    resume.refuse_superseded(older)
+
+
 def test_a_release_with_other_tasks_says_so_and_goes_on(
     store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,7 +118,7 @@ def _make(admin: Connection, lab_dir: Path, name: str, sizes: Sizes, say: Say) -
         flavor.result(),
         volumes.result().get(ROOT),
     )
-    timed("servers' states, their volume and floating IP", _settle, tenant, servers, volumes.result())
+    timed("servers' states, their volumes and floating IP", _settle, tenant, servers, volumes.result())
     timed("bytes on disks", write_disks, tenant, lab_dir, servers, volumes.result())
     finish(tenant)
     return Sample(name, tenant.id, inventory(admin, name, tenant.id), tenant.passwords)
@@ -143,14 +143,23 @@ def _make_ports(tenant: Tenant) -> dict[str, list[str]]:
 
 
 def _settle(tenant: Tenant, servers: dict[str, str], volumes: dict[str, str]) -> None:
-    """Switch off the server that is off by day, and give the database its volume."""
+    """Switch off the server that is off by day, and give the database its volumes."""
     with ThreadPoolExecutor() as pool:
         stopped = pool.submit(switch_off, tenant, servers["batch"]) if "batch" in servers else None
-        if "db" in servers and "data" in volumes:
-            attach(tenant, servers["db"], volumes["data"])
-            wait_for_volumes(tenant, "in-use", {volumes["data"]})
+        if "db" in servers:
+            _attach_all(tenant, servers["db"], volumes)
     if stopped:
         stopped.result()
+
+
+def _attach_all(tenant: Tenant, server_id: str, volumes: dict[str, str]) -> None:
+    """Give the database its volumes, the second disk last: only the names of the devices tell their order."""
+    if "logs" in volumes:
+        attach(tenant, server_id, volumes["logs"], "/dev/vdc", delete_on_termination=True)
+        wait_for_volumes(tenant, "in-use", {volumes["logs"]})
+    if "data" in volumes:
+        attach(tenant, server_id, volumes["data"], "/dev/vdb", tag="orders")
+        wait_for_volumes(tenant, "in-use", {volumes["data"]})
 
 
 def _size_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -175,7 +184,12 @@ def _size_options(command: Callable[..., None]) -> Callable[..., None]:
     "--name", default="demo", show_default=True, help="The tenant's name, and the prefix of its users'."
 )
 @_size_options
-@click.option("--boot-from-volume", is_flag=True, help="Add a server, vault, whose root disk is a volume.")
+@click.option(
+    "--boot-from-volume/--no-boot-from-volume",
+    default=True,
+    show_default=True,
+    help="Add a server, vault, whose root disk is a volume.",
+)
 @click.option(
     "-f",
     "--format",

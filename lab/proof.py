@@ -17,14 +17,22 @@ Facts = dict[str, Any]
 
 
 def facts(lab_dir: Path, cloud: str, tenant_id: str) -> dict[str, Facts]:
-    """The servers and images of a tenant by `<kind> <name>`, without what has to differ between two clouds."""
+    """The servers, volumes and images of a tenant by `<kind> <name>`, without what has to differ between two clouds."""
     connection = connect(lab_dir / "clouds.yaml", cloud)
     ports = _ports(connection, tenant_id)
     groups = {group.id: group.name for group in connection.network.security_groups(project_id=tenant_id)}
-    servers = connection.compute.servers(all_projects=True, project_id=tenant_id)
+    servers = list(connection.compute.servers(all_projects=True, project_id=tenant_id))
+    names = {server.id: server.name for server in servers}
+    volumes = list(connection.block_storage.volumes(all_projects=True, project_id=tenant_id))
+    disks_of = {server.id: _disks(server, volumes) for server in servers}
     found = {
-        f"server {s.name}": _server(s, ports[s.id], groups) | {"disk": _disk(lab_dir, cloud, s.id)}
+        f"server {s.name}": _server(s, ports[s.id], groups)
+        | {"disk": _disk(lab_dir, cloud, s.id), "volumes": disks_of[s.id]}
         for s in servers
+    }
+    found |= {
+        f"volume {volume.name}": _volume(volume, names) | {"SHA-512": _volume_hash(lab_dir, cloud, volume.id)}
+        for volume in volumes
     }
     return found | {f"image {image.name}": _image(image) for image in _images(connection, tenant_id)}
 
@@ -56,6 +64,39 @@ def _server(server: Any, ports: list[Any], groups: dict[str, str]) -> Facts:
         "NICs": sorted(port.mac_address for port in ports),
         "security groups": sorted({groups[group] for port in ports for group in port.security_group_ids}),
     }
+
+
+def _disks(server: Any, volumes: list[Any]) -> list[tuple[str, str, bool]]:
+    """The volumes of a server by the names of their devices, and whether they go with the server."""
+    kept = {volume["id"]: volume["delete_on_termination"] for volume in server.attached_volumes}
+    attached = [
+        (attachment["device"], volume.name, kept[volume.id])
+        for volume in volumes
+        for attachment in volume.attachments
+        if attachment["server_id"] == server.id
+    ]
+    return sorted(attached)
+
+
+def _volume(volume: Any, servers: dict[str, str]) -> Facts:
+    image = volume.volume_image_metadata or {}
+    return {
+        "status": volume.status,
+        "description": volume.description,
+        "GiB": volume.size,
+        "type": volume.volume_type,
+        "zone": volume.availability_zone,
+        "bootable": volume.is_bootable,
+        "multiattach": volume.is_multiattach,
+        "servers": sorted(servers[attachment["server_id"]] for attachment in volume.attachments),
+        "metadata": {key: value for key, value in volume.metadata.items() if key != STAMP},
+        # The id of the image it was made from means nothing in another cloud.
+        "image metadata": {key: value for key, value in image.items() if key != "image_id"},
+    }
+
+
+def _volume_hash(lab_dir: Path, cloud: str, volume_id: str) -> str:
+    return disks.sha512(disks.volume_file(lab_dir, cloud, volume_id))
 
 
 def _fixed(server: Any, network: str) -> list[Any]:

@@ -77,6 +77,7 @@ class Policies:
     on_failure: Literal["revert", "keep"] = "revert"
     fail_fast: bool = False
     allow_same_cloud: bool = False
+    volume_format: Literal["raw", "qcow2"] = "raw"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from taskflow import engines, task
 from taskflow.patterns import graph_flow
@@ -23,8 +23,20 @@ def unit_tasks(migration: Migration, unit: Unit) -> Iterator[tuple[Step, task.Ta
 def unit_flow(migration: Migration, unit: Unit) -> graph_flow.Flow:
     """The graph of all tasks of a unit; built in one go, because TaskFlow checks the whole graph at each add."""
     flow = graph_flow.Flow(unit.name)
-    flow.add(*(item for _, item in unit_tasks(migration, unit)))
+    items = [item for _, item in unit_tasks(migration, unit)]
+    flow.add(*items)
+    link(flow, items)
     return flow
+
+
+def link(flow: graph_flow.Flow, items: Iterable[task.Task]) -> None:
+    """Have the tasks of a flow wait for those that they name and that are in the flow."""
+    items = list(items)
+    by_name = {item.name: item for item in items}
+    for item in items:
+        for name in getattr(item, "after", ()):
+            if name in by_name:
+                flow.link(by_name[name], item)
 
 
 def ordered_tasks(flow: graph_flow.Flow) -> list[task.Task]:

@@ -170,14 +170,17 @@ def _decide(
     ids: dict[Ref, str] = {}
     for name, kind in KINDS.items():
         wanted = [_named(record, names) for ref, record in records.items() if ref.kind == name]
-        sought = [record for record in wanted if not record.skip and record.ref not in left_out]
-        twins = kind.find(Search(destination, ids, settings["mappings"]), sought)
+        search = Search(destination, ids, settings["mappings"])
+        arriving = getattr(kind, "arriving", lambda _, records: records)
+        open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
+        sought = {record.ref: record for record in arriving(search, open_ones)}
+        twins = kind.find(search, list(sought.values()))
         policy = _policy(kind, settings["policies"]["on_conflict"])
         for record in wanted:
             if record.ref in left_out:
                 step = Step(record, Action.SKIP, LEFT_OUT, record.name)
             else:
-                step = decide(record, twins.get(record.ref, ()), policy)
+                step = decide(sought.get(record.ref, record), twins.get(record.ref, ()), policy)
             steps[record.ref] = replace(step, record=records[record.ref])
             if step.destination_id:
                 ids[record.ref] = step.destination_id

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from taskflow import states
 from taskflow.persistence.models import FlowDetail
 
-from pumphouse import outcomes
+from pumphouse import outcomes, runs
 from pumphouse.engine import flow_of
 from pumphouse.errors import UsageError
 from pumphouse.model import Unit
@@ -22,6 +22,22 @@ def refuse_reverted(run: Run) -> None:
             f"run {run.id} was reverted, or is half reverted",
             f"undo the rest with: pumphouse revert {run.id}; to move the tenant again, migrate anew",
         )
+
+
+def refuse_superseded(run: Run) -> None:
+    """Raise UsageError when a newer run has worked on the same tenant since, and was not undone.
+
+    What an older run had not finished may be what the newer one made.
+    """
+    books = runs.earlier(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
+    newer = books[[book.uuid for book in books].index(run.book.uuid) + 1 :]
+    for book in newer:
+        if book.meta["state"] not in (states.PENDING, states.REVERTED):
+            newest = runs.run_id(book)
+            raise UsageError(
+                f"run {newest} of this tenant is newer than run {run.id}",
+                f"go on with that, or undo it first: pumphouse revert {newest}",
+            )
 
 
 def differences(run: Run, migration: Migration) -> list[str]:

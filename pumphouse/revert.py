@@ -90,17 +90,23 @@ def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
 
 def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
     """What somebody has done to the resources of a unit since the run made them."""
-    since, there = _last_moment(detail), {atom.name for atom in detail if _to_undo(atom)}
-    for name, ensured in outcomes.ensured(detail):
-        step = outcomes.owner(unit, name)
-        if step is None or since is None or name not in there or name != symbol(step.ref, "ensured"):
-            continue
+    since = _last_moment(detail)
+    for step, destination_id in _made(unit, detail):
         changed = getattr(KINDS[step.ref.kind], "changed", None)
-        mine = changed is not None and ensured["made"]
-        found = changed(migration.destination, ensured["id"], since + offset) if mine else ""
+        found = changed(migration.destination, destination_id, since + offset) if changed and since else ""
         if found:
             return f"{step.record.title} has changed since: {found}"
     return ""
+
+
+def _made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
+    """The steps of a unit whose resources the run has made and not removed yet, with the new ids."""
+    there = {atom.name for atom in detail if _to_undo(atom)}
+    ensured = {name: result for name, result in outcomes.ensured(detail) if name in there}
+    for step in unit.steps:
+        result = ensured.get(symbol(step.ref, "ensured"), {"made": False})
+        if result["made"]:
+            yield step, result["id"]
 
 
 def _last_moment(detail: FlowDetail) -> datetime | None:

@@ -193,12 +193,12 @@ def switch_off(tenant: Tenant, server_id: str) -> None:
     )
 
 
-def attach(tenant: Tenant, server_id: str, volume_id: str) -> None:
-    """Attach a volume as a server's second disk."""
+def attach(tenant: Tenant, server_id: str, volume_id: str, device: str, **options: Any) -> None:
+    """Attach a volume as one of a server's disks."""
     post(
         tenant.owner.compute,
         f"/servers/{server_id}/os-volume_attachments",
-        volumeAttachment={"volumeId": volume_id, "device": "/dev/vdb", "tag": "orders"},
+        volumeAttachment={"volumeId": volume_id, "device": device, **options},
     )
 
 

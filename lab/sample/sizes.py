@@ -26,18 +26,31 @@ class Sizes:
     )
     networks: int = _size(4, 1, 200, "Networks of two subnets: front, back, storage, quarantine, plain ones.")
     security_groups: int = _size(4, 1, 500, "Security groups: web, db, odd, stateless, plain ones.")
-    volumes: int = _size(3, 0, 500, "Volumes: data (attached), archive, seed (bootable), plain ones.")
+    volumes: int = _size(
+        4,
+        0,
+        500,
+        "Volumes: data (attached), archive (read-only), seed (bootable), logs (attached), plain ones.",
+    )
     servers: int = _size(
-        3, 1, 500, "Servers: web (three NICs), batch (SHUTOFF), db (volume, floating IP), plain ones."
+        3, 1, 500, "Servers: web (three NICs), batch (SHUTOFF), db (volumes, floating IP), plain ones."
     )
     image_mib: int = _size(4, 1, IMAGE_MIB_MAX, "MiB of random bytes in each image.")
     disk_mib: int = _size(2, 1, IMAGE_MIB_MAX, "MiB written after boot to each raw disk and volume.")
     volume_gib: int = _size(1, 1, 1024, "GiB of each volume (their files are sparse).")
-    boot_from_volume: bool = False
+    boot_from_volume: bool = True
 
     @classmethod
     def small(cls) -> Sizes:
         """The least that still has a server on a router's network: made in a few seconds."""
         return cls(
-            users=1, images=1, networks=1, security_groups=1, volumes=0, servers=1, image_mib=1, disk_mib=1
+            users=1,
+            images=1,
+            networks=1,
+            security_groups=1,
+            volumes=0,
+            servers=1,
+            image_mib=1,
+            disk_mib=1,
+            boot_from_volume=False,
         )

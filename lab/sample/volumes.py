@@ -7,11 +7,12 @@ from typing import Any
 from lab.layout import LabError
 from lab.sample.base import Tenant, get, names, post, together, until
 
-VOLUMES = ("data", "archive", "seed")
+VOLUMES = ("data", "archive", "seed", "logs")
 ROOT = "root"
 FORMS: dict[str, dict[str, Any]] = {
     "data": {"description": "The database's files"},
     "archive": {"description": "Last year's orders, not to be changed"},
+    "logs": {"description": "The database's journal, gone with its server"},
     "seed": {"description": "Ready to boot from"},
     ROOT: {"description": "Root disk of the server that boots from a volume"},
 }

@@ -92,11 +92,12 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted, or try again what failed in it."""
     from pumphouse.report import console
-    from pumphouse.resume import differences, refuse_reverted
+    from pumphouse.resume import differences, refuse_reverted, refuse_superseded
     from pumphouse.run import execute
 
     with _held(run, config_path, source_cloud, destination_cloud) as (found, source, destination):
         refuse_reverted(found)
+        refuse_superseded(found)
         out = console(stderr=output_format != "table")
         tasks = migration(found.plan, source, destination)
         for line in differences(found, tasks):
@@ -118,7 +119,9 @@ def resume(
 @click.command()
 @click.argument("run")
 @click.option("--yes", is_flag=True, help="Do not ask before it begins.")
-@click.option("--force", is_flag=True, help="Remove also what was changed since the run.")
+@click.option(
+    "--force", is_flag=True, help="Remove also what was changed since, and undo a run that is not the newest."
+)
 @format_option
 @cloud_options
 def revert(
@@ -133,15 +136,18 @@ def revert(
     """Undo a run: remove what it made, keep what it found, start the servers that it stopped."""
     from pumphouse.history import print_undos
     from pumphouse.report import console
+    from pumphouse.resume import refuse_superseded
     from pumphouse.revert import plan_revert
     from pumphouse.revert import revert as undo
 
     with _held(run, config_path, source_cloud, destination_cloud) as (found, source, destination):
         out = console(stderr=output_format != "table")
+        if not force:
+            refuse_superseded(found)
         tasks = migration(found.plan, source, destination)
         undos = plan_revert(found, tasks, force=force)
         print_undos(found, undos, out)
-        if not undos or (not yes and not click.confirm("Undo this?", err=output_format != "table")):
+        if undos and not yes and not click.confirm("Undo this?", err=output_format != "table"):
             return
         source.session.read_only = destination.session.read_only = False
         code = perform(

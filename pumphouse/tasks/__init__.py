@@ -1,4 +1,16 @@
-"""The resource kinds: one module each, registered here."""
+"""The resource kinds: one module each, registered here.
+
+A kind is a module with NAME and the functions discover, fetch, find and tasks. It may have besides:
+
+- under(record, policies): the record as the policies make it.
+- arriving(search, records): the records with what the destination makes of them: notes, or why it cannot be.
+- changed(cloud, destination_id, since): what others have done to a resource of the destination after an
+  aware time by the destination's clock, in words; empty when nothing. A revert asks it before it removes.
+- RENAMABLE, REUSABLE, ACTS_IN_TENANT: what a plan and a run may do with it.
+
+Its tasks may be executed twice, in another process too, and be reverted at any point: see base.EnsureMixin.
+What a revert cannot undo is its result, `{"kept": "why"}`.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +35,7 @@ from pumphouse.tasks import (
     tenant,
     tenant_state,
     user,
+    volume,
 )
 from pumphouse.tasks.base import BaseCloudsTask, BaseCloudTask, BaseEnsureTask, BaseRetrieveTask
 from pumphouse.tasks.tenant import EnsureTenant, RetrieveTenant, migrate_tenant
@@ -46,6 +59,7 @@ KINDS: dict[str, ModuleType] = {
         router,
         port,
         server_group,
+        volume,
         server,
         floating_ip,
         tenant_state,

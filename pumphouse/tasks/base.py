@@ -93,9 +93,11 @@ class _JournaledTask(task.Task):  # type: ignore[misc]
     """A task that can note in the store that it begins to make something, before it does.
 
     begun: whether it noted that, also in an earlier process that died; set by whoever resumes a run.
+    after: the names of tasks that have to be done before it, where they are in its flow at all.
     """
 
     begun = False
+    after: tuple[str, ...] = ()
 
     def journal(self, begun: bool = True) -> None:
         """Note it; TaskFlow saves this with the task before the call returns."""

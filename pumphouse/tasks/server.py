@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,36 +11,32 @@ from uuid import uuid4
 
 from taskflow import task
 
-from pumphouse.errors import ConflictError, PumphouseError, http_status
+from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
-    BaseCloudTask,
-    BaseEnsureFromSourceTask,
     BaseRetrieveTask,
     Before,
     Migration,
     Search,
     differences,
     ensure,
-    ensured_id,
-    kept,
     retrieve,
     symbol,
-    undo,
 )
-from pumphouse.tasks.boot_key import boot_key
+from pumphouse.tasks.cinder import VOLUMES, owned
 from pumphouse.tasks.neutron import PORTS
-from pumphouse.tasks.nova import (
-    STATE_TIMEOUT_S,
-    TASK,
-    bring_to,
-    servers_by_key,
-    servers_of,
-    wait_for_server,
+from pumphouse.tasks.nova import TASK, servers_of
+from pumphouse.tasks.server_boot import (
+    UNFINISHED,
+    CompleteServer,
+    EnsureServer,
+    SettleServer,
+    StopServer,
+    is_broken,
+    state_at_destination,
 )
 from pumphouse.tasks.snapshot import ENSURED, UPLOADED, copy_tasks, removal_tasks
-from pumphouse.wait import wait_for
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -49,22 +44,20 @@ if TYPE_CHECKING:
 NAME = "server"
 ACTS_IN_TENANT = True
 FIELDS = ("name", "description", "metadata", "tags", "key_name", "config_drive", "hostname", "locked")
-BOOT_TIMEOUT_S = 1800.0
-# The metadata key that a server has from its create call until nothing is left to do for it.
-UNFINISHED = "pumphouse_unfinished"
 _ARRIVES_SHUTOFF = ("PAUSED", "SUSPENDED")
 _MIGRATABLE = ("ACTIVE", "SHUTOFF", *_ARRIVES_SHUTOFF)
-# The microversion from which Nova takes a field of the create call (compute API history).
-_SINCE = {"description": (2, 19), "tags": (2, 52), "hostname": (2, 90)}
 _GIB = 1 << 30
+# The field of a server that lists its volumes.
+ATTACHED = "os-extended-volumes:volumes_attached"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
-    """The servers of the tenant, with the ports and flavors they were given; three list calls."""
+    """The servers of the tenant, with the ports, volumes and flavors they were given; four list calls."""
     servers = servers_of(source, tenant_id)
+    devices = _devices(source, tenant_id, servers)
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)} if servers else {}
     ports = _ports_by_server(source, [server["id"] for server in servers])
-    return [_record(server, flavors, ports[server["id"]]) for server in servers]
+    return [_record(server, flavors, ports[server["id"]], devices) for server in servers]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -75,7 +68,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 def under(record: Record, policies: Mapping[str, Any]) -> Record:
     """The record as the policy for root disks makes it: with an image instead of bytes of its own."""
-    if policies["root_disk"] == "snapshot" or record.skip:
+    if policies["root_disk"] == "snapshot" or record.skip or not record.data["image_id"]:
         return record
     note = f"its root disk is made anew from image {record.data['image_id']}: changes on the disk are not carried"
     needs = (*record.needs, Ref("image", record.data["image_id"]))
@@ -105,16 +98,17 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """
     ref, title, policies = step.ref, step.record.title, migration.policies
     retrieved, settled = symbol(ref, "retrieved"), symbol(ref, "settled")
-    copies = policies["root_disk"] == "snapshot"
+    is_new, image_id = step.destination_id is None, step.record.data["image_id"]
+    copies = bool(image_id) and policies["root_disk"] == "snapshot"
     before: list[task.Task] = [
         retrieve(RetrieveServer, migration, step, planned_status=step.record.data["status"])
     ]
     still, image, also = retrieved, None, []
-    if step.destination_id is None:
+    if is_new:
         if policies["source_servers"] == "stop" and step.record.data["status"] == "ACTIVE":
             still, line = symbol(ref, "stopped"), f"stop {title} at the source"
             before.append(StopServer(migration.source, provides=still, rebind=[retrieved], line=line))
-        image = symbol(Ref("image", step.record.data["image_id"]), "ensured")
+        image = symbol(Ref("image", image_id), "ensured") if image_id else None
         if copies:
             image, also = symbol(ref, ENSURED), [symbol(ref, ENSURED), symbol(ref, UPLOADED)]
             before += copy_tasks(migration, step, still)
@@ -122,8 +116,9 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         EnsureServer,
         [migration.source, migration.destination],
         step,
-        line=f"boot {title}" if image else f"wait for {title}",
+        line=f"boot {title}" if is_new else f"wait for {title}",
         also_requires=also,
+        may_boot=is_new,
         image_symbol=image,
         zones=migration.settings["mappings"]["availability_zones"],
     )
@@ -131,7 +126,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         migration.destination,
         provides=settled,
         rebind=[retrieved, symbol(ref, "ensured")],
-        line=f"bring {title} to its state ({_state_at_destination(step.record.data)})",
+        line=f"bring {title} to its state ({state_at_destination(step.record.data)})",
     )
     removal = removal_tasks(migration, step, settled) if copies else []
     complete = CompleteServer(
@@ -173,192 +168,14 @@ class RetrieveServer(BaseRetrieveTask):
         return {**data, "status": planned_status if stopped else data["status"], "attempt": uuid4().hex}
 
     def retrieve(self, resource_id: str) -> Json:
-        """Its fields, with its ports in the order of its NICs."""
-        return self.cloud.batch(fetch).get(resource_id).data
-
-
-class StopServer(BaseCloudTask):
-    """Stops a server of the source, so that its disk stands still."""
-
-    def execute(self, data: Json) -> Json:
-        """Stop it and wait; provides whether it ran."""
-        bring_to(self.cloud, data["tenant_id"], data["id"], "SHUTOFF", self.cloud.nova.servers.stop)
-        return {"ran": data["status"] == "ACTIVE"}
-
-    def revert(self, data: Json, result: Any, **_: Any) -> Json | None:
-        """Start it again, also when it died while it stopped it."""
-        return kept(undo(self.name, self._start, data) if data["status"] == "ACTIVE" else "")
-
-    def _start(self, data: Json) -> None:
-        self.cloud.nova.servers.get(data["id"])  # one that was deleted needs no start
-        bring_to(self.cloud, data["tenant_id"], data["id"], "ACTIVE", self.cloud.nova.servers.start)
-
-
-class EnsureServer(BaseEnsureFromSourceTask):
-    """Finds or boots the server at the destination, in the tenant's name, on the ports made for it.
-
-    image_symbol: the task that gives the image to boot; None where the server has to be there.
-    """
-
-    def __init__(
-        self, *clouds: Cloud, image_symbol: str | None, zones: Mapping[str, str], **kwargs: Any
-    ) -> None:
-        super().__init__(*clouds, **kwargs)
-        self.image_symbol = image_symbol
-        self.zones = zones
-
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
-        """The stamped server; one that did not come up is removed."""
-        ids = []
-        for server in self._stamped(data, ensured):
-            if _is_broken(server):
-                self.remove(server["id"])
-            else:
-                ids.append(str(server["id"]))
-        if len(ids) > 1:
-            raise ConflictError(
-                f"{len(ids)} servers of the destination carry the stamp of {data['id']}: {', '.join(ids)}",
-                "delete those that are not in use",
-            )
-        return ids[0] if ids else None
-
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
-        """The stamped servers that were not completed, in whatever state they are."""
-        return [server["id"] for server in self._stamped(data, ensured) if UNFINISHED in server["metadata"]]
-
-    def _stamped(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
-        tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
-        return self.destination.batch(_stamped).get(f"{tenant_id}/{data['id']}")
-
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
-        """Have Nova boot it, with the user_data read afresh."""
-        if self.image_symbol is None:
-            raise PumphouseError(f"server {data['name']} is no longer at the destination", "plan again")
-        tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
-        source = self.source.nova.servers.get(data["id"]).to_dict()
-        image_id = ensured[self.image_symbol]["id"]
-        server = self._body(data, ensured, image_id, source.get("OS-EXT-SRV-ATTR:user_data"))
-        body = {"server": server, **_hints(data, ensured)}
-        with self.destination.in_tenant(tenant_id) as tenant_cloud, self._key(data):
-            try:
-                _, answer = tenant_cloud.nova.client.post("/servers", body=body)
-            except Exception as error:
-                # Where the operator's role was taken away meanwhile, Nova itself answers 401, or 400 or 403
-                # for what Glance and Neutron answered it; nothing was made then.
-                refused = http_status(error) in (400, 401, 403)
-                if not refused or not self.destination.renew_tenant(tenant_id):
-                    raise
-                _, answer = tenant_cloud.nova.client.post("/servers", body=body)
-        return str(answer["server"]["id"])
-
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
-        """Wait until it has come up."""
-        wait_for_server(
-            self.destination,
-            ensured_id(ensured, "tenant", data["tenant_id"]),
-            destination_id,
-            lambda server: bool(server["status"] != "BUILD" and not server.get(TASK)),
-            title=f"server {data['name']} booting",
-            timeout_s=BOOT_TIMEOUT_S,
-        )
-
-    def remove(self, destination_id: str) -> None:
-        """Delete the server and wait until its ports are free."""
-        server = self.destination.nova.servers.get(destination_id).to_dict()
-        if server["locked"]:
-            self.destination.nova.servers.unlock(destination_id)
-        if server.get(TASK) != "deleting":
-            self.destination.nova.servers.delete(destination_id)
-        wait_for(
-            self.destination.batch(servers_by_key),
-            f"{server['tenant_id']}/{destination_id}",
-            lambda found: found is None,
-            title=f"deletion of server {server['name']}",
-            timeout_s=STATE_TIMEOUT_S,
-        )
-
-    def _key(self, data: Json) -> Any:
-        """The keypair has to be the operator's own for as long as the create call takes."""
-        if not data["key_name"]:
-            return nullcontext()
-        return boot_key(self.source, self.destination, data["user_id"], data["key_name"])
-
-    def _body(self, data: Json, ensured: Mapping[str, Json], image_id: str, user_data: str | None) -> Json:
-        body = {
-            "name": data["name"],
-            "imageRef": image_id,
-            "flavorRef": ensured_id(ensured, "flavor", data["flavor_id"]),
-            "networks": [{"port": ensured_id(ensured, "port", port_id)} for port_id in data["port_ids"]]
-            or "none",
-            "metadata": {**data["metadata"], STAMP: data["id"], UNFINISHED: "yes"},
-            "config_drive": data["config_drive"],
-            "description": data["description"],
-            "tags": data["tags"],
-            "hostname": data["hostname"],
-            "key_name": data["key_name"],
-            "user_data": user_data,
-            "availability_zone": self._zone(data["availability_zone"]),
-        }
-        version = self.destination.nova.api_version
-        known = (version.ver_major, version.ver_minor)
-        return {
-            key: value
-            for key, value in body.items()
-            if value not in (None, "") and known >= _SINCE.get(key, (2, 1))
-        }
-
-    def _zone(self, zone: str | None) -> str | None:
-        if zone is None or zone in self.zones:
-            return self.zones.get(zone or "")
-        zones = {found.zoneName for found in self.destination.nova.availability_zones.list(detailed=False)}
-        return zone if zone in zones else None
-
-
-def _hints(data: Json, ensured: Mapping[str, Json]) -> Json:
-    """What has Nova make the server a member of its group; Nova lets it be in one only."""
-    groups = [ensured_id(ensured, "server_group", group_id) for group_id in data["server_group_ids"]]
-    return {"os:scheduler_hints": {"group": groups[0]}} if groups else {}
-
-
-class SettleServer(BaseCloudTask):
-    """Stops the booted server if the source's was not running, and locks it if that was locked."""
-
-    def execute(self, data: Json, server: Json) -> Json:
-        """Bring it to its state."""
-        servers, server_id = self.cloud.nova.servers, server["id"]
-        if _state_at_destination(data) == "SHUTOFF":
-            tenant_id = servers.get(server_id).tenant_id
-            bring_to(self.cloud, tenant_id, server_id, "SHUTOFF", servers.stop)
-        if data["locked"]:
-            servers.lock(server_id)
-        return {"id": server_id}
-
-
-class CompleteServer(BaseCloudTask):
-    """Takes the mark off a server that says that something is left to do for it."""
-
-    def execute(self, server: Json, last: Json) -> Json:
-        """Delete the metadata key."""
-        try:
-            self.cloud.nova.servers.delete_meta(server["id"], [UNFINISHED])
-        except Exception as error:
-            if http_status(error) != 404:
-                raise
-        return {"id": server["id"]}
-
-
-def _stamped(cloud: Cloud, keys: Collection[str]) -> dict[str, list[Json]]:
-    """Servers by `<tenant id>/<id of the source's server>`, with one list call for each tenant."""
-    found: dict[str, list[Json]] = {key: [] for key in keys}
-    for server in servers_by_key(cloud, keys).values():
-        found.setdefault(f"{server['tenant_id']}/{server['metadata'].get(STAMP)}", []).append(server)
-    return found
-
-
-def _is_broken(server: Json) -> bool:
-    """Whether a server never came up, or is going; one that has served and went to ERROR later is not broken."""
-    gone = server.get(TASK) == "deleting" or server["status"] == "ERROR"
-    return gone and UNFINISHED in server["metadata"]
+        """Its fields, with its ports in the order of its NICs, its volumes in that of its disks and with their tags."""
+        data = self.cloud.batch(fetch).get(resource_id).data
+        if not data["volumes"]:
+            return data
+        # The list of servers does not give the tags (compute API 2.70).
+        attached = self.cloud.nova.volumes.get_server_volumes(resource_id)
+        tags = {attachment.volumeId: getattr(attachment, "tag", None) for attachment in attached}
+        return {**data, "volumes": [{**volume, "tag": tags.get(volume["id"])} for volume in data["volumes"]]}
 
 
 def _records(source: Cloud, server_id: str) -> list[Record]:
@@ -369,7 +186,19 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
             return []
         raise
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)}
-    return [_record(server, flavors, _ports_by_server(source, [server_id])[server_id])]
+    devices = _devices(source, server["tenant_id"], [server])
+    return [_record(server, flavors, _ports_by_server(source, [server_id])[server_id], devices)]
+
+
+def _devices(source: Cloud, tenant_id: str, servers: Iterable[Json]) -> Mapping[tuple[str, str], str]:
+    """Under which name each server knows its volumes, by server and volume; asked only where there are any."""
+    if not any(server.get(ATTACHED) for server in servers):
+        return {}
+    return {
+        (attached["server_id"], volume["id"]): attached["device"]
+        for volume in owned(source, VOLUMES, tenant_id)
+        for attached in volume["attachments"]
+    }
 
 
 def _ports_by_server(source: Cloud, server_ids: Collection[str]) -> Mapping[str, list[Json]]:
@@ -380,7 +209,12 @@ def _ports_by_server(source: Cloud, server_ids: Collection[str]) -> Mapping[str,
     return ports
 
 
-def _record(server: Json, flavors: Mapping[str, Any], ports: Sequence[Json]) -> Record:
+def _record(
+    server: Json,
+    flavors: Mapping[str, Any],
+    ports: Sequence[Json],
+    devices: Mapping[tuple[str, str], str],
+) -> Record:
     name = server["flavor"].get("original_name")
     flavor = flavors.get(name) or next(
         (f for f in flavors.values() if f.id == server["flavor"].get("id")), None
@@ -404,8 +238,10 @@ def _record(server: Json, flavors: Mapping[str, Any], ports: Sequence[Json]) -> 
         "flavor_id": flavor.id if flavor else None,
         "port_ids": port_ids,
         "server_group_ids": list(server.get("server_groups") or ()),
+        "volumes": _volumes(server, devices),
     }
     needs = [Ref("tenant", server["tenant_id"]), *(Ref("port", port_id) for port_id in port_ids)]
+    needs += [Ref("volume", volume["id"]) for volume in data["volumes"]]
     needs += [Ref("server_group", group_id) for group_id in data["server_group_ids"]]
     # A port whose server has booted cannot become the parent of a trunk any more.
     needs += [Ref("trunk", port["trunk_details"]["trunk_id"]) for port in ports if port.get("trunk_details")]
@@ -414,10 +250,30 @@ def _record(server: Json, flavors: Mapping[str, Any], ports: Sequence[Json]) -> 
         server["name"],
         data,
         (*needs, Ref("flavor", flavor.id)) if flavor else tuple(needs),
-        size_bytes=max(1, flavor.disk) * _GIB if flavor else 0,
+        size_bytes=max(1, flavor.disk) * _GIB if flavor and server["image"] else 0,
         notes=_notes(server, flavor),
         skip=_skip(server, flavor),
     )
+
+
+def _volumes(server: Json, devices: Mapping[tuple[str, str], str]) -> list[Json]:
+    """The volumes of a server as its guest counts its disks: the root disk, vdb, ..., vdz, vdaa."""
+    root_device = server.get("OS-EXT-SRV-ATTR:root_device_name")
+    volumes = [
+        {
+            "id": volume["id"],
+            "device": devices.get((server["id"], volume["id"])),
+            "delete_on_termination": volume.get("delete_on_termination", False),
+        }
+        for volume in server.get(ATTACHED, [])
+    ]
+    ordered = sorted(volumes, key=lambda volume: _disk_number(volume["device"], root_device))
+    from_volume = not server["image"]
+    return [{**volume, "is_root": from_volume and n == 0} for n, volume in enumerate(ordered)]
+
+
+def _disk_number(device: str | None, root_device: str | None) -> tuple[bool, int, str]:
+    return device != root_device, len(device or ""), device or ""
 
 
 def _in_nic_order(server: Json, ports: Iterable[Json]) -> list[str]:
@@ -442,19 +298,15 @@ def _skip(server: Json, flavor: Any) -> str:
         return "it is shelved and has no disk to image: unshelve and stop it, then plan again"
     if server["status"] not in _MIGRATABLE:
         return f"its status is {server['status']}: bring it to ACTIVE or SHUTOFF, then plan again"
-    if not server["image"]:
-        return "it boots from a volume, and volumes are not carried"
+    if not server["image"] and not server.get(ATTACHED):
+        return "it has neither an image nor a volume to boot from"
     if flavor is None:
         return "its flavor does not exist any more at the source: resize it to one that does, then plan again"
     return ""
 
 
 def _notes(server: Json, flavor: Any) -> tuple[str, ...]:
-    volumes = [volume["id"] for volume in server.get("os-extended-volumes:volumes_attached", [])]
     notes = ["it becomes the operator's own server in the tenant: Nova gives it to who boots it"]
-    notes += [
-        f"needs volume {volume_id}, which is not carried: attach a copy by hand" for volume_id in volumes
-    ]
     if flavor and (flavor.ephemeral or flavor.swap):
         notes.append("its ephemeral and swap disks arrive empty: a snapshot does not hold them")
     if server["status"] in _ARRIVES_SHUTOFF:
@@ -462,12 +314,12 @@ def _notes(server: Json, flavor: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _state_at_destination(data: Json) -> str:
-    return "ACTIVE" if data["status"] == "ACTIVE" else "SHUTOFF"
+def _is_floating(address: Json) -> bool:
+    return bool(address["OS-EXT-IPS:type"] == "floating")
 
 
 def _twins(record: Record, servers: Iterable[Json]) -> list[Twin]:
-    sound = [server for server in servers if not (_is_twin(record, server) and _is_broken(server))]
+    sound = [server for server in servers if not (_is_twin(record, server) and is_broken(server))]
     candidates = [server for server in sound if _is_twin(record, server)]
     return [
         _twin(record, server) for server in candidates or sound if server["name"] == record.name or candidates

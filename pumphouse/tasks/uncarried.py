@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 def notes(source: Cloud, tenant_id: str) -> list[str]:
     """One note for each kind of which the tenant has something, with the names; a bounded number of list calls."""
     found = {
-        "volumes": _cinder(source, "volumes", tenant_id),
         "volume snapshots": _cinder(source, "snapshots", tenant_id),
         "trunks": [_named(trunk) for trunk in _neutron(source, "trunks", tenant_id)],
         "group assignments": _groups(source, tenant_id),

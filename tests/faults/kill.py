@@ -42,9 +42,9 @@ def kill_after_new_transitions(log: Path, count: int) -> None:
 
     log: the transitions of all runs before this one, one a line; those of this one are added.
     """
-    from pumphouse import store
+    from pumphouse.store.sql import FastConnection
 
-    connection_class: Any = store._FastConnection  # where TaskFlow saves the state of a task
+    connection_class: Any = FastConnection  # where TaskFlow saves the state of a task
     save, lock = connection_class.update_atom_details, threading.Lock()
     seen = set(log.read_text().splitlines()) if log.exists() else set()
     left = count

@@ -103,10 +103,10 @@ def make_world(lab: Lab) -> World:
     project = {"name": name, "domain_id": "default", "description": "Small, and moved again and again"}
     tenant_id = str(post(admin.identity, "/projects", project=project)["project"]["id"])
     member = _member(admin, name, tenant_id, password)
-    post(member.compute, "/os-keypairs", keypair={"name": "laptop", "public_key": _public_key()})
+    post(member.compute, "/os-keypairs", keypair={"name": f"{name}-laptop", "public_key": _public_key()})
     port_id = _port(member)
     server_id = _server(
-        member, port_id, _image(member, name), user_data=f"#!/bin/sh\necho {token} > /root/token\n"
+        member, name, port_id, _image(member, name), user_data=f"#!/bin/sh\necho {token} > /root/token\n"
     )
     until(lambda: _status(member, server_id) == "ACTIVE", "the server runs")
     write_bytes(server_disk(lab.dir, "source", server_id), DISK_OFFSET_BYTES, b"written by the guest")
@@ -177,14 +177,14 @@ def _image(member: Connection, name: str) -> str:
     return image_id
 
 
-def _server(member: Connection, port_id: str, image_id: str, user_data: str) -> str:
+def _server(member: Connection, name: str, port_id: str, image_id: str, user_data: str) -> str:
     flavors = get(member.compute, "/flavors/detail")["flavors"]
     flavor = min((each for each in flavors if each["disk"]), key=lambda each: (each["disk"], each["ram"]))
     server = {
         "name": "web",
         "flavorRef": flavor["id"],
         "imageRef": image_id,
-        "key_name": "laptop",
+        "key_name": f"{name}-laptop",
         "metadata": {"shop_role": "web"},
         "user_data": base64.b64encode(user_data.encode()).decode(),
         "networks": [{"port": port_id}],

@@ -12,6 +12,7 @@ from taskflow import engines, task
 from taskflow.patterns import graph_flow
 
 from pumphouse.cloud import Cloud
+from pumphouse.flows import link
 from pumphouse.model import Action, Json, Record, Ref, Step
 from pumphouse.plan import decide
 from pumphouse.tasks.base import Migration, Search, symbol
@@ -78,9 +79,12 @@ class ByHand:
         for name, kind in self.kinds.items():
             wanted = [record for ref, record in records.items() if ref.kind == name]
             search = Search(self.migration.destination, ids, self.mappings)
-            twins = kind.find(search, [record for record in wanted if not record.skip])
+            arriving = getattr(kind, "arriving", lambda _, records: records)
+            sought = {r.ref: r for r in arriving(search, [record for record in wanted if not record.skip])}
+            twins = kind.find(search, list(sought.values()))
             for record in wanted:
-                steps[record.ref] = step = decide(record, twins.get(record.ref, ()), on_conflict)
+                arrived = sought.get(record.ref, record)
+                steps[record.ref] = step = decide(arrived, twins.get(record.ref, ()), on_conflict)
                 if step.destination_id:
                     ids[record.ref] = step.destination_id
         return steps
@@ -90,7 +94,9 @@ class ByHand:
         flow = graph_flow.Flow("by-hand")
         create = [step for step in steps.values() if step.action is Action.CREATE]
         made = {step.ref: self.kinds[step.ref.kind].tasks(self.migration, step) for step in create}
-        flow.add(*(item for items in made.values() for item in items))
+        all_items = [item for items in made.values() for item in items]
+        flow.add(*all_items)
+        link(flow, all_items)
         # A plan gives the tenant, and each router, a unit of its own, which is done before those that need it.
         for first in (ref for ref in made if ref.kind in ("tenant", "router")):
             for item in (item for ref in made if first in steps[ref].record.needs for item in made[ref]):

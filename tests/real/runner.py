@@ -22,7 +22,8 @@ class Runner:
 
     def write_config(self, path: Path, clouds_file: Path | None = None, **policies: str) -> Path:
         """A configuration file, with the policies that are given."""
-        settings = {"passwords_file": str(self.passwords), **policies}
+        # A sparse volume of a GiB is 0.2 MB as qcow2.
+        settings = {"passwords_file": str(self.passwords), "volume_format": "qcow2", **policies}
         path.write_text(
             f"clouds_file: {clouds_file or self.lab.clouds_yaml}\n"
             "source: {cloud: source}\ndestination: {cloud: destination}\n"

@@ -30,7 +30,7 @@ def admin(lab: Lab) -> Connection:
 
 @pytest.fixture(scope="module")
 def sample(lab: Lab) -> Iterator[Sample]:
-    yield populate(lab.clouds_yaml, NAME, Sizes(boot_from_volume=True))
+    yield populate(lab.clouds_yaml, NAME, Sizes())
     remove(lab.clouds_yaml, NAME)
 
 
@@ -248,10 +248,12 @@ def test_volumes_and_floating_ip(
     assert {name: volume["status"] for name, volume in volumes.items()} == {
         "data": "in-use",
         "archive": "available",
+        "logs": "in-use",
         "seed": "available",
         "root": "in-use",
     }
     assert volumes["data"]["attachments"][0]["server_id"] == servers["db"]["id"]
+    assert volumes["logs"]["attachments"][0]["device"] == "/dev/vdc"
     assert volumes["root"]["attachments"][0]["server_id"] == servers["vault"]["id"]
     assert volumes["archive"]["metadata"]["shop_volume"] == "archive"
     assert volumes["archive"]["description"]
@@ -292,7 +294,7 @@ def test_every_volume_holds_bytes_of_its_own(lab: Lab, sample: Sample) -> None:
         with volume_file(lab.dir, "source", volume_id).open("rb") as file:
             file.seek(MIB)
             written.add(file.read(MIB))
-    assert len(written) == 4
+    assert len(written) == 5
     assert bytes(MIB) not in written
 
 

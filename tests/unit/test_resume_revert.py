@@ -13,7 +13,6 @@ from taskflow.exceptions import StorageFailure
 from taskflow.persistence.base import Backend
 
 from pumphouse import engine, flows, outcomes, resume, revert, runs
-from pumphouse import store as store_module
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State
 from pumphouse.run import StoreLostError
@@ -220,6 +219,18 @@ def test_a_reverted_run_is_not_resumed(store: Backend, world: World) -> None:
         resume.refuse_reverted(reloaded(recorded))
 
 
+def test_a_run_is_neither_resumed_nor_undone_behind_a_newer_one(store: Backend, world: World) -> None:
+    older, newer = (runs.record(store, planned(TENANT)) for _ in range(2))
+    resume.refuse_superseded(older)
+    execute(older, world)
+    execute(newer, world)
+    resume.refuse_superseded(newer)
+    with pytest.raises(UsageError, match=f"run {newer.id} of this tenant is newer than run {older.id}"):
+        resume.refuse_superseded(older)
+    undo(newer, world)
+    resume.refuse_superseded(older)
+
+
 def test_a_release_with_other_tasks_says_so_and_goes_on(
     store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,18 +284,19 @@ def test_a_state_store_that_fails_stops_the_run_which_goes_on_when_it_is_back(
 ) -> None:
     with closing(open_store(f"sqlite:///{tmp_path}/state.db")) as store:
         recorded = runs.record(store, planned(TENANT, ONE, TWO))
-        whole = store_module._FastConnection.update_atom_details
+        connection = type(store.get_connection())
+        whole = connection.update_atom_details
 
         def full(self: Any, atom: Any) -> Any:
             if "one" in atom.name and world.tries[-1] == "one":
                 raise StorageFailure("disk full")
             return whole(self, atom)
 
-        monkeypatch.setattr(store_module._FastConnection, "update_atom_details", full)
+        monkeypatch.setattr(connection, "update_atom_details", full)
         with pytest.raises(StoreLostError, match="disk full") as lost:
             execute(recorded, world)
         assert lost.value.hint == f"when it works again: pumphouse resume {recorded.id}"
-        monkeypatch.setattr(store_module._FastConnection, "update_atom_details", whole)
+        monkeypatch.setattr(connection, "update_atom_details", whole)
         report, _ = execute(reloaded(recorded), world)
         assert set(states(report).values()) == {State.CREATED}
         assert world.tries == ["t", "one", "one", "two"]

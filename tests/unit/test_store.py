@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import stat
 import subprocess
@@ -16,17 +18,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from taskflow import engines, states, task
-from taskflow.exceptions import NotFound
+from taskflow.exceptions import NotFound, StorageFailure
 from taskflow.patterns import graph_flow
 from taskflow.persistence.base import Backend
 from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
 
-from pumphouse import __version__
 from pumphouse.errors import EXIT_CONNECTION, EXIT_USAGE, PumphouseError
-from pumphouse.model import Plan, Ref
-from pumphouse.store import NAME_MAX_LENGTH, flow_detail, new_run, open_store, run_id, set_state
-
-PLAN = Plan(Ref("tenant", "t1"), "shop", "old at http://a", "new at http://b", ())
+from pumphouse.store import open_store
+from tests.unit.books import book_of, book_with, flow_detail
 
 
 class Make(task.Task):
@@ -71,11 +70,6 @@ def atoms(store: Backend, uuid: str) -> dict[str, TaskDetail]:
     return {atom.name: atom for atom in flow_detail(store, uuid)}
 
 
-def book_of(store: Backend, uuid: str) -> LogBook:
-    with closing(store.get_connection()) as connection:
-        return connection.get_logbook(uuid)
-
-
 @pytest.fixture(params=["sqlite", "dir", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return {
@@ -97,36 +91,49 @@ def sqlite_store(tmp_path: Path) -> Iterator[Backend]:
         yield opened
 
 
-def test_a_run_is_a_book_with_one_flow_detail_per_unit(store: Backend) -> None:
-    book, details = new_run(store, PLAN, ["tenant/t1", "image/i1"])
+def test_a_book_holds_its_flows(store: Backend) -> None:
+    book, details = book_with(store, "a", "b")
     found = book_of(store, book.uuid)
-    assert found.meta == {
-        "tenant": {"id": "t1", "name": "shop"},
-        "source": PLAN.source,
-        "destination": PLAN.destination,
-        "version": __version__,
-        "state": states.RUNNING,
-    }
-    assert {detail.meta["unit"]: detail.uuid for detail in found} == details
-    assert list(details) == ["tenant/t1", "image/i1"]
+    assert found.meta == book.meta
+    assert {detail.name: detail.uuid for detail in found} == details
     assert found.created_at == book.created_at
-    assert run_id(book) == book.uuid[:8]
 
 
-def test_the_state_of_a_run_leaves_its_units_as_they_are(store: Backend) -> None:
-    book, details = new_run(store, PLAN, ["a", "b"])
+def test_a_book_s_meta_is_saved_without_its_flows(store: Backend) -> None:
+    book, details = book_with(store, "a", "b")
     execute(store, details["a"], Make("one"))
-    set_state(store, book, states.SUCCESS)
+    book.meta = {**book.meta, "state": states.SUCCESS}
+    with closing(store.get_connection()) as connection:
+        connection.save_logbook(book.copy(retain_contents=False))
     found = book_of(store, book.uuid)
     assert found.meta["state"] == states.SUCCESS
-    assert found.meta["tenant"]["name"] == "shop"
-    assert found.updated_at >= found.created_at
-    assert {detail.meta["unit"]: detail.state for detail in found} == {"a": states.SUCCESS, "b": None}
+    assert {detail.name: detail.state for detail in found} == {"a": states.SUCCESS, "b": None}
     assert atoms(store, details["a"])["one"].results == {"id": "id of one", "made": True}
 
 
+def test_books_are_listed_without_and_with_what_is_in_them(store: Backend) -> None:
+    uuids = {book_with(store, "a", "b")[0].uuid for _ in range(3)}
+    with closing(store.get_connection()) as connection:
+        assert {book.uuid: len(book) for book in connection.get_logbooks(lazy=True)} == dict.fromkeys(
+            uuids, 0
+        )
+        assert {book.uuid: len(book) for book in connection.get_logbooks()} == dict.fromkeys(uuids, 2)
+
+
+def test_a_book_with_large_tasks_in_one_flow(store: Backend) -> None:
+    """As the plan of a run is: ZooKeeper would not take it at once."""
+    book, details = book_with(store, "plan", tasks=12, result="x" * 100_000)
+    found = atoms(store, details["plan"])
+    assert {len(atom.results) for atom in found.values()} == {100_000}
+    assert len(found) == 12
+    with closing(store.get_connection()) as connection:
+        (flow,) = connection.get_flows_for_book(book.uuid)
+        assert {atom.uuid for atom in flow} == {atom.uuid for atom in found.values()}
+        assert [len(flow) for flow in connection.get_flows_for_book(book.uuid, lazy=True)] == [0]
+
+
 def test_what_a_flow_needs_and_provides_is_recorded(store: Backend) -> None:
-    _, details = new_run(store, PLAN, ["a"])
+    _, details = book_with(store, "a")
     two = Make("two", requires=["one", "given"])
     results = execute(store, details["a"], Make("one"), two, given={"id": "g"})
     recorded = atoms(store, details["a"])
@@ -136,7 +143,7 @@ def test_what_a_flow_needs_and_provides_is_recorded(store: Backend) -> None:
 
 
 def test_a_failure_is_recorded_with_its_reason(store: Backend) -> None:
-    _, details = new_run(store, PLAN, ["a"])
+    _, details = book_with(store, "a")
     with pytest.raises(ValueError, match="no room"):
         execute(store, details["a"], Make("one"), Fail("two", requires=["one"]))
     recorded = atoms(store, details["a"])
@@ -148,14 +155,6 @@ def test_a_failure_is_recorded_with_its_reason(store: Backend) -> None:
     assert flow_detail(store, details["a"]).state == states.REVERTED
 
 
-def test_names_longer_than_the_column_are_cut_but_the_unit_is_not(store: Backend) -> None:
-    units = [f"keypair/{'k' * 300}{number}" for number in range(2)]
-    book, details = new_run(store, PLAN, units)
-    found = {detail.meta["unit"]: detail for detail in book_of(store, book.uuid)}
-    assert found.keys() == details.keys() == set(units)
-    assert {len(detail.name) for detail in found.values()} == {NAME_MAX_LENGTH}
-
-
 def test_what_is_not_recorded_is_not_found(store: Backend) -> None:
     with pytest.raises(NotFound):
         flow_detail(store, "00000000-0000-0000-0000-000000000000")
@@ -165,22 +164,22 @@ def test_what_is_not_recorded_is_not_found(store: Backend) -> None:
 def test_results_survive_reopening(scheme: str, tmp_path: Path) -> None:
     where = f"{scheme}://{'/' if scheme == 'sqlite' else ''}{tmp_path}/store"
     with closing(open_store(where)) as store:
-        book, details = new_run(store, PLAN, ["a"])
+        book, details = book_with(store, "a")
         before = execute(store, details["a"], Make("one"), Make("two"))
     with closing(open_store(where)) as store:
-        assert book_of(store, book.uuid).meta["tenant"] == {"id": "t1", "name": "shop"}
+        assert book_of(store, book.uuid).meta == book.meta
         assert {name: atom.results for name, atom in atoms(store, details["a"]).items()} == before
 
 
 def test_a_finished_flow_is_not_executed_again(sqlite_store: Backend) -> None:
-    _, details = new_run(sqlite_store, PLAN, ["a"])
+    _, details = book_with(sqlite_store, "a")
     execute(sqlite_store, details["a"], Make("one"))
     results = execute(sqlite_store, details["a"], Fail("one"))
     assert results["one"] == {"id": "id of one", "made": True}
 
 
 def test_a_task_added_later_is_recorded_beside_the_others(sqlite_store: Backend) -> None:
-    _, details = new_run(sqlite_store, PLAN, ["a"])
+    _, details = book_with(sqlite_store, "a")
     execute(sqlite_store, details["a"], Make("one"))
     flow = flow_detail(sqlite_store, details["a"])
     flow.state = states.SUSPENDED
@@ -212,13 +211,13 @@ def test_updates_of_what_is_not_recorded_are_refused(sqlite_store: Backend) -> N
 def test_reported_progress_is_recorded(
     reported: tuple[float, ...], recorded: dict[str, Any], sqlite_store: Backend
 ) -> None:
-    _, details = new_run(sqlite_store, PLAN, ["a"])
+    _, details = book_with(sqlite_store, "a")
     execute(sqlite_store, details["a"], Make("one", reported))
     assert atoms(sqlite_store, details["a"])["one"].meta == recorded
 
 
 def test_a_task_that_only_runs_and_ends_is_two_writes(sqlite_store: Backend) -> None:
-    _, details = new_run(sqlite_store, PLAN, ["a"])
+    _, details = book_with(sqlite_store, "a")
     statements: list[str] = []
     sa.event.listen(
         sqlite_store.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
@@ -232,7 +231,7 @@ def test_a_task_that_only_runs_and_ends_is_two_writes(sqlite_store: Backend) -> 
 def test_sqlite_is_private_and_journals_ahead(tmp_path: Path) -> None:
     path = tmp_path / "made" / "state.db"
     with closing(open_store(f"sqlite:///{path}")) as store:
-        new_run(store, PLAN, ["a"])
+        book_with(store, "a")
         with store.engine.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
@@ -243,13 +242,59 @@ def test_sqlite_is_private_and_journals_ahead(tmp_path: Path) -> None:
 
 
 def test_dir_is_private(tmp_path: Path) -> None:
-    open_store(f"dir://{tmp_path}/made").close()
+    with closing(open_store(f"dir://{tmp_path}/made")) as store:
+        book_with(store, "a", tasks=1)
     assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("made/*/*/metadata")}
+    assert modes == {0o600}
+
+
+def test_dir_keeps_what_it_had_when_a_write_fails_half_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_store(f"dir://{tmp_path}")) as store:
+        book, details = book_with(store, "a", tasks=1)
+        (atom,) = flow_detail(store, details["a"])
+        monkeypatch.setattr(os, "replace", no_space)
+        atom.meta = {"later": True}
+        with closing(store.get_connection()) as connection, pytest.raises(StorageFailure):
+            connection.update_atom_details(atom)
+        with closing(store.get_connection()) as connection, pytest.raises(StorageFailure):
+            connection.save_logbook(LogBook("never seen"))
+        (again,) = flow_detail(store, details["a"])
+        assert again.meta == {}
+        with closing(store.get_connection()) as connection:
+            assert [found.uuid for found in connection.get_logbooks()] == [book.uuid]
+
+
+def no_space(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 5, 8, 13])
+def test_a_book_in_a_dir_that_was_not_recorded_to_its_end_is_none(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_store(f"dir://{tmp_path}")) as store:
+        book, _ = book_with(store, "a")
+        left, replace = iter(range(writes)), os.replace
+
+        def until_full(source: str, target: str) -> None:
+            if next(left, None) is None:
+                no_space()
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", until_full)
+            with pytest.raises(StorageFailure):
+                book_with(store, "b", "c", tasks=5)
+        with closing(store.get_connection()) as connection:
+            assert [found.uuid for found in connection.get_logbooks(lazy=True)] == [book.uuid]
 
 
 def test_many_flows_in_many_threads(sqlite_store: Backend) -> None:
     units = [f"unit-{number}" for number in range(40)]
-    book, details = new_run(sqlite_store, PLAN, units)
+    book, details = book_with(sqlite_store, *units)
 
     def run_unit(uuid: str, executor: ThreadPoolExecutor) -> None:
         load(sqlite_store, uuid, executor, *(Make(f"{uuid}-{number}") for number in range(10))).run()
@@ -264,7 +309,7 @@ def test_many_flows_in_many_threads(sqlite_store: Backend) -> None:
 def test_another_process_reads_while_this_one_writes(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with closing(open_store(f"sqlite:///{path}")) as store, closing(sqlite3.connect(path)) as reader:
-        _, details = new_run(store, PLAN, ["a"])
+        _, details = book_with(store, "a")
         reader.execute("BEGIN")
         before = reader.execute("SELECT count(*) FROM atomdetails").fetchone()
         execute(store, details["a"], Make("one"))
@@ -278,7 +323,7 @@ def test_a_write_waits_for_another_process(tmp_path: Path) -> None:
     with closing(open_store(f"sqlite:///{path}")) as store:
         with closing(sqlite3.connect(path, check_same_thread=False)) as other:
             other.execute("BEGIN IMMEDIATE")
-            writer = threading.Thread(target=new_run, args=(store, PLAN, ["a"]))
+            writer = threading.Thread(target=book_with, args=(store, "a"))
             writer.start()
             writer.join(0.3)
             assert writer.is_alive()
@@ -286,6 +331,26 @@ def test_a_write_waits_for_another_process(tmp_path: Path) -> None:
             writer.join(10)
         with closing(store.get_connection()) as connection:
             assert len(list(connection.get_logbooks())) == 1
+
+
+def test_a_look_does_not_wait_for_a_write(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        book, _ = book_with(store, "a")
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with closing(open_store(f"sqlite:///{path}")) as store:
+            assert book_of(store, book.uuid).meta == book.meta
+
+
+def test_a_file_made_by_an_earlier_release_gets_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    open_store(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.execute("DROP INDEX atomdetails_parent_idx")
+    open_store(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as found:
+        assert "atomdetails_parent_idx" in {row[1] for row in found.execute("PRAGMA index_list(atomdetails)")}
 
 
 def test_processes_that_make_the_same_file_at_once(tmp_path: Path) -> None:

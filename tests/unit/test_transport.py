@@ -36,6 +36,7 @@ class SmallCloud:
 
     answers: the next statuses, by method; once there are none left, 200. BREAK_OFF closes the connection.
     headers: sent with every answer that is not 200.
+    cut_short: how many of the next answers end before they are complete.
     """
 
     url: str = ""
@@ -46,6 +47,7 @@ class SmallCloud:
     revoked: set[str] = field(default_factory=set)
     revoke_next: int = 0
     delay_s: float = 0
+    cut_short: int = 0
 
     def login(self) -> str:
         self.logins += 1
@@ -108,7 +110,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body.encode())
+            short = self.cloud.cut_short > 0 and not token
+            self.cloud.cut_short -= short
+            self.close_connection = self.close_connection or short
+            self.wfile.write(body.encode()[: 9 if short else None])
 
     def _token_body(self) -> dict[str, Any]:
         kinds = ("compute", "identity", "image")
@@ -173,7 +178,7 @@ def test_a_read_only_session_reads_and_logs_in(cloud: SmallCloud) -> None:
         scoped.delete(f"{cloud.url}/servers/1")
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504, BREAK_OFF])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, BREAK_OFF])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_what_is_safe_to_repeat_is_repeated(cloud: SmallCloud, method: str, status: int) -> None:
     cloud.answers[method] = [status, status]
@@ -209,6 +214,34 @@ def test_a_refused_write_is_repeated(cloud: SmallCloud, method: str, status: int
     cloud.answers[method] = [status]
     assert session_of(cloud).request(f"{cloud.url}/servers", method, json={"a": 1}).status_code == 200
     assert [length for name, _, length in cloud.requests if name == method][-2:] == [8, 8]
+
+
+def test_a_limit_of_the_rate_is_waited_for_and_a_quota_is_not(cloud: SmallCloud) -> None:
+    """Nova has used 413 for both; only a limit of the rate says when to come again."""
+    cloud.answers["POST"] = [413]
+    assert session_of(cloud).post(f"{cloud.url}/servers", json={}).status_code == 200
+    assert cloud.counted() == {"POST": 2}
+    cloud.answers["POST"], cloud.headers = [413], {}
+    with pytest.raises(exceptions.RequestEntityTooLarge):
+        session_of(cloud).post(f"{cloud.url}/servers", json={})
+    assert cloud.counted() == {"POST": 3}
+
+
+def test_a_refused_write_waits_as_long_as_the_cloud_asks(cloud: SmallCloud) -> None:
+    cloud.answers["POST"], cloud.headers["Retry-After"] = [429], "1"
+    start_s = time.monotonic()
+    session_of(cloud).post(f"{cloud.url}/servers", json={})
+    assert 1 <= time.monotonic() - start_s < 2.5
+
+
+def test_an_answer_that_is_cut_short_is_read_again_and_a_write_is_not_repeated(cloud: SmallCloud) -> None:
+    cloud.cut_short = 1
+    assert session_of(cloud).get(f"{cloud.url}/servers").json()["server"]["id"] == "s1"
+    assert cloud.counted() == {"GET": 2}
+    cloud.cut_short = 1
+    with pytest.raises(exceptions.ClientException):
+        session_of(cloud).post(f"{cloud.url}/servers", json={})
+    assert cloud.counted() == {"GET": 2, "POST": 1}
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, BREAK_OFF])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,24 +13,23 @@ from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from alembic.util.exc import CommandError
+from oslo_serialization import jsonutils
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
-from taskflow.exceptions import NotFound, StorageFailure, TaskFlowException
-from taskflow.persistence.backends.impl_dir import DirBackend
+from taskflow.exceptions import TaskFlowException
 from taskflow.persistence.backends.impl_memory import MemoryBackend
-from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemyBackend
 from taskflow.persistence.base import Backend
-from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
-from taskflow.storage import META_PROGRESS, META_PROGRESS_DETAILS
 
 from pumphouse.errors import EXIT_CONNECTION, ConfigError, PumphouseError
+from pumphouse.store.paths import DirBackend
+from pumphouse.store.sql import NAME_MAX_LENGTH, FastBackend
+
+__all__ = ["NAME_MAX_LENGTH", "StoreError", "open_store"]
 
 CONNECT_TIMEOUT_S = 10
 # How long a write waits for those of other processes, and a thread for a connection.
 BUSY_TIMEOUT_S = 60
-# The width of the name columns of TaskFlow's tables.
-NAME_MAX_LENGTH = 255
 
 _EXPECTED = (
     "sqlite:////path/to/file, postgresql://user@host/database, mysql://user@host/database, "
@@ -41,7 +40,12 @@ _ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
 _ENCODE = "percent-encode @, /, ? and # in a user name or password, e.g. %40 for @"
 _SERVER_CONNECTIONS = 16
 # No value reaches the text of an error, from where it would reach a log.
-_ENGINE_OPTIONS: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_TIMEOUT_S}
+_ENGINE_OPTIONS: dict[str, Any] = {
+    "hide_parameters": True,
+    "pool_timeout": BUSY_TIMEOUT_S,
+    # As TaskFlow has it for the other stores; PostgreSQL's JSON would get the standard library's.
+    "json_serializer": jsonutils.dumps,
+}
 
 
 class StoreError(PumphouseError):
@@ -72,96 +76,6 @@ def _family(url: str) -> str:
     return _ALIASES.get(scheme, scheme)
 
 
-class _FastConnection(Connection):  # type: ignore[misc]
-    """TaskFlow's SQL without what it reads and writes again for nothing.
-
-    A flow has one writer, its engine: what the engine saved last is what the tables hold.
-    """
-
-    def __init__(self, backend: SQLAlchemyBackend, upgrade_lock: Any) -> None:
-        super().__init__(backend, upgrade_lock)
-        self._update_book, self._update_flow, self._update_atom = (
-            table.update().where(table.c.uuid == sa.bindparam("key")) for table in self._tables
-        )
-        atoms = self._tables.atomdetails
-        self._insert_atoms = atoms.insert()
-        self._known_atoms = sa.select(atoms.c.uuid).where(atoms.c.parent_uuid == sa.bindparam("key"))
-
-    def upgrade(self) -> None:
-        """Make or alter the tables; SQLite's in one transaction, because two processes may come at once."""
-        if self._engine.dialect.name != "sqlite":
-            super().upgrade()
-            return
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            self._metadata.create_all(connection)
-            connection.commit()
-
-    def save_logbook(self, book: LogBook) -> LogBook:
-        """Save a book; one without flow details by its row alone, whatever is recorded under it."""
-        if not len(book) and self._update(self._update_book, book):
-            return book
-        return super().save_logbook(book)
-
-    def update_flow_details(self, flow_detail: FlowDetail) -> FlowDetail:
-        """Save a flow and its new atoms; those that are recorded were saved when they changed."""
-        if not self._update(self._update_flow, flow_detail, flow_detail):
-            raise NotFound(f"no flow {flow_detail.uuid} is recorded")
-        return flow_detail
-
-    def update_atom_details(self, atom_detail: AtomDetail) -> AtomDetail:
-        """Save an atom, but not for a progress of 0.0 or 1.0 alone, which its state says already.
-
-        That progress is not kept by the engine either, so that it is seen only in the call that is about it.
-        """
-        if _is_automatic(atom_detail.meta):
-            del atom_detail.meta[META_PROGRESS]
-        elif not self._update(self._update_atom, atom_detail):
-            raise NotFound(f"no atom {atom_detail.uuid} is recorded")
-        return atom_detail
-
-    def _update(self, statement: sa.Update, item: Any, atoms: Iterable[AtomDetail] = ()) -> bool:
-        """Update the row of an item and insert new atoms; False when the item has no row."""
-        try:
-            with self._engine.begin() as connection:
-                if not connection.execute(statement, {**item.to_dict(), "key": item.uuid}).rowcount:
-                    return False
-                known = set(connection.scalars(self._known_atoms, {"key": item.uuid})) if atoms else set()
-                rows = [_atom_row(atom, item) for atom in atoms if atom.uuid not in known]
-                if rows:
-                    connection.execute(self._insert_atoms, rows)
-                return True
-        except SQLAlchemyError as error:
-            raise StorageFailure(f"{item.name} was not saved", cause=error) from error
-
-
-def _atom_row(atom: AtomDetail, flow: FlowDetail) -> dict[str, Any]:
-    return {**atom.to_dict(), "parent_uuid": flow.uuid, "atom_type": atom_detail_type(atom)}
-
-
-def _is_automatic(meta: Mapping[str, Any]) -> bool:
-    """Whether the progress is what an engine sets before and after a task, rather than the task itself."""
-    progress = meta.get(META_PROGRESS)
-    reported = (meta.get(META_PROGRESS_DETAILS) or {}).get("at_progress")
-    return progress in (0.0, 1.0) and progress != reported
-
-
-class _FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
-    """TaskFlow's SQL backend with one connection object: each new one would compile every statement anew."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        super().__init__({}, engine)
-        self._connection = _FastConnection(self, self._upgrade_lock)
-
-    def get_connection(self) -> Connection:
-        """The connection object, which all threads share: each of its calls takes one from the pool."""
-        return self._connection
-
-    def close(self) -> None:
-        """Close the connections of the pool."""
-        self.engine.dispose()
-
-
 def _open_sqlite(text: str) -> Backend:
     url = _sql_url(text)
     if url.database in (None, "", ":memory:") or url != URL.create("sqlite", database=url.database):
@@ -182,7 +96,7 @@ def _open_sqlite(text: str) -> Backend:
             **_ENGINE_OPTIONS,
         )
         sa.event.listen(engine, "connect", _set_pragmas)
-        return _upgraded(_FastBackend(engine))
+        return _upgraded(FastBackend(engine))
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
@@ -213,7 +127,7 @@ def _open_server(text: str) -> Backend:
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
             **_ENGINE_OPTIONS,
         )
-        return _upgraded(_FastBackend(engine))
+        return _upgraded(FastBackend(engine))
 
 
 def _sql_url(text: str) -> URL:
@@ -228,11 +142,11 @@ def _open_zookeeper(text: str) -> Backend:
     if not hosts or not path or "@" in hosts:
         raise ConfigError(["state.url: not usable; expected zookeeper://host:2181,host:2181/path"])
     with _explained(f"ZooKeeper at {hosts}", StoreError):
-        from taskflow.persistence.backends.impl_zookeeper import ZkBackend
+        from pumphouse.store.zookeeper import ZooKeeperBackend
 
         # The check asks for the server's version, which servers do not tell unless they are set to.
         conf = {"hosts": hosts, "path": f"/{path}", "timeout": CONNECT_TIMEOUT_S, "check_compatible": False}
-        return _upgraded(ZkBackend(conf))
+        return _upgraded(ZooKeeperBackend(conf))
 
 
 def _open_dir(text: str) -> Backend:

@@ -1,0 +1,189 @@
+"""TaskFlow's SQL persistence without what it reads and writes again for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from taskflow.exceptions import NotFound, StorageFailure
+from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemyBackend
+from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
+from taskflow.storage import META_PROGRESS, META_PROGRESS_DETAILS
+
+# The width of the name columns of TaskFlow's tables.
+NAME_MAX_LENGTH = 255
+# Names that are not ASCII need it: TaskFlow makes MySQL's tables with the utf8 of three bytes.
+_MYSQL_CHARSET = "utf8mb4"
+_MYSQL_WAIT_S = 60
+_UPGRADE_LOCK = (0x70756D70, 0x686F7573)
+
+
+class FastConnection(Connection):  # type: ignore[misc]
+    """All that is asked of the tables.
+
+    A flow has one writer, its engine: what the engine saved last is what the tables hold.
+    """
+
+    def __init__(self, backend: SQLAlchemyBackend, upgrade_lock: Any) -> None:
+        super().__init__(backend, upgrade_lock)
+        _, flows, atoms = self._tables
+        self._update_book, self._update_flow, self._update_atom = (
+            table.update().where(table.c.uuid == sa.bindparam("key")) for table in self._tables
+        )
+        self._known_atoms = sa.select(atoms.c.uuid).where(atoms.c.parent_uuid == sa.bindparam("key"))
+        self._atoms_of_book = (
+            sa.select(atoms)
+            .join(flows, flows.c.uuid == atoms.c.parent_uuid)
+            .where(flows.c.parent_uuid == sa.bindparam("key"))
+        )
+        # TaskFlow has none on what it selects by, so that each unit would be searched for among all.
+        self._indexes = [
+            sa.Index(f"{table.name}_parent_idx", table.c.parent_uuid) for table in (flows, atoms)
+        ]
+
+    def upgrade(self) -> None:
+        """Make or alter the tables, one process at a time; a schema that is complete is only looked at."""
+        steps = {"sqlite": self._upgrade_sqlite, "postgresql": self._upgrade_postgresql}
+        steps.get(self._engine.dialect.name, self._upgrade_mysql)()
+
+    def _upgrade_sqlite(self) -> None:
+        with self._engine.connect() as connection:
+            found = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars()
+            if {*self._metadata.tables, *(str(index.name) for index in self._indexes)} <= set(found):
+                return
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._metadata.create_all(connection)
+            for index in self._indexes:
+                index.create(connection, checkfirst=True)
+            connection.commit()
+
+    def _upgrade_postgresql(self) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(*_UPGRADE_LOCK)))
+            super().upgrade()
+            with self._engine.begin() as other:
+                for index in self._indexes:
+                    index.create(other, checkfirst=True)
+
+    def _upgrade_mysql(self) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.select(sa.func.get_lock("pumphouse upgrade", _MYSQL_WAIT_S)))
+            try:
+                super().upgrade()
+                for table in self._tables:
+                    _widen_charset(connection, table)
+            finally:
+                connection.execute(sa.select(sa.func.release_lock("pumphouse upgrade")))
+
+    def save_logbook(self, book: LogBook) -> LogBook:
+        """Save a book: a new one with all that is in it, a recorded one with what is in this copy of it."""
+        if self._update(self._update_book, book):
+            return super().save_logbook(book) if len(book) else book
+        books, flows, atoms = self._tables
+        with _failure(f"{book.name} was not saved"), self._engine.begin() as connection:
+            connection.execute(books.insert(), _row(book))
+            if len(book):
+                connection.execute(flows.insert(), [_row(flow, parent_uuid=book.uuid) for flow in book])
+            if rows := [_atom_row(atom, flow) for flow in book for atom in flow]:
+                connection.execute(atoms.insert(), rows)
+        return book
+
+    def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[FlowDetail]:
+        """The flows of a book, with their atoms unless lazy: by two queries, however many there are."""
+        flows = {flow.uuid: flow for flow in super().get_flows_for_book(book_uuid, lazy=True)}
+        if not lazy:
+            with _failure("the tasks were not read"), self._engine.connect() as connection:
+                for row in connection.execute(self._atoms_of_book, {"key": book_uuid}).mappings():
+                    flows[row["parent_uuid"]].add(self._converter.convert_atom_detail(row))
+        yield from flows.values()
+
+    def update_flow_details(self, flow_detail: FlowDetail) -> FlowDetail:
+        """Save a flow and its new atoms; those that are recorded were saved when they changed."""
+        if not self._update(self._update_flow, flow_detail, flow_detail):
+            raise NotFound(f"no flow {flow_detail.uuid} is recorded")
+        return flow_detail
+
+    def update_atom_details(self, atom_detail: AtomDetail) -> AtomDetail:
+        """Save an atom, but not for a progress of 0.0 or 1.0 alone, which its state says already.
+
+        That progress is not kept by the engine either, so that it is seen only in the call that is about it.
+        """
+        if _is_automatic(atom_detail.meta):
+            del atom_detail.meta[META_PROGRESS]
+        elif not self._update(self._update_atom, atom_detail):
+            raise NotFound(f"no atom {atom_detail.uuid} is recorded")
+        return atom_detail
+
+    def _update(self, statement: sa.Update, item: Any, atoms: Iterable[AtomDetail] = ()) -> bool:
+        """Update the row of an item and insert new atoms; False when the item has no row."""
+        with _failure(f"{item.name} was not saved"), self._engine.begin() as connection:
+            if not connection.execute(statement, _row(item, key=item.uuid)).rowcount:
+                return False
+            known = set(connection.scalars(self._known_atoms, {"key": item.uuid})) if atoms else set()
+            if rows := [_atom_row(atom, item) for atom in atoms if atom.uuid not in known]:
+                connection.execute(self._tables.atomdetails.insert(), rows)
+            return True
+
+
+class FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
+    """TaskFlow's SQL backend with one connection object: each new one would compile every statement anew."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__({}, engine)
+        self._connection = FastConnection(self, self._upgrade_lock)
+
+    def get_connection(self) -> Connection:
+        """The connection object, which all threads share: each of its calls takes one from the pool."""
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connections of the pool."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _failure(message: str) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StorageFailure(message, cause=error) from error
+
+
+def _row(item: Any, **more: Any) -> dict[str, Any]:
+    """The columns of an item; its name without what PostgreSQL takes in no text."""
+    name = item.name.replace("\0", "?").encode(errors="replace").decode()
+    return {**item.to_dict(), "name": name, **more}
+
+
+def _atom_row(atom: AtomDetail, flow: FlowDetail) -> dict[str, Any]:
+    return _row(atom, parent_uuid=flow.uuid, atom_type=atom_detail_type(atom))
+
+
+def _is_automatic(meta: Mapping[str, Any]) -> bool:
+    """Whether the progress is what an engine sets before and after a task, rather than the task itself."""
+    progress = meta.get(META_PROGRESS)
+    reported = (meta.get(META_PROGRESS_DETAILS) or {}).get("at_progress")
+    return progress in (0.0, 1.0) and progress != reported
+
+
+def _widen_charset(connection: sa.Connection, table: sa.Table) -> None:
+    """Let the names in a table of MySQL's be of any characters."""
+    columns = sa.table(
+        "columns",
+        *map(sa.column, ("table_schema", "table_name", "column_name", "character_set_name")),
+        schema="information_schema",
+    )
+    found = connection.scalar(
+        sa.select(columns.c.character_set_name).where(
+            columns.c.table_schema == sa.func.database(),
+            columns.c.table_name == table.name,
+            columns.c.column_name == "name",
+        )
+    )
+    if found != _MYSQL_CHARSET:
+        connection.exec_driver_sql(
+            f"ALTER TABLE {table.name} MODIFY name VARCHAR({NAME_MAX_LENGTH}) CHARACTER SET {_MYSQL_CHARSET}"
+        )

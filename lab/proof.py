@@ -96,7 +96,7 @@ def _volume(volume: Any, servers: dict[str, str]) -> Facts:
 
 
 def _volume_hash(lab_dir: Path, cloud: str, volume_id: str) -> str:
-    return disks.sha512(disks.volume_file(lab_dir, cloud, volume_id))
+    return disks.sparse_sha512(disks.volume_file(lab_dir, cloud, volume_id))
 
 
 def _fixed(server: Any, network: str) -> list[Any]:

@@ -381,10 +381,7 @@ def _ports_by_server(source: Cloud, server_ids: Collection[str]) -> Mapping[str,
 
 
 def _record(server: Json, flavors: Mapping[str, Any], ports: Sequence[Json]) -> Record:
-    name = server["flavor"].get("original_name")
-    flavor = flavors.get(name) or next(
-        (f for f in flavors.values() if f.id == server["flavor"].get("id")), None
-    )
+    flavor = _flavor(server, flavors)
     port_ids = _in_nic_order(server, ports)
     data = {
         "id": server["id"],
@@ -401,7 +398,7 @@ def _record(server: Json, flavors: Mapping[str, Any], ports: Sequence[Json]) -> 
         "availability_zone": server.get("pinned_availability_zone"),
         "locked": server.get("locked", False),
         "image_id": (server["image"] or {}).get("id"),
-        "flavor_id": flavor.id if flavor else None,
+        "flavor_id": flavor["id"] if flavor else None,
         "port_ids": port_ids,
         "server_group_ids": list(server.get("server_groups") or ()),
     }
@@ -413,11 +410,30 @@ def _record(server: Json, flavors: Mapping[str, Any], ports: Sequence[Json]) -> 
         Ref(NAME, server["id"]),
         server["name"],
         data,
-        (*needs, Ref("flavor", flavor.id)) if flavor else tuple(needs),
-        size_bytes=max(1, flavor.disk) * _GIB if flavor else 0,
+        (*needs, Ref("flavor", flavor["id"])) if flavor else tuple(needs),
+        size_bytes=max(1, flavor["disk"]) * _GIB if flavor else 0,
         notes=_notes(server, flavor),
         skip=_skip(server, flavor),
     )
+
+
+def _flavor(server: Json, flavors: Mapping[str, Any]) -> Json | None:
+    """The flavor of a server; one that was deleted, or has become another, as the server itself tells of it.
+
+    Servers tell of their flavors since microversion 2.47 (Pike).
+    """
+    told = server["flavor"]
+    found = flavors.get(told.get("original_name")) or next(
+        (flavor for flavor in flavors.values() if flavor.id == told.get("id")), None
+    )
+    if found and all(told.get(field, value) == value for field, value in _sizes(found).items()):
+        return {"id": found.id, **_sizes(found)}
+    return {**told, "id": f"deleted.{server['id']}"} if "ram" in told else None
+
+
+def _sizes(flavor: Any) -> Json:
+    sizes = {field: getattr(flavor, field) for field in ("ram", "vcpus", "disk", "ephemeral")}
+    return {**sizes, "swap": flavor.swap or 0}
 
 
 def _in_nic_order(server: Json, ports: Iterable[Json]) -> list[str]:
@@ -435,7 +451,7 @@ def _position(macs: Sequence[str], mac: str) -> int:
     return macs.index(mac) if mac in macs else len(macs)
 
 
-def _skip(server: Json, flavor: Any) -> str:
+def _skip(server: Json, flavor: Json | None) -> str:
     if server.get(TASK):
         return f"Nova is at work on it ({server[TASK]}): wait, then plan again"
     if server["status"].startswith("SHELVED"):
@@ -449,13 +465,13 @@ def _skip(server: Json, flavor: Any) -> str:
     return ""
 
 
-def _notes(server: Json, flavor: Any) -> tuple[str, ...]:
+def _notes(server: Json, flavor: Json | None) -> tuple[str, ...]:
     volumes = [volume["id"] for volume in server.get("os-extended-volumes:volumes_attached", [])]
     notes = ["it becomes the operator's own server in the tenant: Nova gives it to who boots it"]
     notes += [
         f"needs volume {volume_id}, which is not carried: attach a copy by hand" for volume_id in volumes
     ]
-    if flavor and (flavor.ephemeral or flavor.swap):
+    if flavor and (flavor["ephemeral"] or flavor["swap"]):
         notes.append("its ephemeral and swap disks arrive empty: a snapshot does not hold them")
     if server["status"] in _ARRIVES_SHUTOFF:
         notes.append(f"is {server['status']} and arrives SHUTOFF: its memory is not carried")

@@ -59,7 +59,7 @@ _EXTENSIONS = {
 }
 
 # Services whose resources no migration carries, and what becomes of what depends on them.
-_NOT_CARRIED = {
+NOT_CARRIED = {
     "application-container": "containers are not carried",
     "backup": "backups are not carried",
     "baremetal": "bare metal nodes are not carried",
@@ -204,8 +204,8 @@ def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
         yield f"{destination.name} has no cinder: volumes cannot be moved, nor servers that have some"
     yield from _missing_extensions(source, destination)
     for service in source.services:
-        if service.type in _NOT_CARRIED:
-            yield f"{source.name} has {service.project}: its {_NOT_CARRIED[service.type]}"
+        if service.type in NOT_CARRIED:
+            yield f"{source.name} has {service.project}: its {NOT_CARRIED[service.type]}"
 
 
 def _missing_rights(cloud: CloudCheck, what: str) -> Iterator[str]:

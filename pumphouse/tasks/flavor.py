@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -38,6 +39,11 @@ RENAMABLE = True
 VALUES = ("ram", "vcpus", "disk", "ephemeral", "swap", "rxtx_factor", "is_public", "extra_specs")
 # Descriptions came with Queens; before it, a flavor cannot say that it is unfinished.
 DESCRIPTIONS = "2.55"
+# As many digits of an id as a name is made different by.
+_ID_DIGITS = 8
+# The address of a flavor that was deleted at the source, before the id of a server that still has it.
+DELETED = "deleted."
+DELETED_NOTE = "it was deleted at the source: a private one is made of what its server still tells of it"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -48,8 +54,10 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
-    """The flavors of the given ids."""
-    return {i: _record(data) for i, data in _read(source, ids).items()}
+    """The flavors of the given ids; `deleted.<server id>` is one that only that server still tells of."""
+    existing = {i: _record(data) for i, data in _read(source, ids).items()}
+    deleted = {i: _record(data, data["access"][0]) for i, data in _read_deleted(source, ids).items()}
+    return existing | {i: replace(record, notes=(DELETED_NOTE,)) for i, record in deleted.items()}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -79,7 +87,8 @@ class RetrieveFlavor(BaseRetrieveTask):
 
     def retrieve(self, resource_id: str) -> Json:
         """Its values, extra specs and access list."""
-        return self.cloud.batch(_read).get(resource_id)
+        read = _read_deleted if resource_id.startswith(DELETED) else _read
+        return self.cloud.batch(read).get(resource_id)
 
 
 class EnsureFlavor(BaseEnsureTask):
@@ -109,7 +118,7 @@ class EnsureFlavor(BaseEnsureTask):
         flavor = next((item for item in _list(self.cloud) if item["name"] == data["name"]), None)
         if flavor is None:
             return None
-        found = differences(data, _values(self.cloud, flavor), VALUES)
+        found = differences(data, _values(self.cloud, flavor), _known(data))
         if found and not _is_unfinished(flavor, data["id"]):
             raise ConflictError(
                 f"the destination has another flavor named {data['name']!r}: {'; '.join(found)}",
@@ -119,13 +128,15 @@ class EnsureFlavor(BaseEnsureTask):
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
         """A new flavor, with the source's id where free; unfinished while its description is the stamp."""
-        flavor_id = data["id"] if data["id"] not in {flavor["id"] for flavor in _list(self.cloud)} else None
+        taken = {flavor["id"] for flavor in _list(self.cloud)}
+        flavor_id = None if data["id"] in taken or data["id"].startswith(DELETED) else data["id"]
         stamped = bool(data["extra_specs"]) and supports(self.cloud, DESCRIPTIONS)
         flavor = {
-            **{name: data[name] for name in ("name", "ram", "vcpus", "disk", "swap", "rxtx_factor")},
+            **{name: data[name] for name in ("name", "ram", "vcpus", "disk", "swap")},
             "id": flavor_id,
+            "rxtx_factor": data.get("rxtx_factor", 1.0),
             "OS-FLV-EXT-DATA:ephemeral": data["ephemeral"],
-            "os-flavor-access:is_public": data["is_public"],
+            "os-flavor-access:is_public": data.get("is_public", False),
         }
         if supports(self.cloud, DESCRIPTIONS):
             flavor["description"] = _stamp(data["id"]) if stamped else data["description"]
@@ -201,6 +212,29 @@ def _read(source: Cloud, ids: Collection[str]) -> dict[str, Json]:
     return {flavor["id"]: _data(source, flavor) for flavor in _list(source) if flavor["id"] in ids}
 
 
+def _read_deleted(source: Cloud, ids: Collection[str]) -> dict[str, Json]:
+    """Deleted flavors by their addresses, as servers have had them in them since microversion 2.47 (Pike)."""
+    wanted = [i for i in ids if i.startswith(DELETED)]
+    names = {flavor["name"] for flavor in _list(source)} if wanted else set()
+    paths = {i: f"/servers/{i.removeprefix(DELETED)}" for i in wanted}
+    servers = {i: call(compute(source), "GET", path)["server"] for i, path in paths.items()}
+    return {i: _deleted_data(i, server, names) for i, server in servers.items()}
+
+
+def _deleted_data(flavor_id: str, server: Json, names: Collection[str]) -> Json:
+    """What a server tells of its flavor; whether it was public, and its rxtx_factor, are not known."""
+    flavor = server["flavor"]
+    name = flavor["original_name"]
+    return {
+        **{field: flavor[field] for field in ("ram", "vcpus", "disk", "ephemeral", "swap", "extra_specs")},
+        "id": flavor_id,
+        # Another flavor of the source may have got its name since.
+        "name": f"{name}-{server['id'][:_ID_DIGITS]}" if name in names else name,
+        "description": None,
+        "access": [server["tenant_id"]],
+    }
+
+
 def _access(cloud: Cloud, flavor_id: str) -> list[str]:
     """The projects that may use a private flavor: Nova tells them for one flavor at a time only."""
     found = call(compute(cloud), "GET", flavor_path(flavor_id, "os-flavor-access"))
@@ -237,16 +271,21 @@ def _record(data: Json, tenant_id: str | None = None) -> Record:
     return Record(Ref(NAME, data["id"]), data["name"], data, needs, notes=(note,) if others else ())
 
 
+def _known(data: Json) -> list[str]:
+    """The values that are known of a flavor of the source."""
+    return [field for field in VALUES if field in data]
+
+
 def _twin(search: Search, record: Record, flavor: Json) -> Twin:
     if _is_unfinished(flavor, record.ref.id):
         return Twin(flavor["id"], True, unfinished="an earlier run has not set its extra specs")
     actual = _values(search.destination, flavor)
-    other = differences(record.data, actual, VALUES)
+    other = differences(record.data, actual, _known(record.data))
     if differs_in_case(flavor["name"], record.name):
         other = (f"its name is {flavor['name']!r}", *other)
     if other and record.name not in search.mappings["flavors"]:
         return Twin(flavor["id"], False, other)
-    found = differences(record.data, actual, (*VALUES, "description"))
+    found = differences(record.data, actual, (*_known(record.data), "description"))
     return Twin(flavor["id"], True, found, _unfinished(search, record, flavor))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pumphouse.tasks.base import STAMP
+
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
@@ -43,47 +45,73 @@ SERVICE_USERS = frozenset(
     }
 )
 INHERITED = "inherited"
+GROUP = "group="
 INHERITED_TO = "OS-INHERIT:inherited_to"
 
 
 @dataclass(frozen=True)
 class Grant:
-    """A role that a user has on a tenant.
+    """A role that a user or a group has on a tenant, or by inheritance on the projects below it.
 
     assignment_id: see `assignment_id`.
+    actor_kind: `user` or `group`.
     refusal: why it is not migrated; empty when it is.
     """
 
     assignment_id: str
     tenant_id: str
-    user_id: str
-    user_name: str
+    actor_kind: str
+    actor_id: str
+    actor_name: str
     role_id: str
     role_name: str
+    inherited: bool
     refusal: str
 
 
 def grants(cloud: Cloud, tenant_id: str) -> list[Grant]:
-    """The roles that users have on a tenant by themselves, not by a group."""
+    """The roles that users and groups have on a tenant."""
     protected = protected_users(cloud)
     return [_grant(item, protected) for item in assignments(cloud, tenant_id, include_names=True)]
 
 
 def assignments(cloud: Cloud, tenant_id: str, **options: Any) -> list[Any]:
-    """Keystone's role assignments of users on a tenant, for itself or for the projects below it."""
+    """Keystone's role assignments on a tenant, for itself or for the projects below it."""
     listed = cloud.keystone.role_assignments.list(project=tenant_id, **options)
-    return [item for item in listed if _is_of_user(item, tenant_id)]
+    return [item for item in listed if item.scope.get("project", {}).get("id") == tenant_id]
 
 
 def assignment_id(item: Any) -> str:
-    """The address of an assignment, which has no id: `<tenant id>.<user id>.<role id>`, and `.inherited`."""
+    """The address of an assignment, which has no id: `<tenant id>.<user id>.<role id>`, and `.inherited`.
+
+    That of a group has `group=` before the group's id.
+    """
     inherited = [INHERITED] if INHERITED_TO in item.scope else []
-    return ".".join((item.scope["project"]["id"], item.user["id"], item.role["id"], *inherited))
+    actor = item.user["id"] if is_of_user(item) else f"{GROUP}{item.group['id']}"
+    return ".".join((item.scope["project"]["id"], actor, item.role["id"], *inherited))
+
+
+def is_of_user(item: Any) -> bool:
+    """Whether an assignment is that of a user, and not of a group."""
+    return hasattr(item, "user")
 
 
 def carried_users(cloud: Cloud, tenant_id: str) -> set[str]:
-    """The ids of the users who have a role on the tenant that is migrated."""
-    return {grant.user_id for grant in grants(cloud, tenant_id) if not grant.refusal}
+    """The ids of the users who have a role on the tenant that is migrated, by themselves or by a group."""
+    users = _actors(grants(cloud, tenant_id), "user")
+    return users | {user_id for members in carried_groups(cloud, tenant_id).values() for user_id in members}
+
+
+def carried_groups(cloud: Cloud, tenant_id: str) -> dict[str, list[str]]:
+    """The groups that have a role on the tenant that is migrated, each with the ids of its users; a call each."""
+    protected = protected_users(cloud)
+    groups = _actors(grants(cloud, tenant_id), "group")
+    members = {i: [user.id for user in cloud.keystone.users.list(group=i)] for i in sorted(groups)}
+    return {i: sorted(user_id for user_id in ids if user_id not in protected) for i, ids in members.items()}
+
+
+def _actors(found: Iterable[Grant], kind: str) -> set[str]:
+    return {grant.actor_id for grant in found if not grant.refusal and grant.actor_kind == kind}
 
 
 def protected_users(cloud: Cloud) -> dict[str, str]:
@@ -97,9 +125,18 @@ def protected_users(cloud: Cloud) -> dict[str, str]:
         holders |= {item.user["id"] for item in listed if hasattr(item, "user")}
     for name in sorted(SERVICE_PROJECTS):
         for project in _of_name(cloud.keystone.projects, name):
-            members = assignments(cloud, project.id, include_names=True)
+            members = filter(is_of_user, assignments(cloud, project.id, include_names=True))
             holders |= {item.user["id"] for item in members if item.user["name"] in SERVICE_USERS}
     return {**dict.fromkeys(holders, "the account of a service"), cloud.user_id: "the operator's own account"}
+
+
+def twin_tenant(destination: Cloud, tenant_id: str, name: str | None) -> str | None:
+    """The destination's tenant that was made from one of the source, or else the only one of its name."""
+    projects = destination.keystone.projects.list()
+    stamped = [project.id for project in projects if getattr(project, STAMP, None) == tenant_id]
+    same_name = [project.id for project in projects if project.name == name]
+    found = stamped[:1] or same_name
+    return str(found[0]) if len(found) == 1 else None
 
 
 def by_name(items: Iterable[Any]) -> dict[str, list[Any]]:
@@ -114,30 +151,27 @@ def _of_name(manager: Any, name: str) -> list[Any]:
     return [item for item in manager.list(name=name) if item.name == name]
 
 
-def _is_of_user(item: Any, tenant_id: str) -> bool:
-    return hasattr(item, "user") and item.scope.get("project", {}).get("id") == tenant_id
-
-
 def _grant(item: Any, protected: dict[str, str]) -> Grant:
+    actor = item.user if is_of_user(item) else item.group
     return Grant(
         assignment_id=assignment_id(item),
         tenant_id=item.scope["project"]["id"],
-        user_id=item.user["id"],
-        user_name=item.user["name"],
+        actor_kind="user" if is_of_user(item) else "group",
+        actor_id=actor["id"],
+        actor_name=actor["name"],
         role_id=item.role["id"],
         role_name=item.role["name"],
-        refusal=_refusal(item, protected),
+        inherited=INHERITED_TO in item.scope,
+        refusal=_refusal(item, actor, protected),
     )
 
 
-def _refusal(item: Any, protected: dict[str, str]) -> str:
-    if item.user["id"] in protected:
-        return f"{item.user['name']} is {protected[item.user['id']]}"
-    # With include_names Keystone gives an empty name to a user that is no longer there.
-    if not item.user["name"]:
-        return "its user no longer exists"
+def _refusal(item: Any, actor: dict[str, str], protected: dict[str, str]) -> str:
+    if actor["id"] in protected:
+        return f"{actor['name']} is {protected[actor['id']]}"
+    # With include_names Keystone gives an empty name to whoever is no longer there.
+    if not actor["name"]:
+        return f"its {'user' if is_of_user(item) else 'group'} no longer exists"
     if item.role["name"].casefold() in PRIVILEGED_ROLES:
         return f"the role {item.role['name']} is never granted by a migration; grant it by hand where wanted"
-    if INHERITED_TO in item.scope:
-        return "it is inherited by projects below the tenant, which are not migrated with it"
     return ""

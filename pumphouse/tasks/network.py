@@ -37,8 +37,7 @@ EXTERNAL = "an external network is never created: name the destination's in mapp
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The networks that the tenant owns."""
     networks = NETWORKS.owned(source, tenant_id)
-    shares = _shares(source) if networks else {}
-    return [_record(network, shares.get(network["id"], ())) for network in networks]
+    return [_record(network) for network in networks]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -112,7 +111,7 @@ def _data(network: Json) -> Json:
     }
 
 
-def _record(network: Json, shared_with: Iterable[str]) -> Record:
+def _record(network: Json) -> Record:
     if network.get("router:external"):
         return _dependency(network)
     needs = (Ref("tenant", network["project_id"]),)
@@ -121,7 +120,7 @@ def _record(network: Json, shared_with: Iterable[str]) -> Record:
         network["name"],
         _data(network),
         needs,
-        notes=tuple(_notes(network, shared_with)),
+        notes=tuple(_notes(network)),
     )
 
 
@@ -134,28 +133,14 @@ def _dependency(network: Json) -> Record:
     return Record(Ref(NAME, network["id"]), network["name"], _data(network), must_exist=missing)
 
 
-def _notes(network: Json, shared_with: Iterable[str]) -> Iterable[str]:
+def _notes(network: Json) -> Iterable[str]:
     physical = network.get("provider:physical_network")
     if physical:
         yield (
             f"it is {network['provider:network_type']} on physical network {physical} at the source: "
             "that is not carried, the destination makes an ordinary network of the tenant"
         )
-    for tenant_id in shared_with:
-        yield f"it is shared with tenant {tenant_id}: that is not carried, share it again"
     yield from qos_notes(network)
-
-
-def _shares(source: Cloud) -> dict[str, list[str]]:
-    """The tenants that networks are shared with one by one, by the network's id."""
-    policies = get_all(
-        source.neutron, "/rbac-policies", "rbac_policies", object_type=NAME, action="access_as_shared"
-    )
-    shares: dict[str, list[str]] = {}
-    for policy in policies:
-        if policy["target_tenant"] != "*":
-            shares.setdefault(policy["object_id"], []).append(policy["target_tenant"])
-    return shares
 
 
 def _differences(record: Record, item: Json) -> tuple[str, ...]:

@@ -189,11 +189,6 @@ def _address(port: Json) -> str:
 
 
 def _notes(port: Json) -> Iterable[str]:
-    if port.get("trunk_details"):
-        count = len(port["trunk_details"]["sub_ports"])
-        yield f"its trunk of {count} subports is not carried: make it again at the destination"
-    if port["device_owner"] == TRUNK_OWNER:
-        yield "that it is the subport of a trunk is not carried: make the trunk again at the destination"
     yield from qos_notes(port)
 
 

@@ -34,6 +34,7 @@ from pumphouse.tasks.security_rules import (
     DEFAULT,
     RULE_FIELDS,
     EnsureSecurityGroupRules,
+    address_group_ids,
     automatic_rules,
     is_default,
     remote_ids,
@@ -68,6 +69,7 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     owned = [record for record in records if not record.must_exist]
     found = candidates(search, SECURITY_GROUPS, owned)
     sources = {item["id"]: ref.id for ref, items in found.items() for item in items}
+    sources |= {id_: ref.id for ref, id_ in search.ids.items() if ref.kind == "address_group"}
     twins = {r.ref: [_twin(r, item, sources) for item in found[r.ref]] for r in owned}
     return twins | stamped_twins(search, SECURITY_GROUPS, [r for r in records if r.must_exist])
 
@@ -77,7 +79,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     ref, data = step.ref, step.record.data
     retrieved, ensured = symbol(ref, "retrieved"), symbol(ref, "ensured")
     tenant = Ref("tenant", data["project_id"])
-    count = len([rule for rule in data["rules"] if not rule["remote_address_group_id"]])
+    count = len(data["rules"])
     return [
         retrieve(RetrieveSecurityGroup, migration, step),
         ensure(EnsureSecurityGroup, [migration.destination], step, needs=[tenant]),
@@ -152,15 +154,17 @@ def _data(group: Json) -> Json:
 def _record(group: Json, owned: Collection[str]) -> Record:
     data = _data(group)
     remote = sorted(remote_ids(data["rules"]) & set(owned) - {group["id"]})
-    needs = (Ref("tenant", group["project_id"]), *(Ref(NAME, i) for i in remote))
+    needs = (
+        Ref("tenant", group["project_id"]),
+        *(Ref(NAME, i) for i in remote),
+        *(Ref("address_group", i) for i in sorted(address_group_ids(data["rules"]))),
+    )
     return Record(Ref(NAME, group["id"]), group["name"], data, needs, notes=tuple(_notes(data, owned)))
 
 
 def _notes(data: Json, owned: Collection[str]) -> Iterable[str]:
     for group_id in sorted(remote_ids(data["rules"]) - set(owned)):
         yield f"its rules for security group {group_id} of another tenant are not carried: add them"
-    for address_group in sorted({rule["remote_address_group_id"] for rule in data["rules"]} - {None}):
-        yield f"its rules for address group {address_group} are not carried: add them"
     if is_default(data):
         automatic = automatic_rules(data["id"])
         kept = automatic.keys() - {rule_key(rule) for rule in data["rules"]}

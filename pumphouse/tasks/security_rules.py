@@ -47,6 +47,8 @@ PROTOCOLS = {
     "sctp": 132,
     "udplite": 136,
 }
+# The fields that refer to groups.
+REMOTES = ("remote_group_id", "remote_address_group_id")
 ANYWHERE = ("0.0.0.0/0", "::/0", None)
 Key = tuple[Any, ...]
 
@@ -131,9 +133,13 @@ def _mapped_rules(data: Json, ensured: Mapping[str, Json]) -> Iterable[Json]:
     for rule in data["rules"]:
         remote_id = rule["remote_group_id"]
         remote = ids.get(remote_id)
-        if (remote_id and not remote) or rule["remote_address_group_id"]:
+        if remote_id and not remote:
             continue
         mapped = {**rule, "remote_group_id": remote["id"] if remote else None}
+        if rule["remote_address_group_id"]:
+            mapped["remote_address_group_id"] = ensured_id(
+                ensured, "address_group", rule["remote_address_group_id"]
+            )
         yield {key: value for key, value in mapped.items() if value is not None}
 
 
@@ -176,14 +182,19 @@ def remote_ids(rules: Iterable[Json]) -> set[str]:
     return {rule["remote_group_id"] for rule in rules if rule["remote_group_id"]}
 
 
+def address_group_ids(rules: Iterable[Json]) -> set[str]:
+    """The address groups that rules refer to."""
+    return {rule["remote_address_group_id"] for rule in rules if rule["remote_address_group_id"]}
+
+
 def rule_differences(record: Record, group: Json, sources: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """What rules of the record a group of the destination lacks, and which it has besides, in words.
 
-    sources: the source's ids of the destination's groups, as far as they are known.
+    sources: the source's ids of the destination's groups and address groups, as far as they are known.
     """
     wanted = {rule_key(rule): rule for rule in record.data["rules"] if _is_carried(record, rule)}
     renamed = [
-        {**rule, "remote_group_id": sources.get(rule["remote_group_id"], rule["remote_group_id"])}
+        {**rule, **{field: sources.get(rule.get(field), rule.get(field)) for field in REMOTES}}
         for rule in group["security_group_rules"]
     ]
     actual = {rule_key(rule): rule for rule in renamed}
@@ -197,11 +208,12 @@ def rule_differences(record: Record, group: Json, sources: Mapping[str, str]) ->
 
 def _is_carried(record: Record, rule: Json) -> bool:
     remote = {need.id for need in record.needs if need.kind == KIND} | {record.ref.id, None}
-    return rule["remote_group_id"] in remote and not rule["remote_address_group_id"]
+    return rule["remote_group_id"] in remote
 
 
 def _text(rule: Json) -> str:
     ports = "-".join(str(rule[end]) for end in ("port_range_min", "port_range_max") if rule[end] is not None)
-    remote = rule["remote_group_id"] or rule["remote_ip_prefix"] or "anywhere"
+    remotes = (rule[field] for field in (*REMOTES, "remote_ip_prefix"))
+    remote = next((remote for remote in remotes if remote), "anywhere")
     words = (rule["direction"], rule["ethertype"], rule["protocol"] or "any protocol", ports, remote)
     return " ".join(word for word in words if word)

@@ -215,10 +215,7 @@ def _record(
     ports: Sequence[Json],
     devices: Mapping[tuple[str, str], str],
 ) -> Record:
-    name = server["flavor"].get("original_name")
-    flavor = flavors.get(name) or next(
-        (f for f in flavors.values() if f.id == server["flavor"].get("id")), None
-    )
+    flavor = _flavor(server, flavors)
     port_ids = _in_nic_order(server, ports)
     data = {
         "id": server["id"],
@@ -235,7 +232,7 @@ def _record(
         "availability_zone": server.get("pinned_availability_zone"),
         "locked": server.get("locked", False),
         "image_id": (server["image"] or {}).get("id"),
-        "flavor_id": flavor.id if flavor else None,
+        "flavor_id": flavor["id"] if flavor else None,
         "port_ids": port_ids,
         "server_group_ids": list(server.get("server_groups") or ()),
         "volumes": _volumes(server, devices),
@@ -249,8 +246,8 @@ def _record(
         Ref(NAME, server["id"]),
         server["name"],
         data,
-        (*needs, Ref("flavor", flavor.id)) if flavor else tuple(needs),
-        size_bytes=max(1, flavor.disk) * _GIB if flavor and server["image"] else 0,
+        (*needs, Ref("flavor", flavor["id"])) if flavor else tuple(needs),
+        size_bytes=max(1, flavor["disk"]) * _GIB if flavor and server["image"] else 0,
         notes=_notes(server, flavor),
         skip=_skip(server, flavor),
     )
@@ -276,6 +273,25 @@ def _disk_number(device: str | None, root_device: str | None) -> tuple[bool, int
     return device != root_device, len(device or ""), device or ""
 
 
+def _flavor(server: Json, flavors: Mapping[str, Any]) -> Json | None:
+    """The flavor of a server; one that was deleted, or has become another, as the server itself tells of it.
+
+    Servers tell of their flavors since microversion 2.47 (Pike).
+    """
+    told = server["flavor"]
+    found = flavors.get(told.get("original_name")) or next(
+        (flavor for flavor in flavors.values() if flavor.id == told.get("id")), None
+    )
+    if found and all(told.get(field, value) == value for field, value in _sizes(found).items()):
+        return {"id": found.id, **_sizes(found)}
+    return {**told, "id": f"deleted.{server['id']}"} if "ram" in told else None
+
+
+def _sizes(flavor: Any) -> Json:
+    sizes = {field: getattr(flavor, field) for field in ("ram", "vcpus", "disk", "ephemeral")}
+    return {**sizes, "swap": flavor.swap or 0}
+
+
 def _in_nic_order(server: Json, ports: Iterable[Json]) -> list[str]:
     """The server's ports as its addresses list them, which is the order of its NICs; those without one last."""
     macs = [
@@ -291,7 +307,7 @@ def _position(macs: Sequence[str], mac: str) -> int:
     return macs.index(mac) if mac in macs else len(macs)
 
 
-def _skip(server: Json, flavor: Any) -> str:
+def _skip(server: Json, flavor: Json | None) -> str:
     if server.get(TASK):
         return f"Nova is at work on it ({server[TASK]}): wait, then plan again"
     if server["status"].startswith("SHELVED"):
@@ -305,9 +321,9 @@ def _skip(server: Json, flavor: Any) -> str:
     return ""
 
 
-def _notes(server: Json, flavor: Any) -> tuple[str, ...]:
+def _notes(server: Json, flavor: Json | None) -> tuple[str, ...]:
     notes = ["it becomes the operator's own server in the tenant: Nova gives it to who boots it"]
-    if flavor and (flavor.ephemeral or flavor.swap):
+    if flavor and (flavor["ephemeral"] or flavor["swap"]):
         notes.append("its ephemeral and swap disks arrive empty: a snapshot does not hold them")
     if server["status"] in _ARRIVES_SHUTOFF:
         notes.append(f"is {server['status']} and arrives SHUTOFF: its memory is not carried")

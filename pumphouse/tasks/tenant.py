@@ -55,7 +55,7 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The tenants of the given ids; Keystone lists no projects by id, and a migration reads one."""
-    return {i: _record(project) for i in ids if (project := _get(source, i))}
+    return {i: _record(project, _parent(source, project)) for i in ids if (project := _get(source, i))}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -123,6 +123,11 @@ class RetrieveTenant(BaseRetrieveTask):
 class EnsureTenant(BaseEnsureTask):
     """Finds or creates the project at the destination; one of the same name that is not ours is a conflict."""
 
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the twin; a note says when it has no parent there."""
+        self.notes: list[str] = []
+        return {**super().execute(data, **ensured), "notes": self.notes}
+
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The project that carries the stamp."""
         twins = _candidates(self.cloud, data["name"], _domain_id(data, ensured), data["id"])
@@ -141,18 +146,38 @@ class EnsureTenant(BaseEnsureTask):
             _domain_id(data, ensured),
             description=data["description"],
             enabled=True,
+            parent=self._parent_id(data, ensured),
             options=data["options"],
+            # Of an immutable project they cannot be set later.
+            tags=data["tags"],
             **{STAMP: data["id"]},
         )
         return str(project.id)
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
-        """Set the tags, which Keystone takes only in a call of their own."""
-        self.cloud.keystone.projects.update_tags(destination_id, data["tags"])
+        """Set the tags, where they are not the source's."""
+        if sorted(self.cloud.keystone.projects.get(destination_id).tags) != data["tags"]:
+            self.cloud.keystone.projects.update_tags(destination_id, data["tags"])
 
     def remove(self, destination_id: str) -> None:
-        """Delete the project."""
+        """Delete the project; one that was made immutable, as at the source, has to be released first."""
+        project = self.cloud.keystone.projects.get(destination_id)
+        if project.options.get("immutable"):
+            self.cloud.keystone.projects.update(project, options={"immutable": None})
         self.cloud.keystone.projects.delete(destination_id)
+
+    def _parent_id(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The twin of the parent; None for a project of the domain."""
+        parent = data.get("parent")
+        if parent is None:
+            return None
+        found = _candidates(self.cloud, parent["name"], _domain_id(data, ensured), parent["id"])
+        if len(found) == 1:
+            return str(found[0].id)
+        self.notes.append(
+            f"its parent {parent['name']} is not at the destination: it is a project of the domain there"
+        )
+        return None
 
 
 class PrepareTenant(BaseCloudTask):
@@ -202,21 +227,24 @@ def _get(cloud: Cloud, tenant_id: str) -> Any:
         raise
 
 
-def _record(project: Any) -> Record:
+def _parent(source: Cloud, project: Any) -> Any:
+    """The project that a project is a child of; None when it is one of the domain."""
+    return None if project.parent_id in (None, project.domain_id) else _get(source, project.parent_id)
+
+
+def _record(project: Any, parent: Any = None) -> Record:
     data = {
         "id": project.id,
         "name": project.name,
         "description": project.description,
         "enabled": project.enabled,
         "domain_id": project.domain_id,
+        "parent": {"id": parent.id, "name": parent.name} if parent else None,
         "tags": sorted(project.tags),
         "options": project.options,
     }
-    notes: tuple[str, ...] = ()
-    if project.parent_id not in (None, project.domain_id):
-        notes = (
-            f"its parent project {project.parent_id} is not carried: it becomes a project of the domain",
-        )
+    note = f"becomes a child of {parent.name} when that is at the destination, else a project of the domain"
+    notes = (note,) if parent else ()
     return Record(Ref(NAME, project.id), project.name, data, (Ref("domain", project.domain_id),), notes=notes)
 
 

@@ -13,23 +13,40 @@ from keystoneauth1.exceptions import NotFound
 
 from pumphouse.cloud import Cloud
 from pumphouse.model import Action, Json, Ref, Step
-from pumphouse.tasks import domain, floating_ip, network, port, router, security_group, subnet, tenant
+from pumphouse.tasks import (
+    address_group,
+    domain,
+    floating_ip,
+    network,
+    port,
+    rbac_policy,
+    router,
+    security_group,
+    subnet,
+    tenant,
+    trunk,
+)
 from pumphouse.tasks.base import STAMP, stamp_tag
 from pumphouse.tasks.neutron import (
+    ADDRESS_GROUPS,
     FLOATING_IPS,
     NETWORKS,
     PORTS,
     ROUTERS,
     SECURITY_GROUPS,
     SUBNETS,
+    TRUNKS,
     Collection,
 )
 from pumphouse.tasks.port_forwardings import delete, listed
 from pumphouse.tasks.router_links import disconnect, interfaces
 from tests.real.by_hand import ByHand, connect
 
-KINDS: Sequence[ModuleType] = (domain, tenant, network, subnet, security_group, router, port, floating_ip)
-COLLECTIONS = (FLOATING_IPS, ROUTERS, PORTS, SUBNETS, NETWORKS, SECURITY_GROUPS)
+KINDS: Sequence[ModuleType] = (
+    *(domain, tenant, network, subnet, address_group, security_group, rbac_policy),
+    *(router, port, trunk, floating_ip),
+)
+COLLECTIONS = (FLOATING_IPS, ROUTERS, TRUNKS, PORTS, SUBNETS, NETWORKS, SECURITY_GROUPS, ADDRESS_GROUPS)
 
 
 class World:

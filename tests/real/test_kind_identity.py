@@ -19,10 +19,12 @@ from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Json, Ref
 from pumphouse.tasks import assignment, domain, role, tenant, user
 from pumphouse.tasks.base import STAMP, ensured_id
+from pumphouse.tasks.keystone import INHERITED_TO
 from tests.real.by_hand import ByHand, Clouds, connect
 
 KINDS = (domain, role, tenant, user, assignment)
 ALICE = "älice, o'hara"
+CARRIED = (ALICE, "bob", "heir")
 OPTIONS = {"ignore_password_expiry": True, "multi_factor_auth_rules": [["password", "totp"]]}
 
 
@@ -131,9 +133,7 @@ def test_users_arrive_with_their_roles_and_a_second_time_makes_nothing(
     new = clouds.destination.keystone
     project_id = ensured_id(results, "tenant", people.project.id)
 
-    alice, bob = (
-        new.users.get(ensured_id(results, "user", people.users[name].id)) for name in (ALICE, "bob")
-    )
+    alice, bob, heir = (new.users.get(ensured_id(results, "user", people.users[name].id)) for name in CARRIED)
     assert (alice.name, alice.email) == (f"{ALICE}-{people.tag}", "a@example.org")
     assert (alice.default_project_id, alice.domain_id) == (project_id, home.id)
     assert (alice.options, alice.enabled) == (OPTIONS, True)
@@ -149,7 +149,9 @@ def test_users_arrive_with_their_roles_and_a_second_time_makes_nothing(
         (alice.id, f"Auditör {people.tag}"),
         (bob.id, "member"),
         (bob.id, f"local-{people.tag}"),
+        (heir.id, "reader"),
     }
+    assert [INHERITED_TO in item.scope for item in held if item.user["id"] == heir.id] == [True]
     auditor, local = (
         new.roles.get(ensured_id(results, "role", people.roles[n].id)) for n in ("auditor", "local")
     )
@@ -175,7 +177,7 @@ def check_passwords(
 ) -> None:
     """Each user that was made can log in with what the file says, and nothing else knows it."""
     assert sorted((row["cloud"], row["domain"], row["name"]) for row in rows) == sorted(
-        (clouds.destination.auth_url, f"new-{people.tag}", f"{name}-{people.tag}") for name in (ALICE, "bob")
+        (clouds.destination.auth_url, f"new-{people.tag}", f"{name}-{people.tag}") for name in CARRIED
     )
     password = next(row["password"] for row in rows if row["name"].startswith(ALICE))
     assert not any(row["password"] in repr(results) for row in rows)
@@ -231,6 +233,7 @@ def test_a_mapping_names_the_user_and_the_role(
         (robert.name, f"local-{people.tag}"),
         (f"{ALICE}-{people.tag}", "member"),
         (f"{ALICE}-{people.tag}", "reader"),
+        (f"heir-{people.tag}", "reader"),
     }
 
 
@@ -263,22 +266,19 @@ def test_operators_services_and_administrators_stay(clouds: Clouds, people: Simp
     finally:
         for user_id in both:
             keystone.roles.revoke(people.roles["member"], user=user_id, project=people.project)
-    assert {record.data["user_id"]: record.skip for record in records if record.skip} == {
+    assert {record.data["actor_id"]: record.skip for record in records if record.skip} == {
         service.id: "nova is the account of a service",
         clouds.source.user_id: "admin is the operator's own account",
         people.users[
             "chief"
         ].id: "the role admin is never granted by a migration; grant it by hand where wanted",
-        people.users[
-            "heir"
-        ].id: "it is inherited by projects below the tenant, which are not migrated with it",
     }
     assert {user_id: record.skip for user_id, record in fetched.items()} == {
         service.id: "it is the account of a service",
         clouds.source.user_id: "it is the operator's own account",
     }
     users = user.discover(clouds.source, people.project.id)
-    assert {record.ref.id for record in users} == {people.users[name].id for name in (ALICE, "bob")}
+    assert {record.ref.id for record in users} == {people.users[name].id for name in CARRIED}
 
 
 def test_an_account_of_the_destination_itself_is_no_twin(

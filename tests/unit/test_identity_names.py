@@ -79,10 +79,18 @@ def test_only_case_makes_names_doubtful() -> None:
 def test_an_assignment_is_found_again_by_its_id(tenant_id: str, user_id: str, role_id: str) -> None:
     scope = {"project": {"id": tenant_id}}
     item = RoleAssignment(None, {"scope": scope, "user": {"id": user_id}, "role": {"id": role_id}})
-    assert assignment._split(assignment_id(item)) == (tenant_id, user_id, role_id)
+    place = {"project": tenant_id, "user": user_id, "os_inherit_extension_inherited": False}
+    assert assignment._split(assignment_id(item)) == (role_id, place)
     inherited = {**scope, "OS-INHERIT:inherited_to": "projects"}
     below = RoleAssignment(None, {"scope": inherited, "user": {"id": user_id}, "role": {"id": role_id}})
     assert assignment_id(below) == f"{assignment_id(item)}.inherited"
+    assert assignment._split(assignment_id(below)) == (
+        role_id,
+        {**place, "os_inherit_extension_inherited": True},
+    )
+    of_group = RoleAssignment(None, {"scope": scope, "group": {"id": tenant_id}, "role": {"id": role_id}})
+    place = {"project": tenant_id, "group": tenant_id, "os_inherit_extension_inherited": False}
+    assert assignment._split(assignment_id(of_group)) == (role_id, place)
 
 
 @given(user_id=LDAP_ID, name=st.text("abc @._-", min_size=1))

@@ -74,6 +74,9 @@ def test_differences_are_told_with_the_groups_of_the_source() -> None:
         ]
     }
     assert rule_differences(record, twin, {"new-db": DB}) == (
-        ["lacks the rule ingress IPv4 tcp 22-22 anywhere"],
+        [
+            "lacks the rule ingress IPv4 any protocol addresses",
+            "lacks the rule ingress IPv4 tcp 22-22 anywhere",
+        ],
         ["has the rule ingress IPv4 udp 10.0.0.0/8, which the source has not"],
     )

@@ -1,0 +1,155 @@
+"""Shares: networks, security groups and address groups of the tenant that single other tenants may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.cloud import call, get_all
+from pumphouse.errors import http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.keystone import twin_tenant
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "rbac_policy"
+CARRIED = ("network", "security_group", "address_group")
+SHARED = "access_as_shared"
+EVERYBODY = "*"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The shares that the tenant gives."""
+    return _records(source, lambda policy: policy["project_id"] == tenant_id)
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The shares of the given ids."""
+    return {record.ref.id: record for record in _records(source, lambda policy: policy["id"] in ids)}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The share of the same thing with the same tenant (unique in a cloud)."""
+    policies = {_key(policy): policy["id"] for policy in _list(search.destination)} if records else {}
+    wanted = {record.ref: _wanted(search, record) for record in records}
+    return {ref: [Twin(policies[key], ours=True)] for ref, key in wanted.items() if key in policies}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the share and give it."""
+    return [
+        retrieve(RetrieveRbacPolicy, migration, step),
+        ensure(EnsureRbacPolicy, [migration.destination], step, line=f"share {step.record.name}"),
+    ]
+
+
+class RetrieveRbacPolicy(BaseRetrieveTask):
+    """Reads a share of the source, so that none is given that was taken back since."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """What is shared with whom."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureRbacPolicy(BaseEnsureTask):
+    """Lets the twin of a tenant use what it may use at the source."""
+
+    shared = True
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Share it; a note says when the other tenant is not at the destination."""
+        if self._target(data) is not None:
+            return super().execute(data, **ensured)
+        who = f"tenant {data['target_name'] or data['target_tenant']}"
+        note = f"not shared with {who}, which is not at the destination: migrate it, then this one again"
+        return {"id": None, "made": False, "notes": [note]}
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The share, if it is given already."""
+        wanted = self._key(data, ensured)
+        return next((str(policy["id"]) for policy in _list(self.cloud) if _key(policy) == wanted), None)
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Give it in the name of the tenant."""
+        object_type, object_id, target = self._key(data, ensured)
+        owners = [result["id"] for name, result in ensured.items() if name.startswith("tenant-")]
+        policy = {
+            "object_type": object_type,
+            "object_id": object_id,
+            "action": SHARED,
+            "target_tenant": target,
+            "project_id": owners[0],
+        }
+        answer = call(self.cloud.neutron, "POST", "/rbac-policies", {"rbac_policy": policy})
+        return str(answer["rbac_policy"]["id"])
+
+    def remove(self, destination_id: str) -> None:
+        """Take it back."""
+        call(self.cloud.neutron, "DELETE", f"/rbac-policies/{destination_id}")
+
+    def _key(self, data: Json, ensured: Mapping[str, Json]) -> tuple[Any, ...]:
+        object_id = ensured_id(ensured, data["object_type"], data["object_id"])
+        return data["object_type"], object_id, self._target(data)
+
+    def _target(self, data: Json) -> str | None:
+        if data["target_tenant"] == EVERYBODY:
+            return EVERYBODY
+        return twin_tenant(self.cloud, data["target_tenant"], data["target_name"])
+
+
+def _list(cloud: Cloud) -> list[Json]:
+    """All shares; none where the cloud does not have the extension."""
+    try:
+        return get_all(cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED)
+    except Exception as error:
+        if http_status(error) == 404:
+            return []
+        raise
+
+
+def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:
+    policies = [policy for policy in _list(source) if is_wanted(policy) and _is_carried(policy)]
+    targets = {policy["target_tenant"] for policy in policies} - {EVERYBODY}
+    names = {p.id: p.name for p in source.keystone.projects.list()} if targets else {}
+    return [_record(policy, names) for policy in policies]
+
+
+def _is_carried(policy: Json) -> bool:
+    # That everybody may use a network is a field of the network.
+    with_everybody = policy["object_type"] == "network" and policy["target_tenant"] == EVERYBODY
+    return policy["object_type"] in CARRIED and not with_everybody
+
+
+def _record(policy: Json, names: Mapping[str, str]) -> Record:
+    target = policy["target_tenant"]
+    fields = ("id", "object_type", "object_id", "target_tenant", "project_id")
+    data = {**{field: policy[field] for field in fields}, "target_name": names.get(target)}
+    thing = Ref(policy["object_type"], policy["object_id"])
+    who = "everybody" if target == EVERYBODY else f"tenant {names.get(target, target)}"
+    name = f"{thing.kind.replace('_', ' ')} {thing.id} with {who}"
+    return Record(Ref(NAME, policy["id"]), name, data, (Ref("tenant", policy["project_id"]), thing))
+
+
+def _key(policy: Json) -> tuple[Any, ...]:
+    return policy["object_type"], policy["object_id"], policy["target_tenant"]
+
+
+def _wanted(search: Search, record: Record) -> tuple[Any, ...] | None:
+    data = record.data
+    object_id = search.ids.get(Ref(data["object_type"], data["object_id"]))
+    target = data["target_tenant"]
+    if target != EVERYBODY:
+        target = twin_tenant(search.destination, target, data["target_name"])
+    return (data["object_type"], object_id, target) if object_id and target else None

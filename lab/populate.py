@@ -23,7 +23,15 @@ from lab.sample.disks import write_disks
 from lab.sample.identity import UNFINISHED, finish, make_tenant
 from lab.sample.images import make_images
 from lab.sample.inventory import find_project, inventory, remove_tenant
-from lab.sample.networks import make_floating_ip, make_networks, make_virtual_ip, server_ports
+from lab.sample.networks import (
+    make_floating_ip,
+    make_forwarding,
+    make_networks,
+    make_trunk,
+    make_virtual_ip,
+    server_ports,
+    share,
+)
 from lab.sample.security import default_group, make_security_groups
 from lab.sample.servers import (
     attach,
@@ -139,6 +147,13 @@ def _make_ports(tenant: Tenant) -> dict[str, list[str]]:
     ports = server_ports(tenant, networks, groups.result(), nics(tenant, networks.ids))
     if "db" in ports:
         make_floating_ip(tenant, networks, ports["db"][0])
+    if len(ports.get("web", ())) > 1:
+        _, front, *_ = ports["web"]
+        make_forwarding(tenant, networks, front)
+        # A trunk's MTU may not be less than that of a subport.
+        make_trunk(tenant, networks, front)
+    if tenant.partner_id:
+        share(tenant, networks)
     return ports
 
 

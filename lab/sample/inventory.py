@@ -54,6 +54,11 @@ def _owned(admin: Connection, project_id: str) -> Inventory:
     return {
         "image": _ids(chain(*images)),
         "server": _ids(admin.compute.servers(**ours)),
+        "server_group": _ids(
+            group
+            for group in admin.compute.server_groups(all_projects=True)
+            if group.project_id == project_id
+        ),
         "volume": _ids(admin.block_storage.volumes(**ours)),
         "snapshot": _ids(admin.block_storage.snapshots(**ours)),
     }
@@ -67,6 +72,8 @@ def _networks(admin: Connection, project_id: str) -> Inventory:
         "router": _ids(network.routers(project_id=project_id)),
         "port": _ids(network.ports(project_id=project_id)),
         "security_group": _ids(network.security_groups(project_id=project_id)),
+        "trunk": _ids(network.trunks(project_id=project_id)),
+        "address_group": _ids(network.address_groups(project_id=project_id)),
         "floating_ip": {ip.floating_ip_address: ip.id for ip in network.ips(project_id=project_id)},
     }
 
@@ -106,6 +113,7 @@ def _remove_owned(admin: Connection, project_id: str) -> None:
     ours: dict[str, Any] = {"all_projects": True, "project_id": project_id}
     delete(admin.compute, "servers", owned["server"].values())
     until(lambda: not list(admin.compute.servers(**ours)), "servers deleted")
+    delete(admin.compute, "os-server-groups", owned["server_group"].values())
     delete(storage, "snapshots", owned["snapshot"].values())
     until(lambda: not list(storage.snapshots(**ours)), "snapshots deleted")
     # Those that were to be deleted with their server are on their way out already.
@@ -119,13 +127,24 @@ def _remove_owned(admin: Connection, project_id: str) -> None:
 
 def _remove_networks(admin: Connection, project_id: str) -> None:
     network, ours = admin.network, _networks(admin, project_id)
+    together(lambda ip_id: _stop_forwarding(admin, ip_id), list(ours["floating_ip"].values()))
     delete(network, "floatingips", ours["floating_ip"].values())
     together(lambda router_id: _empty_router(admin, router_id), list(ours["router"].values()))
     delete(network, "routers", ours["router"].values())
+    for trunk_id in ours["trunk"].values():  # a disabled one cannot be deleted
+        put(network, f"/trunks/{trunk_id}", trunk={"admin_state_up": True})
+    delete(network, "trunks", ours["trunk"].values())
     delete(network, "ports", [port.id for port in network.ports(project_id=project_id)])
     delete(network, "networks", ours["network"].values())
     # To list the groups makes "default" anew, so they are listed no more.
     delete(network, "security-groups", ours["security_group"].values())
+    delete(network, "address-groups", ours["address_group"].values())
+
+
+def _stop_forwarding(admin: Connection, floating_ip_id: str) -> None:
+    path = f"/floatingips/{floating_ip_id}/port_forwardings"
+    forwardings = get(admin.network, path)["port_forwardings"]
+    delete(admin.network, path.lstrip("/"), [forwarding["id"] for forwarding in forwardings])
 
 
 def _empty_router(admin: Connection, router_id: str) -> None:

@@ -237,3 +237,38 @@ def make_floating_ip(tenant: Tenant, networks: Networks, port_id: str) -> str:
     made = post(tenant.owner.network, "/floatingips", floatingip=body)["floatingip"]
     tag(tenant, "floatingips", {"shop": made["id"]})
     return str(made["floating_ip_address"])
+
+
+def make_forwarding(tenant: Tenant, networks: Networks, port_id: str) -> None:
+    """Create a floating IP that forwards a port of TCP, and leads to no port itself."""
+    body = {"floating_network_id": networks.external_id, "description": "Back door"}
+    made = post(tenant.owner.network, "/floatingips", floatingip=body)["floatingip"]
+    tag(tenant, "floatingips", {"door": made["id"]})
+    port = get(tenant.owner.network, f"/ports/{port_id}")["port"]
+    forwarding = {
+        "protocol": "tcp",
+        "external_port": 2222,
+        "internal_port": 22,
+        "internal_port_id": port_id,
+        "internal_ip_address": next(f["ip_address"] for f in port["fixed_ips"] if "." in f["ip_address"]),
+        "description": "For those on call",
+    }
+    path = f"/floatingips/{made['id']}/port_forwardings"
+    post(tenant.owner.network, path, port_forwarding=forwarding)
+
+
+def make_trunk(tenant: Tenant, networks: Networks, port_id: str) -> None:
+    """Make a port that no server has booted with yet a trunk, with a subport on the back network."""
+    subport = {"name": "web-tagged", "network_id": networks.ids["back"], "description": "Tagged 42"}
+    made = post(tenant.owner.network, "/ports", port=subport)["port"]
+    sub_ports = [{"port_id": made["id"], "segmentation_type": "vlan", "segmentation_id": 42}]
+    trunk = {"name": "bundle", "description": "Two in one", "port_id": port_id, "sub_ports": sub_ports}
+    trunk_id = post(tenant.owner.network, "/trunks", trunk=trunk)["trunk"]["id"]
+    tag(tenant, "trunks", {"bundle": trunk_id})
+
+
+def share(tenant: Tenant, networks: Networks) -> None:
+    """Let the partner use the front network."""
+    policy = {"object_type": "network", "object_id": networks.ids["front"], "action": "access_as_shared"}
+    body = {**policy, "target_tenant": tenant.partner_id}
+    post(tenant.owner.network, "/rbac-policies", rbac_policy=body)

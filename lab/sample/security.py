@@ -14,7 +14,8 @@ DESCRIPTIONS = {
     "odd": "Protocols seldom seen",
     "stateless": "Without connection tracking",
 }
-# A remote group is named here; the rule gets its id.
+OFFICES = ["192.0.2.128/25", "198.51.100.7/32", "2001:db8:7::/48"]
+# A remote group is named here; the rule gets its id. So it is with the addresses of the offices.
 RULES: dict[str, list[dict[str, Any]]] = {
     "default": [
         {
@@ -29,6 +30,7 @@ RULES: dict[str, list[dict[str, Any]]] = {
         {"protocol": "tcp", "port_range_min": 80, "port_range_max": 443, "remote_ip_prefix": "0.0.0.0/0"},
         {"protocol": "tcp", "port_range_min": 8080, "port_range_max": 8090, "remote": "db"},
         {"remote": "web", "description": "Anything among themselves"},
+        {"protocol": "tcp", "port_range_min": 9090, "port_range_max": 9090, "addresses": "offices"},
         {
             "ethertype": "IPv6",
             "protocol": "tcp",
@@ -77,9 +79,17 @@ def make_security_groups(tenant: Tenant, default_id: str) -> dict[str, str]:
     ids = {group["name"]: str(group["id"]) for group in made}
     tag(tenant, "security-groups", ids)
     ids["default"] = default_id
+    if tenant.sizes.security_groups > 1:
+        ids["offices"] = _offices(tenant)
     _close(tenant, [group for group in made if group["name"] == "db"])
-    together(lambda group: _add_rules(tenant, group, ids), list(ids))
+    together(lambda group: _add_rules(tenant, group, ids), [*wanted, "default"])
     return ids
+
+
+def _offices(tenant: Tenant) -> str:
+    """Create a group of addresses; returns its id."""
+    group = {"name": "offices", "description": "Where the team works", "addresses": OFFICES}
+    return str(post(tenant.owner.network, "/address-groups", address_group=group)["address_group"]["id"])
 
 
 def _add_rules(tenant: Tenant, group: str, ids: dict[str, str]) -> None:
@@ -87,7 +97,7 @@ def _add_rules(tenant: Tenant, group: str, ids: dict[str, str]) -> None:
     rules = [
         _rule(group, rule, ids)
         for rule in RULES.get(group, RULES["stateless"])
-        if rule.get("remote", group) in ids
+        if {rule.get("remote", group), rule.get("addresses", group)} <= ids.keys()
     ]
     post(tenant.owner.network, "/security-group-rules", security_group_rules=rules)
 
@@ -106,5 +116,7 @@ def _close(tenant: Tenant, groups: list[dict[str, Any]]) -> None:
 
 def _rule(group: str, rule: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
     body = {"direction": "ingress", "ethertype": "IPv4", **rule, "security_group_id": ids[group]}
-    remote = body.pop("remote", None)
-    return body | {"remote_group_id": ids[remote]} if remote else body
+    for name, field in (("remote", "remote_group_id"), ("addresses", "remote_address_group_id")):
+        if name in body:
+            body[field] = ids[body.pop(name)]
+    return body

@@ -18,6 +18,7 @@ from lab.sample.base import IMAGE_RAM_MIB, Tenant, get, names, post, together, u
 
 SERVERS = ("web", "batch", "db")
 FROM_VOLUME = "vault"
+GROUPED = ("web", "db")
 # The networks of a server's NICs, in an order that no sorting gives; further servers have those of "".
 NICS = {"web": ("back", "front", "storage"), "batch": ("back",), "db": ("front", "back"), "": ("front",)}
 DESCRIPTIONS = {
@@ -123,16 +124,25 @@ def make_servers(
     """
     public_flavor_id = _public_flavor(tenant.admin)
     wanted = server_names(tenant)
+    hints = _make_group(tenant) if set(GROUPED) <= set(wanted) else {}
 
     def boot(server: str) -> str:
         body = _server(server, ports[server]) | _key(tenant, server)
         body["flavorRef"] = flavor_id if server == "web" else public_flavor_id
         body |= _from_volume(root_volume_id) if server == FROM_VOLUME else _from_image(server, images)
-        return str(post(_booted_by(tenant, server).compute, "/servers", server=body)["server"]["id"])
+        hint = hints if server in GROUPED else {}
+        return str(post(_booted_by(tenant, server).compute, "/servers", server=body, **hint)["server"]["id"])
 
     ids = dict(zip(wanted, together(boot, wanted), strict=True))
     wait_for_servers(tenant, dict.fromkeys(ids.values(), "ACTIVE"))
     return ids
+
+
+def _make_group(tenant: Tenant) -> dict[str, Any]:
+    """Create a server group; returns what a server is booted with to be in it."""
+    group = {"name": "spread", "policy": "soft-anti-affinity"}
+    made = post(tenant.owner.compute, "/os-server-groups", server_group=group)["server_group"]
+    return {"os:scheduler_hints": {"group": made["id"]}}
 
 
 def _public_flavor(admin: Connection) -> str:

@@ -243,8 +243,9 @@ def _record(project: Any, parent: Any = None) -> Record:
         "tags": sorted(project.tags),
         "options": project.options,
     }
-    note = f"becomes a child of {parent.name} when that is at the destination, else a project of the domain"
-    notes = (note,) if parent else ()
+    notes: tuple[str, ...] = ()
+    if parent:
+        notes = (f"its parent is {parent.name} if that is at the destination, else it has none but the domain",)
     return Record(Ref(NAME, project.id), project.name, data, (Ref("domain", project.domain_id),), notes=notes)
 
 

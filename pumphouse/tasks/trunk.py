@@ -22,7 +22,7 @@ from pumphouse.tasks.base import (
     symbol,
     undo,
 )
-from pumphouse.tasks.neutron import PORTS, TRUNKS, EnsureItem, common_data, counted, is_stamped, twin
+from pumphouse.tasks.neutron import PORTS, TRUNKS, EnsureItem, common_data, counted, finish, is_stamped, twin
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -77,44 +77,58 @@ class RetrieveTrunk(BaseRetrieveTask):
 
 
 class EnsureTrunk(EnsureItem):
-    """Finds or creates the trunk of a port, without its subports."""
+    """Finds or creates the trunk of a port, without its subports.
+
+    It is made enabled, because Neutron neither changes the subports of a disabled trunk nor deletes it.
+    """
 
     collection = TRUNKS
+    complete = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # A plan calls a trunk without a name by its id, which is not to become its name.
         super().__init__(*args, **{**kwargs, "target_name": None})
 
     def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
-        """Its port and its state."""
-        port_id = ensured_id(ensured, "port", data["port_id"])
-        return {"port_id": port_id, "admin_state_up": data["admin_state_up"]}
+        """Its port."""
+        return {"port_id": ensured_id(ensured, "port", data["port_id"]), "admin_state_up": True}
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the trunk, enabled before."""
+        TRUNKS.update(self.cloud, destination_id, admin_state_up=True)
+        super().remove(destination_id)
 
 
 class EnsureSubports(BaseCloudTask):
-    """Adds those subports to a trunk that it lacks."""
+    """Adds those subports to a trunk that it lacks, and brings it to its state, which completes it."""
 
     def execute(self, data: Json, trunk: Json, **ensured: Json) -> Json:
         """Add them; provides those that were added."""
-        actual = {_key(subport) for subport in self.cloud.batch(TRUNKS.items).get(trunk["id"])["sub_ports"]}
+        there = self.cloud.batch(TRUNKS.items).get(trunk["id"])
+        actual = {_key(subport) for subport in there["sub_ports"]}
         wanted = [
             {**subport, "port_id": ensured_id(ensured, "port", subport["port_id"])}
             for subport in data["sub_ports"]
         ]
         missing = [subport for subport in wanted if _key(subport) not in actual]
+        if missing and not there["admin_state_up"]:
+            TRUNKS.update(self.cloud, trunk["id"], admin_state_up=True)
         if missing:
             TRUNKS.put(self.cloud, trunk["id"], "add_subports", sub_ports=missing)
+        finish(self.cloud, TRUNKS, trunk["id"], data, admin_state_up=data["admin_state_up"])
         return {"id": trunk["id"], "added": [subport["port_id"] for subport in missing]}
 
     def revert(self, result: Any, data: Json, trunk: Json, **ensured: Json) -> Json | None:
         """Take those away that were added; those of a trunk that was made are free when it is deleted."""
         if not isinstance(result, dict) or not result["added"]:
             return None
-        return kept(undo(self.name, self._take_away, result))
+        return kept(undo(self.name, self._take_away, result, data["admin_state_up"]))
 
-    def _take_away(self, result: Json) -> None:
+    def _take_away(self, result: Json, admin_state_up: bool) -> None:
         sub_ports = [{"port_id": port_id} for port_id in result["added"]]
+        TRUNKS.update(self.cloud, result["id"], admin_state_up=True)
         TRUNKS.put(self.cloud, result["id"], "remove_subports", sub_ports=sub_ports)
+        TRUNKS.update(self.cloud, result["id"], admin_state_up=admin_state_up)
 
 
 def _owned(cloud: Cloud, tenant_id: str) -> list[Json]:

@@ -173,6 +173,9 @@ def _remove_floating_ips(cloud: Cloud, projects: Sequence[str]) -> None:
 
 def _remove(cloud: Cloud, projects: Sequence[str]) -> None:
     _remove_floating_ips(cloud, projects)
+    for item in TRUNKS.all(cloud):
+        if item["project_id"] in projects:  # a disabled one cannot be deleted
+            TRUNKS.update(cloud, item["id"], admin_state_up=True)
     for item in ROUTERS.all(cloud):
         if item["project_id"] in projects:
             ROUTERS.update(cloud, item["id"], routes=[])

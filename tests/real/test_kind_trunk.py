@@ -33,12 +33,11 @@ def seed(world: World) -> SimpleNamespace:
         ["a", "b=1"],
         name='bündel "1"',
         description="vielspurig",
-        admin_state_up=False,
         port_id=ports[0]["id"],
     )
-    TRUNKS.update(world.source, wide["id"], admin_state_up=True)
     TRUNKS.put(world.source, wide["id"], "add_subports", sub_ports=sub_ports)
     TRUNKS.update(world.source, wide["id"], admin_state_up=False)
+    wide["admin_state_up"] = False
     return SimpleNamespace(wide=wide, bare=world.make(TRUNKS, port_id=ports[3]["id"]), ports=ports)
 
 

@@ -194,6 +194,9 @@ def test_schema_is_one_and_says_what_each_setting_expects() -> None:
 def test_tasks_of_every_kind_are_made_without_clouds() -> None:
     data = {
         "flavor": {"name": "f"},
+        "floating_ip": {"port_id": None, "port_forwardings": []},
+        "quota": {"service": "compute", "limits": {"cores": 3}},
+        "trunk": {"sub_ports": []},
         "router": {"name": "r", "interfaces": [], "routes": []},
         "security_group": {"name": "g", "project_id": "t", "rules": []},
         "server": {"name": "s", "status": "ACTIVE", "image_id": "i", "tenant_id": "t"},
@@ -412,7 +415,7 @@ BROKEN: list[tuple[str, str, str, str]] = [
         "  - kind: image\n",
         "  - kind: zoo\n",
         "kind: zoo",
-        "unknown kind 'zoo'; expected one of assignment, domain",
+        "unknown kind 'zoo'; expected one of address_group, assignment",
     ),
     (
         "  - kind: image\n",

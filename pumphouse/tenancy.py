@@ -115,7 +115,9 @@ class Tenancies:
 
 
 def _role_id(roles: list[Any], name: str) -> str:
-    ids = {_plain(role.name): str(role.id) for role in roles}
+    # An old cloud may have both `_member_` and `member`, of which the policies of today know only the one.
+    ordered = sorted(roles, key=lambda role: role.name == name)
+    ids = {_plain(role.name): str(role.id) for role in ordered}
     if _plain(name) not in ids:
         raise PumphouseError(
             f"there is no role {name}, only {', '.join(sorted(ids))}", "create it in Keystone"

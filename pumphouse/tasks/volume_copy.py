@@ -195,8 +195,7 @@ class ExportVolume(BaseCloudTask):
         """Make it, unless this attempt has before it died, and wait for it; provides its id."""
         image_id = self._find(data) or self._export(data, origin)
         self._wait(data, image_id)
-        title = f"volume {origin['id']}: the end of its upload"
-        wait_until_available(self.cloud, VOLUMES, origin["tenant_id"], origin["id"], title=title)
+        self._wait_free(origin)
         return {"id": image_id}
 
     def revert(self, data: Json, origin: Json, **_: Any) -> Json | None:

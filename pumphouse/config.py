@@ -69,7 +69,7 @@ class Policies:
     """What is done where there is a choice; config.example.yaml explains each."""
 
     on_conflict: Literal["fail", "reuse", "rename"] = "fail"
-    user_passwords: Literal["generate", "disabled"] = "generate"
+    user_passwords: Literal["generate", "disabled", "file", "map"] = "generate"
     passwords_file: Path = field(default_factory=lambda: _state_file("passwords.csv"))
     root_disk: Literal["snapshot", "image"] = "snapshot"
     source_servers: Literal["stop", "leave"] = "stop"

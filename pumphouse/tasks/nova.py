@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from keystoneauth1.adapter import Adapter
 
+from pumphouse.cloud import call
 from pumphouse.errors import WaitError, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.base import in_doubt
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 STATE_TIMEOUT_S = 600.0
 TASK = "OS-EXT-STS:task_state"
 ATTEMPTS = 3
+# osapi_max_limit, the most that Nova gives at a time unless it is configured otherwise.
+_PAGE = 1000
 
 
 def compute(cloud: Cloud) -> Adapter:
@@ -41,6 +44,17 @@ def supports(cloud: Cloud, microversion: str) -> bool:
     from novaclient.api_versions import APIVersion
 
     return bool(cloud.nova.api_version >= APIVersion(microversion))
+
+
+def list_server_groups(cloud: Cloud) -> list[Json]:
+    """The server groups of all tenants, page by page: Nova gives no links to the next."""
+    groups: list[Json] = []
+    while True:
+        params = {"all_projects": "True", "limit": _PAGE, "offset": len(groups)}
+        page = call(compute(cloud), "GET", "/os-server-groups", params=params)["server_groups"]
+        groups += page
+        if not page:
+            return groups
 
 
 def flavor_path(flavor_id: str, *rest: str) -> str:

@@ -1,4 +1,4 @@
-"""The file that holds the passwords of the users that were made: CSV, readable by its owner alone."""
+"""The file that holds passwords of users, of those that were made or are to be: CSV, readable by its owner alone."""
 
 from __future__ import annotations
 
@@ -41,6 +41,24 @@ def reserve(path: Path, account: Account) -> str:
             return password
     except OSError as error:
         raise _unusable(path, error) from error
+
+
+def lookup(path: Path, account: Account) -> str | None:
+    """The password that somebody wrote into a file for an account; None when there is none.
+
+    Raises PumphouseError when the file cannot be read.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise PumphouseError(
+            f"the file of passwords {path} cannot be read: {error.strerror}",
+            f"write it, with the columns {','.join(_HEADER)}, or set policies.user_passwords to disabled",
+        ) from error
+    try:
+        return _rows(fd).get(account)
+    finally:
+        os.close(fd)
 
 
 def forget(path: Path, account: Account) -> None:

@@ -26,7 +26,7 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.cinder import VOLUMES, owned
 from pumphouse.tasks.neutron import PORTS
-from pumphouse.tasks.nova import TASK, servers_of
+from pumphouse.tasks.nova import TASK, list_server_groups, servers_of
 from pumphouse.tasks.server_boot import (
     UNFINISHED,
     CompleteServer,
@@ -52,12 +52,13 @@ ATTACHED = "os-extended-volumes:volumes_attached"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
-    """The servers of the tenant, with the ports, volumes and flavors they were given; four list calls."""
+    """The servers of the tenant, with the ports, volumes, flavors and groups they were given; five list calls."""
     servers = servers_of(source, tenant_id)
     devices = _devices(source, tenant_id, servers)
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)} if servers else {}
     ports = _ports_by_server(source, [server["id"] for server in servers])
-    return [_record(server, flavors, ports[server["id"]], devices) for server in servers]
+    groups = _groups_by_server(source) if servers else {}
+    return [_record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())) for s in servers]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -187,7 +188,17 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
         raise
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)}
     devices = _devices(source, server["tenant_id"], [server])
-    return [_record(server, flavors, _ports_by_server(source, [server_id])[server_id], devices)]
+    ports = _ports_by_server(source, [server_id])[server_id]
+    return [_record(server, flavors, ports, devices, _groups_by_server(source).get(server_id, ()))]
+
+
+def _groups_by_server(source: Cloud) -> Mapping[str, list[str]]:
+    """The server groups of each server: Nova tells them of a single server only, and that since 2.71 (Stein)."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for group in list_server_groups(source):
+        for server_id in group["members"]:
+            groups[server_id].append(group["id"])
+    return groups
 
 
 def _devices(source: Cloud, tenant_id: str, servers: Iterable[Json]) -> Mapping[tuple[str, str], str]:
@@ -214,6 +225,7 @@ def _record(
     flavors: Mapping[str, Any],
     ports: Sequence[Json],
     devices: Mapping[tuple[str, str], str],
+    group_ids: Iterable[str],
 ) -> Record:
     flavor = _flavor(server, flavors)
     port_ids = _in_nic_order(server, ports)
@@ -234,7 +246,7 @@ def _record(
         "image_id": (server["image"] or {}).get("id"),
         "flavor_id": flavor["id"] if flavor else None,
         "port_ids": port_ids,
-        "server_group_ids": list(server.get("server_groups") or ()),
+        "server_group_ids": sorted(group_ids),
         "volumes": _volumes(server, devices),
     }
     needs = [Ref("tenant", server["tenant_id"]), *(Ref("port", port_id) for port_id in port_ids)]

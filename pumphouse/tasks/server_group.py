@@ -21,7 +21,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve,
 )
-from pumphouse.tasks.nova import compute, supports
+from pumphouse.tasks.nova import compute, list_server_groups, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -31,19 +31,20 @@ RENAMABLE = True
 FIELDS = ("policy", "rules")
 # One policy with rules in the place of a list of policies: Nova 18 (Rocky).
 RULES = "2.64"
-PAGE = 1000
 # As many digits of its id as a name is made different by.
 _ID_DIGITS = 8
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The server groups that the tenant owns."""
-    return _distinct([_record(group) for group in _list(source) if group["project_id"] == tenant_id])
+    return _distinct(
+        [_record(group) for group in list_server_groups(source) if group["project_id"] == tenant_id]
+    )
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The server groups of the given ids."""
-    groups = _list(source)
+    groups = list_server_groups(source)
     tenants = {group["project_id"] for group in groups if group["id"] in ids}
     owned = [_record(group) for group in groups if group["project_id"] in tenants]
     return {record.ref.id: record for record in _distinct(owned) if record.ref.id in ids}
@@ -51,7 +52,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The group of the same name in the tenant's twin: groups carry no stamp, and are all but their values."""
-    groups = _list(search.destination) if records else []
+    groups = list_server_groups(search.destination) if records else []
     found: dict[Ref, list[Twin]] = {}
     for record in records:
         tenant_id = search.ids.get(Ref("tenant", record.data["project_id"]))
@@ -84,7 +85,7 @@ class EnsureServerGroup(BaseEnsureTask):
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The group of this name, policy and rules."""
         tenant_id = ensured_id(ensured, "tenant", data["project_id"])
-        owned = [group for group in _list(self.cloud) if group["project_id"] == tenant_id]
+        owned = [group for group in list_server_groups(self.cloud) if group["project_id"] == tenant_id]
         same = [group for group in owned if group["name"] == data["name"] and not _differences(data, group)]
         return str(same[0]["id"]) if same else None
 
@@ -103,17 +104,6 @@ class EnsureServerGroup(BaseEnsureTask):
     def remove(self, destination_id: str) -> None:
         """Delete the group."""
         call(compute(self.cloud), "DELETE", f"/os-server-groups/{destination_id}")
-
-
-def _list(cloud: Cloud) -> list[Json]:
-    """All server groups, page by page: Nova gives no links to the next."""
-    groups: list[Json] = []
-    while True:
-        params = {"all_projects": "True", "limit": PAGE, "offset": len(groups)}
-        page = call(compute(cloud), "GET", "/os-server-groups", params=params)["server_groups"]
-        groups += page
-        if not page:
-            return groups
 
 
 def _data(group: Json) -> Json:

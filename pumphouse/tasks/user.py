@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from pumphouse.tasks.base import (
     undo,
 )
 from pumphouse.tasks.keystone import by_name, carried_users, protected_users
-from pumphouse.tasks.passwords import Account, forget, reserve
+from pumphouse.tasks.passwords import Account, forget, lookup, reserve
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -37,6 +38,10 @@ NAME = "user"
 # The answers after which there is no user. After a 5xx or silence there may be one; after a 409 there is one,
 # which the run of another tenant may have made with this very password.
 REFUSED = frozenset({400, 401, 403, 404, 413})
+# What the file of passwords is to the task, and what the dry run says of it, by policy.
+FILES = {"generate": "passwords", "file": "given"}
+LINES = {"generate": "with a new password", "file": "with the password that is in your file"}
+ONLY_MATCHED = "policies.user_passwords is map: make the user there, or name another in mappings.users"
 FIELDS = ("name", "email", "description", "enabled", "default_project_id", "options")
 PASSWORD_NOTE = "its password cannot be read: it gets a new one or none, as policies.user_passwords says"
 
@@ -69,13 +74,18 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the user and make it."""
-    generate = migration.policies["user_passwords"] == "generate"
-    passwords = Path(migration.policies["passwords_file"]) if generate else None
-    line = f"create {step.record.title}, {'with a new password' if generate else 'without a password'}"
+    policy, file = migration.policies["user_passwords"], migration.policies["passwords_file"]
+    files: dict[str, Any] = {FILES[policy]: Path(file)} if policy in FILES else {}
+    line = f"create {step.record.title}, {LINES.get(policy, 'without a password')}"
     return [
         retrieve(RetrieveUser, migration, step),
-        ensure(EnsureUser, [migration.destination], step, line=line, passwords=passwords),
+        ensure(EnsureUser, [migration.destination], step, line=line, **files),
     ]
+
+
+def under(record: Record, policies: Mapping[str, Any]) -> Record:
+    """The record as the policy for passwords makes it: where users are only matched, none is made."""
+    return replace(record, must_exist=ONLY_MATCHED) if policies["user_passwords"] == "map" else record
 
 
 class RetrieveUser(BaseRetrieveTask):
@@ -89,19 +99,23 @@ class RetrieveUser(BaseRetrieveTask):
 class EnsureUser(BaseEnsureTask):
     """Finds or creates the user of the same name.
 
-    passwords: the file that a new password is written to; None for a user without a password.
+    passwords: the file that a new password is written to.
+    given: the file that somebody wrote passwords into. With neither, the user gets none.
     """
 
     shared = True
 
-    def __init__(self, *args: Any, passwords: Path | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, passwords: Path | None = None, given: Path | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.passwords = passwords
+        self.given = given
 
     def execute(self, data: Json, **ensured: Json) -> Json:
         """Find or create the user; a note says that a new one cannot log in yet."""
         result = super().execute(data, **ensured)
-        if result["made"] and self.passwords is None:
+        if result["made"] and self.passwords is None and self._given(data, ensured) is None:
             command = f"openstack user set --password-prompt {result['id']}"
             result["notes"] = [f"it has no password and cannot log in until it is given one: {command}"]
         return result
@@ -115,16 +129,14 @@ class EnsureUser(BaseEnsureTask):
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
         """A new user; its password is in the file before it is made, so that nobody's is unknown."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
-        if self.passwords is None:
-            return self._create(data, domain_id, _default_project_id(data, ensured))
         account = self._account(domain_id, data["name"])
-        password = reserve(self.passwords, account)
+        password = self._given(data, ensured) if self.passwords is None else reserve(self.passwords, account)
         try:
             return self._create(data, domain_id, _default_project_id(data, ensured), password)
         except Exception as error:
-            if http_status(error) in REFUSED:
+            if self.passwords is not None and http_status(error) in REFUSED:
                 undo(self.name, forget, self.passwords, account)
-            if password in str(error):
+            if password and password in str(error):
                 raise PumphouseError(f"user {data['name']}: {_without(password, error)}") from None
             raise
 
@@ -158,6 +170,13 @@ class EnsureUser(BaseEnsureTask):
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         if self.passwords is not None and self.find(data, ensured) is None:
             forget(self.passwords, self._account(domain_id, data["name"]))
+
+    def _given(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The password that somebody gave for the user."""
+        if self.given is None:
+            return None
+        account = self._account(ensured_id(ensured, "domain", data["domain_id"]), data["name"])
+        return lookup(self.given, account)
 
     def _account(self, domain_id: str, name: str) -> Account:
         return Account(self.cloud.auth_url, self.cloud.batch(_domain_names).get(domain_id), name)

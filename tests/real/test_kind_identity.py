@@ -17,6 +17,7 @@ from keystoneauth1.session import Session
 from pumphouse.cloud import Cloud
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Json, Ref
+from pumphouse.plan import decide
 from pumphouse.tasks import assignment, domain, role, tenant, user
 from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.keystone import INHERITED_TO
@@ -357,3 +358,33 @@ def test_an_assignment_that_was_taken_back_is_not_granted(
             by_hand.run(steps)
     finally:
         clouds.source.keystone.roles.grant(**grant)
+
+
+def test_a_password_that_is_in_the_file_of_the_operator_is_the_users(
+    clouds: Clouds, people: SimpleNamespace, home: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "given.csv"
+    password = 's3cret, "quoted"'
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("cloud", "domain", "name", "password"))
+        writer.writerow((clouds.destination.auth_url, home.name, f"heir-{people.tag}", password))
+    before = file.read_bytes()
+    policies = {"user_passwords": "file", "passwords_file": str(file)}
+    by_hand = carry(clouds, people, policies)
+    results = by_hand.run(by_hand.steps())
+    user_id = ensured_id(results, "user", people.users["heir"].id)
+    login = v3.Password(clouds.destination.auth_url, user_id=user_id, password=password)
+    assert login.get_access(Session(login)).user_id == user_id
+    notes = {name: results[f"user-{people.users[name].id}-ensured"].get("notes") for name in CARRIED}
+    assert notes["heir"] is None
+    assert notes["bob"][0].startswith("it has no password and cannot log in")
+    assert file.read_bytes() == before
+
+
+@pytest.mark.usefixtures("home")
+def test_where_users_are_only_matched_none_is_made(clouds: Clouds, people: SimpleNamespace) -> None:
+    policies = {"user_passwords": "map", "passwords_file": "unused"}
+    found = user.under(user.fetch(clouds.source, [people.users["bob"].id])[people.users["bob"].id], policies)
+    assert found.must_exist == user.ONLY_MATCHED
+    assert decide(found, (), "fail").action is Action.CONFLICT

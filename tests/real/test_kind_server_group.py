@@ -12,7 +12,7 @@ import pytest
 from pumphouse.cloud import Cloud, call
 from pumphouse.model import Action, Json, Ref
 from pumphouse.tasks import domain, server_group, tenant
-from pumphouse.tasks.nova import compute
+from pumphouse.tasks.nova import compute, list_server_groups
 from tests.real.by_hand import ByHand, connect
 
 GROUPS: list[Json] = [
@@ -39,7 +39,7 @@ def world(lab: Any) -> Iterator[SimpleNamespace]:
 
 
 def groups(cloud: Cloud, tenant_id: str) -> list[Json]:
-    found = [server_group._data(g) for g in server_group._list(cloud) if g["project_id"] == tenant_id]
+    found = [server_group._data(g) for g in list_server_groups(cloud) if g["project_id"] == tenant_id]
     return sorted(found, key=lambda group: str((group["name"], group["policy"])))
 
 
@@ -73,11 +73,11 @@ def test_every_field_arrives_and_a_second_time_makes_nothing(world: SimpleNamesp
 
 
 def test_a_failure_takes_back_all(world: SimpleNamespace) -> None:
-    before = len(server_group._list(world.destination))
+    before = len(list_server_groups(world.destination))
     by_hand = carry(world)
     with pytest.raises(RuntimeError, match="on purpose"):
         by_hand.run(by_hand.steps(), fail=True)
-    assert len(server_group._list(world.destination)) == before
+    assert len(list_server_groups(world.destination)) == before
 
 
 def test_another_policy_under_the_same_name_is_a_conflict(world: SimpleNamespace) -> None:

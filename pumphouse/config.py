@@ -78,6 +78,7 @@ class Policies:
     fail_fast: bool = False
     allow_same_cloud: bool = False
     volume_format: Literal["raw", "qcow2"] = "raw"
+    volume_snapshots: Literal["leave", "copy"] = "leave"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from pumphouse.tasks import (
     trunk,
     user,
     volume,
+    volume_snapshot,
 )
 from pumphouse.tasks.base import BaseCloudsTask, BaseCloudTask, BaseEnsureTask, BaseRetrieveTask
 from pumphouse.tasks.tenant import EnsureTenant, RetrieveTenant, migrate_tenant
@@ -70,6 +71,7 @@ KINDS: dict[str, ModuleType] = {
         trunk,
         server_group,
         volume,
+        volume_snapshot,
         server,
         floating_ip,
         tenant_state,

@@ -11,7 +11,6 @@ from pumphouse.check import NOT_CARRIED
 from pumphouse.cloud import get_all
 from pumphouse.errors import http_status
 from pumphouse.model import Json
-from pumphouse.tasks.cinder import SNAPSHOTS, owned
 from pumphouse.tasks.keystone import INHERITED_TO, carried_users, is_of_user
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 def notes(source: Cloud, tenant_id: str) -> list[str]:
     """One note for each kind of which the tenant has something, with the names; a bounded number of list calls."""
     found = {
-        "volume snapshots": [_named(item) for item in owned(source, SNAPSHOTS, tenant_id)],
         "QoS policies": _neutron(source, "/qos/policies", "policies", tenant_id),
         "subnet pools": _neutron(source, "/subnetpools", "subnetpools", tenant_id),
         "address scopes": _neutron(source, "/address-scopes", "address_scopes", tenant_id),

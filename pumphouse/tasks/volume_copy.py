@@ -110,17 +110,19 @@ def removal_task(migration: Migration, step: Step) -> task.Task:
 
 def _still_tasks(source: Cloud, step: Step) -> list[BaseCloudTask]:
     """The tasks that make a volume that can be made an image of; none when it is one itself."""
-    if step.record.data["status"] == "available":
+    if step.ref.kind == "volume" and step.record.data["status"] == "available":
         return []
     ref, title = step.ref, step.record.title
     retrieved, taken = symbol(ref, "retrieved"), symbol(ref, SNAPSHOT)
+    clone = f"make a volume from {'the snapshot of ' if ref.kind == 'volume' else ''}{title} at the source"
+    if ref.kind != "volume":
+        return [CloneVolume(source, provides=symbol(ref, CLONE), rebind=[retrieved, retrieved], line=clone)]
     snapshot = SnapshotVolume(
         source, provides=taken, rebind=[retrieved], line=f"take a snapshot of {title} at the source"
     )
     servers = {attached["server_id"] for attached in step.record.data["attachments"]}
     snapshot.after = tuple(symbol(Ref("server", server_id), "stopped") for server_id in sorted(servers))
-    line = f"make a volume from the snapshot of {title} at the source"
-    return [snapshot, CloneVolume(source, provides=symbol(ref, CLONE), rebind=[retrieved, taken], line=line)]
+    return [snapshot, CloneVolume(source, provides=symbol(ref, CLONE), rebind=[retrieved, taken], line=clone)]
 
 
 class _Copy(BaseCloudTask):

@@ -20,7 +20,7 @@ from lab.sample.sizes import Sizes
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Json, Ref, Step
-from pumphouse.tasks import KINDS, domain, tenant, volume
+from pumphouse.tasks import KINDS, domain, tenant, volume, volume_snapshot
 from pumphouse.tasks.base import STAMP, symbol
 from pumphouse.tasks.cinder import SNAPSHOTS, UNFINISHED, VOLUMES, act, owned
 from pumphouse.tasks.cinder import remove as remove_item
@@ -215,6 +215,34 @@ def test_multiattach_goes_by_the_type(shelf: Shelf) -> None:
     assert shelf.step(made).notes == ()
     shelf.migrate()
     assert shelf.twin(made)["multiattach"] is True
+
+
+def test_a_snapshot_becomes_a_volume_where_it_is_asked_for(shelf: Shelf) -> None:
+    made, source = shelf.make(), shelf.clouds.source
+    with source.in_tenant(shelf.tenant_id) as cloud:
+        body = {"volume_id": made["id"], "name": "monday", "metadata": {"kept": "yes"}, "description": "Then"}
+        taken = call(cloud.cinder, "POST", "/snapshots", {"snapshot": body})["snapshot"]
+    until(lambda: owned(source, SNAPSHOTS, shelf.tenant_id)[0]["status"] == "available", "a snapshot")
+    then = sparse_sha512(shelf.lab.cloud_dir("source") / "cinder" / "volumes" / f"snapshot-{taken['id']}")
+    with volume_file(shelf.lab.dir, "source", made["id"]).open("r+b") as file:
+        file.write(b"tuesday")
+    try:
+        carry = shelf.carry(volume_snapshots="copy")
+        carry.kinds[volume_snapshot.NAME] = volume_snapshot
+        carry.run(carry.steps())
+    finally:
+        remove_item(source, SNAPSHOTS, shelf.tenant_id, taken["id"])
+    twin = shelf.twin(taken)
+    assert (twin["name"], twin["description"], twin["size"], twin["bootable"]) == (
+        "monday",
+        "Then",
+        1,
+        "false",
+    )
+    assert twin["metadata"] == {"kept": "yes", STAMP: taken["id"]}
+    assert sparse_sha512(volume_file(shelf.lab.dir, "destination", twin["id"])) == then
+    before, after = map(sparse_sha512, shelf.files(made))
+    assert then != before == after
 
 
 def test_odd_states_are_skipped_with_their_reason(shelf: Shelf) -> None:

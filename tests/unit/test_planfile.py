@@ -200,6 +200,7 @@ def test_tasks_of_every_kind_are_made_without_clouds() -> None:
         "router": {"name": "r", "interfaces": [], "routes": []},
         "security_group": {"name": "g", "project_id": "t", "rules": []},
         "server": {"name": "s", "status": "ACTIVE", "image_id": "i", "tenant_id": "t"},
+        "volume_snapshot": {"name": "v", "status": "available", "attachments": [], "tenant_id": "t"},
         "volume": {"name": "v", "status": "in-use", "attachments": [], "tenant_id": "t"},
     }
     for kind in KINDS:

@@ -9,7 +9,7 @@ import pytest
 from pumphouse.errors import ConfigError
 from pumphouse.flows import unit_flow
 from pumphouse.model import Action, Json, Record, Ref, Step, Unit
-from pumphouse.tasks import server, server_boot, volume
+from pumphouse.tasks import server, server_boot, volume, volume_snapshot
 from pumphouse.tasks.base import STAMP, Migration
 from pumphouse.tasks.cinder import ATTEMPT, UNFINISHED, at_destination, own_metadata
 from pumphouse.transfer import TransferLimits
@@ -203,3 +203,18 @@ def test_a_snapshot_waits_for_the_server_to_stop_and_its_mark_for_the_server_to_
 
 def test_a_volume_of_a_server_that_is_there_waits_for_nothing_of_it() -> None:
     assert [name for link in unit(Action.REUSE) for name in link if name.startswith("server-")] == []
+
+
+def test_snapshots_are_carried_only_where_they_are_asked_for() -> None:
+    taken = {
+        "id": "s",
+        "name": "monday",
+        "description": None,
+        "size": 3,
+        "status": "available",
+        "metadata": {},
+    }
+    found = volume_snapshot._record({**taken, "volume_id": "v"}, "t", cinder_volume())
+    assert volume_snapshot.under(found, {"volume_snapshots": "copy"}) == found
+    assert "policies.volume_snapshots" in volume_snapshot.under(found, POLICIES).skip
+    assert "error" in volume_snapshot._record({**taken, "volume_id": "v", "status": "error"}, "t", {}).skip

@@ -41,10 +41,12 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
-    """The share of the same thing with the same tenant (unique in a cloud)."""
+    """The share of the same thing with the same tenant (unique in a cloud).
+
+    There is nothing to share with a tenant that is not at the destination: the thing itself stands for that.
+    """
     policies = {_key(policy): policy["id"] for policy in _list(search.destination)} if records else {}
-    wanted = {record.ref: _wanted(search, record) for record in records}
-    return {ref: [Twin(policies[key], ours=True)] for ref, key in wanted.items() if key in policies}
+    return {record.ref: _twins(search, record, policies) for record in records}
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
@@ -72,9 +74,8 @@ class EnsureRbacPolicy(BaseEnsureTask):
         """Share it; a note says when the other tenant is not at the destination."""
         if self._target(data) is not None:
             return super().execute(data, **ensured)
-        who = f"tenant {data['target_name'] or data['target_tenant']}"
-        note = f"not shared with {who}, which is not at the destination: migrate it, then this one again"
-        return {"id": None, "made": False, "notes": [note]}
+        object_id = ensured_id(ensured, data["object_type"], data["object_id"])
+        return {"id": object_id, "made": False, "notes": [_unshared(data)]}
 
     def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
         """The share, if it is given already."""
@@ -146,10 +147,20 @@ def _key(policy: Json) -> tuple[Any, ...]:
     return policy["object_type"], policy["object_id"], policy["target_tenant"]
 
 
-def _wanted(search: Search, record: Record) -> tuple[Any, ...] | None:
+def _unshared(data: Json) -> str:
+    who = f"tenant {data['target_name'] or data['target_tenant']}"
+    return f"it is not shared with {who}, which is not at the destination: migrate that, then this one again"
+
+
+def _twins(search: Search, record: Record, policies: Mapping[tuple[Any, ...], str]) -> list[Twin]:
     data = record.data
     object_id = search.ids.get(Ref(data["object_type"], data["object_id"]))
+    if object_id is None:
+        return []
     target = data["target_tenant"]
     if target != EVERYBODY:
         target = twin_tenant(search.destination, target, data["target_name"])
-    return (data["object_type"], object_id, target) if object_id and target else None
+    if target is None:
+        return [Twin(object_id, ours=True, differences=(_unshared(data),))]
+    key = (data["object_type"], object_id, target)
+    return [Twin(policies[key], ours=True)] if key in policies else []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pumphouse.cloud import Cloud, call, get_all
-from pumphouse.model import Action, Json, Ref
+from pumphouse.model import Action, Json
 from pumphouse.tasks.neutron import ADDRESS_GROUPS, NETWORKS, SECURITY_GROUPS
 from tests.real.neutron_world import World, decisions, everything, neutron_world
 
@@ -71,12 +71,19 @@ def test_they_arrive_and_a_second_time_makes_nothing(world: World) -> None:
     notes = [
         note for result in results.values() if isinstance(result, dict) for note in result.get("notes", ())
     ]
-    assert [note for note in notes if note.startswith(f"not shared with tenant {world.tag}-lonely")]
+    unshared = f"it is not shared with tenant {world.tag}-lonely, which is not at the destination"
+    assert [note.partition(":")[0] for note in notes if "is not shared with" in note] == [unshared]
 
     before = everything(world.destination)
     again = by_hand.steps()
-    left = {ref for ref, action in decisions(again).items() if action is not Action.REUSE}
-    assert [again[Ref(*ref.split("/"))].record.name[-6:] for ref in left] == ["lonely"]
+    assert set(decisions(again).values()) == {Action.REUSE}
+    (note,) = [note for ref, step in again.items() if ref.kind == "rbac_policy" for note in step.notes]
+    assert note.startswith(f"differs: {unshared}")
+    lonely = world.project(world.destination, "-lonely")
+    by_hand.run(by_hand.steps())
+    assert ("network", lonely) in shares(world.destination, tenant_id)
+    before["tenant"] = everything(world.destination)["tenant"]
+    expected = sorted([*expected, ("network", lonely)])
     by_hand.run(first)
     assert everything(world.destination) == before
     assert shares(world.destination, tenant_id) == expected

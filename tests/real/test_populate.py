@@ -261,7 +261,9 @@ def test_volumes_and_floating_ip(
     assert volumes["archive"]["bootable"] == "false"
     assert volumes["seed"]["bootable"] == "true"
     assert volumes["seed"]["volume_image_metadata"]["hw_watchdog_action"] == "reset"
-    floating_ip = get(admin.network, f"/floatingips?project_id={sample.tenant_id}")["floatingips"][0]
+    listed = get(admin.network, f"/floatingips?project_id={sample.tenant_id}")["floatingips"]
+    floating_ip, door = sorted(listed, key=lambda item: item["port_id"] is None)
+    assert [forwarding["external_port"] for forwarding in door["port_forwardings"]] == [2222]
     assert floating_ip["port_id"] == ports["db-front"]["id"]
     assert floating_ip["status"] == "ACTIVE"
     assert floating_ip["description"]

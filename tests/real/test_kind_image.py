@@ -1,0 +1,92 @@
+"""What closes an image, between two real Glances: visibility, members, hidden, protected, deactivated."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pumphouse.cloud import Cloud
+from pumphouse.model import Action, Json, Ref
+from pumphouse.tasks import domain, image, tenant
+from pumphouse.tasks.base import ensured_id
+from pumphouse.tasks.glance import list_images
+from tests.real.by_hand import ByHand, connect
+
+FORMS: dict[str, Json] = {
+    "private": {"visibility": "private", "min_disk": 2, "hw_disk_bus": "scsi", "owner_specified.a.b": "c"},
+    "public": {"visibility": "public", "protected": True, "tags": ["a", "b"]},
+    "community": {"visibility": "community", "os_hidden": True},
+    "shared": {"visibility": "shared", "min_ram": 32},
+    "withdrawn": {"visibility": "private", "protected": True},
+}
+FIELDS = ("visibility", "protected", "os_hidden", "status", "min_disk", "min_ram", "size", "os_hash_value")
+STATUSES = {"yes": "accepted", "no": "rejected", "maybe": "pending"}
+
+
+@pytest.fixture
+def world(lab: Any) -> Iterator[SimpleNamespace]:
+    clouds, tag = connect(lab), f"images-{uuid4().hex[:8]}"
+    project = clouds.source.keystone.projects.create(tag, "default")
+    partners = {
+        cloud.name: {name: cloud.keystone.projects.create(f"{tag}-{name}", "default").id for name in STATUSES}
+        for cloud in (clouds.source, clouds.destination)
+    }
+    found = SimpleNamespace(source=clouds.source, destination=clouds.destination, tag=tag, partners=partners)
+    found.tenant_id = project.id
+    found.images = {name: make(clouds.source, project.id, name, form) for name, form in FORMS.items()}
+    for name, status in STATUSES.items():
+        partner = partners["source"][name]
+        clouds.source.glance.image_members.create(found.images["shared"], partner)
+        clouds.source.glance.image_members.update(found.images["shared"], partner, status)
+    clouds.source.glance.images.deactivate(found.images["withdrawn"])
+    yield found
+    for cloud in (clouds.source, clouds.destination):
+        for left in (p for p in cloud.keystone.projects.list() if p.name.startswith(tag)):
+            for item in list_images(cloud, owner=left.id):
+                cloud.glance.images.update(item["id"], protected=False)
+                cloud.glance.images.delete(item["id"])
+            cloud.keystone.projects.delete(left)
+
+
+def make(cloud: Cloud, tenant_id: str, name: str, form: Json) -> str:
+    fields = {"name": name, "owner": tenant_id, "disk_format": "raw", "container_format": "bare"}
+    made = cloud.glance.images.create(**{**fields, **form})
+    cloud.glance.images.upload(made["id"], io.BytesIO(name.encode() * 1000))
+    return str(made["id"])
+
+
+def test_every_form_arrives_and_a_second_time_makes_nothing(world: SimpleNamespace) -> None:
+    by_hand = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant, image))
+    first = by_hand.steps()
+    results = by_hand.run(first)
+    for name, image_id in world.images.items():
+        wanted = world.source.glance.images.get(image_id)
+        actual = world.destination.glance.images.get(ensured_id(results, "image", image_id))
+        assert {f: actual[f] for f in FIELDS} == {f: wanted[f] for f in FIELDS}, name
+        assert sorted(actual["tags"]) == sorted(wanted["tags"])
+        assert actual["owner"] == ensured_id(results, "tenant", world.tenant_id)
+    private = world.destination.glance.images.get(ensured_id(results, "image", world.images["private"]))
+    assert (private["hw_disk_bus"], private["owner_specified.a.b"]) == ("scsi", "c")
+    shared = ensured_id(results, "image", world.images["shared"])
+    members = world.destination.glance.image_members.list(shared)
+    expected = {world.partners["destination"][name]: status for name, status in STATUSES.items()}
+    assert {member["member_id"]: member["status"] for member in members} == expected
+    again = by_hand.steps()
+    assert {step.action for step in again.values()} == {Action.REUSE}
+    assert {step.notes for ref, step in again.items() if ref.kind == "image"} == {()}
+
+
+def test_a_failure_takes_back_even_what_is_protected(world: SimpleNamespace) -> None:
+    by_hand = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant, image))
+    steps = by_hand.steps()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        by_hand.run(steps, fail=True)
+    ours = {str(ref.id) for ref in steps if ref.kind == "image"}
+    left = [i for i in list_images(world.destination) if i.get("pumphouse_source_id") in ours]
+    assert left == []
+    assert Ref("image", world.images["public"]) in steps

@@ -13,6 +13,7 @@ from pumphouse.cli.migrate import migrate
 from pumphouse.cli.options import cloud_options, clouds, format_option, load, logging_options
 from pumphouse.cli.plan import plan
 from pumphouse.cli.runs import resume, revert, runs
+from pumphouse.cli.verify import verify
 from pumphouse.errors import (
     EXIT_CONNECTION,
     EXIT_FAILED,
@@ -67,8 +68,8 @@ def cli() -> None:
     """Move a tenant from one OpenStack cloud to another.
 
     Exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 finished but some resources
-    failed or need a decision, 4 authentication or connection, 5 the plan is out of date, 7 another run
-    works on the tenant, 130 interrupted and can be resumed.
+    failed or need a decision, 4 authentication or connection, 5 the plan is out of date, 6 verify
+    found differences, 7 another run works on the tenant, 130 interrupted and can be resumed.
     """
 
 
@@ -90,5 +91,5 @@ def check(
         print_check(found, console())
 
 
-for command in (migrate, plan, runs, resume, revert):
+for command in (migrate, plan, runs, resume, revert, verify):
     cli.add_command(command)

@@ -26,7 +26,7 @@ LAYERS = [
     {"tenancy"},
     {"cloud"},
     {"check", "tasks"},
-    {"plan", "flows", "store", "lock"},
+    {"plan", "flows", "store", "lock", "verify"},
     {"planfile"},
     {"outcomes"},
     {"runs"},

@@ -1,0 +1,139 @@
+"""Both clouds side by side: whether a tenant has arrived as it was.
+
+Written from what has to survive a migration, not from what the tasks carry: its readers and its tables of
+fields are its own, so that a field which the one forgets is found by the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from pumphouse.cloud import Cloud
+from pumphouse.errors import NotFoundError
+from pumphouse.model import Ref
+from pumphouse.verify import cinder, glance, keystone, neutron, nova, quotas
+from pumphouse.verify.compare import Finding, Item, Items, Twins, Verdict, compare, needed, pair
+
+# In an order in which each comes after those that its identity refers to.
+KINDS = (
+    *keystone.KINDS,
+    *quotas.KINDS,
+    *nova.KINDS[:2],
+    *glance.KINDS,
+    *neutron.KINDS,
+    *nova.KINDS[2:],
+    *cinder.KINDS,
+)
+Mappings = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a recorded run knows: the ids that source resources have at the destination, and their names there.
+
+    statuses: of the source's servers before the migration stopped them.
+    """
+
+    ids: Mapping[Ref, str] = field(default_factory=dict)
+    names: Mapping[Ref, str] = field(default_factory=dict)
+    statuses: Mapping[Ref, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All findings of a tenant; deep when the bytes of images were read."""
+
+    tenant_id: str
+    destination_id: str
+    deep: bool
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all has arrived."""
+        return not any(finding.is_bad for finding in self.findings)
+
+    def count(self) -> Counter[Verdict]:
+        """How many findings there are of each verdict."""
+        return Counter(finding.verdict for finding in self.findings)
+
+
+def not_compared() -> dict[str, Mapping[str, str]]:
+    """What cannot be compared, by kind: the field, and why."""
+    return {kind.name: kind.not_compared for kind in KINDS if kind.not_compared}
+
+
+def verify(
+    source: Cloud,
+    destination: Cloud,
+    tenant_id: str,
+    mappings: Mappings,
+    known: Known | None = None,
+    *,
+    deep: bool = False,
+) -> Verification:
+    """Read a tenant and its twin afresh, by list calls, and compare them field by field.
+
+    mappings: the configuration's, source name to destination name.
+    deep: read the bytes of the tenant's images too.
+
+    Raises NotFoundError when the destination has no twin of the tenant.
+    """
+    known = known or Known()
+    twin_id = _twin(source, destination, tenant_id, mappings, known)
+    with ThreadPoolExecutor() as pool:
+        sides = pool.map(keystone.read, (source, destination), (tenant_id, twin_id))
+        mine, theirs = sides
+        recorded = {**known.ids, Ref("tenant", tenant_id): twin_id}
+        people = pair(keystone.KINDS, needed(mine), theirs, mappings, recorded)
+        users = {ref.id: item.ref.id for ref, item in people.items.items() if ref.kind == "user"}
+        unknown = {item.ref.id for item in needed(mine)["user"]} - users.keys()
+        reads = [
+            (source, tenant_id, {*users, *unknown}, deep),
+            (destination, twin_id, set(users.values()), deep),
+        ]
+        rest = list(pool.map(lambda arguments: _read(*arguments), reads))
+    ours, there = needed({**mine, **rest[0]}), {**theirs, **rest[1]}
+    ours["server"] = [_as_it_was(server, known) for server in ours["server"]]
+    twins = pair(KINDS, ours, there, mappings, recorded)
+    findings = compare(KINDS, ours, there, twins, known.names)
+    return Verification(tenant_id, twin_id, deep, tuple(findings))
+
+
+def _twin(source: Cloud, destination: Cloud, tenant_id: str, mappings: Mappings, known: Known) -> str:
+    if recorded := known.ids.get(Ref("tenant", tenant_id)):
+        return recorded
+    found = keystone.twin_tenant(destination, source, tenant_id, mappings.get("domains", {}))
+    if found is None:
+        raise NotFoundError(
+            f"the destination has no tenant made from {tenant_id}, and none of its name",
+            "migrate it first; or name the run that did, by --run",
+        )
+    return str(found["id"])
+
+
+def _as_it_was(server: Item, known: Known) -> Item:
+    """A server with the status that it had before a migration stopped it."""
+    status = server.facts["status"]
+    if status == "SHUTOFF":
+        status = known.statuses.get(server.ref, nova.STOPPED)
+    return replace(server, facts={**server.facts, "status": status})
+
+
+def _read(cloud: Cloud, tenant_id: str, users: set[str], deep: bool) -> Items:
+    with ThreadPoolExecutor() as pool:
+        images = pool.submit(glance.read, cloud, tenant_id, deep=deep)
+        limits = pool.submit(quotas.read, cloud, tenant_id)
+        parts = [
+            pool.submit(nova.read, cloud, tenant_id, users),
+            pool.submit(neutron.read, cloud, tenant_id),
+            pool.submit(cinder.read, cloud, tenant_id),
+        ]
+    merged = {kind: items for part in parts for kind, items in part.result().items()}
+    return {**merged, "image": images.result(), "quota": limits.result()}
+
+
+__all__ = ["KINDS", "Finding", "Known", "Twins", "Verdict", "Verification", "not_compared", "verify"]

@@ -1,0 +1,349 @@
+"""Two tenants side by side: which resource of the one is which of the other, and in what they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pumphouse.model import Json, Ref
+
+ABSENT = "(this cloud has no such field)"
+_REFERS = "refers to what is not at the destination: {}"
+# How a set of twins was told.
+BY_RUN, BY_STAMP, BY_IDENTITY = "recorded run", "stamp", "identity"
+
+
+@dataclass(frozen=True, order=True)
+class Named:
+    """A name that a mapping of the configuration may change on its way, e.g. of a volume type."""
+
+    mapping: str
+    name: str
+
+
+@dataclass(frozen=True, order=True)
+class Missing:
+    """A reference to a source resource that has no twin."""
+
+    ref: Ref
+
+
+Excuse = Callable[[Any, Any], str]
+
+
+def _none(_wanted: Any, _actual: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field that is compared.
+
+    read: gives its value of the service's JSON: scalars, Refs, Named, and tuples, frozensets and dicts of them.
+    excuse: given both values, why this difference is none that a migration could avoid; empty when it could.
+    secret: whether only a hash of it is shown.
+    """
+
+    name: str
+    read: Callable[[Json], Any]
+    excuse: Excuse = _none
+    secret: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """How resources of a kind are compared.
+
+    identity: what tells a resource from all others of its tenant besides its id; None where nothing does.
+    not_compared: what RESOURCES of this kind have that no API tells, and why.
+    shared: whether it belongs to the cloud: it is compared though it is not the tenant's own, and others at
+        the destination are nobody's business.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    identity: Callable[[Json], Hashable]
+    not_compared: Mapping[str, str] = field(default_factory=dict)
+    shared: bool = False
+
+    def item(self, raw: Json, item_id: str, **options: Any) -> Item:
+        """The comparable form of a resource."""
+        facts = {f.name: f.read(raw) for f in self.fields}
+        return Item(Ref(self.name, item_id), facts, self.identity(raw), **options)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A resource of one of the clouds.
+
+    name: for people.
+    stamp: the source's id that it carries; empty when none.
+    owned: whether it is the tenant's, and not only used by it.
+    not_expected: why no migration brings it; empty when one does.
+    """
+
+    ref: Ref
+    facts: Mapping[str, Any]
+    identity: Hashable
+    name: str = ""
+    stamp: str = ""
+    owned: bool = True
+    not_expected: str = ""
+
+
+class Verdict(StrEnum):
+    """What the comparison of one resource comes to."""
+
+    EQUAL = "equal"
+    NOTED = "noted"
+    DIFFERENT = "different"
+    MISSING = "missing"
+    EXTRA = "extra"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field in which two twins are not the same; excused when a note says why that may be."""
+
+    field: str
+    source: Any
+    destination: Any
+    excuse: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one resource."""
+
+    verdict: Verdict
+    kind: str
+    name: str
+    source_id: str | None = None
+    destination_id: str | None = None
+    told_by: str = ""
+    compared: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the tenant did not arrive as it was because of it."""
+        return self.verdict not in (Verdict.EQUAL, Verdict.NOTED)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """The map of ids: which destination resource each source resource became, and how that was told."""
+
+    items: Mapping[Ref, Item]
+    told_by: Mapping[Ref, str]
+    mappings: Mapping[str, Mapping[str, str]]
+
+    def translate(self, value: Any) -> Any:
+        """A value of the source in the destination's terms: its ids, its names."""
+        match value:
+            case Ref():
+                return self.items[value].ref if value in self.items else Missing(value)
+            case Named():
+                names = self.mappings.get(value.mapping, {})
+                return Named(value.mapping, names.get(value.name, value.name))
+            case tuple():
+                return tuple(self.translate(part) for part in value)
+            case frozenset():
+                return frozenset(self.translate(part) for part in value)
+            case dict():
+                return {key: self.translate(part) for key, part in value.items()}
+        return value
+
+
+Items = Mapping[str, Sequence[Item]]
+
+
+def references(value: Any) -> Iterator[Ref]:
+    """All Refs in a value."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, tuple | frozenset | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from references(part)
+
+
+def needed(items: Items) -> dict[str, list[Item]]:
+    """What a tenant owns, and all that this refers to."""
+    known = {item.ref: item for listed in items.values() for item in listed}
+    kept: set[Ref] = set()
+    found = [item for item in known.values() if item.owned]
+    while found:
+        kept |= {item.ref for item in found}
+        further = {ref for item in found for ref in references((*item.facts.values(), item.identity))}
+        found = [known[ref] for ref in further - kept if ref in known]
+    return {kind: [item for item in listed if item.ref in kept] for kind, listed in items.items()}
+
+
+def pair(
+    kinds: Iterable[Kind],
+    source: Items,
+    destination: Items,
+    mappings: Mapping[str, Mapping[str, str]],
+    recorded: Mapping[Ref, str],
+) -> Twins:
+    """Find the twin of each source resource: by the recorded run, else by the stamp, else by its identity.
+
+    kinds: in an order in which each comes after those that its identity refers to.
+    """
+    items: dict[Ref, Item] = {}
+    told_by: dict[Ref, str] = {}
+    twins = Twins(items, told_by, mappings)
+    for kind in kinds:
+        wanted, there = source.get(kind.name, ()), destination.get(kind.name, ())
+        for how, find in ((BY_RUN, _recorded), (BY_STAMP, _stamped), (BY_IDENTITY, _identical)):
+            taken = set() if kind.shared else {item.ref for item in items.values()}
+            open_items = [item for item in wanted if item.ref not in items]
+            free = [item for item in there if item.ref not in taken]
+            for ref, twin in find(open_items, free, twins, recorded):
+                items[ref], told_by[ref] = twin, how
+    return twins
+
+
+Pairs = Iterator[tuple[Ref, Item]]
+
+
+def _recorded(wanted: Sequence[Item], there: Sequence[Item], _: Twins, recorded: Mapping[Ref, str]) -> Pairs:
+    by_id = {item.ref.id: item for item in there}
+    return ((item.ref, by_id[recorded[item.ref]]) for item in wanted if recorded.get(item.ref) in by_id)
+
+
+def _stamped(wanted: Sequence[Item], there: Sequence[Item], *_: Any) -> Pairs:
+    # The newest-made of several has no claim over the others: the first is compared, the others are extra.
+    by_stamp = {
+        item.stamp: item for item in sorted(there, key=lambda item: item.ref, reverse=True) if item.stamp
+    }
+    return ((item.ref, by_stamp[item.ref.id]) for item in wanted if item.ref.id in by_stamp)
+
+
+def _identical(wanted: Sequence[Item], there: Sequence[Item], twins: Twins, *_: Any) -> Pairs:
+    """Those whose identity nothing else has on either side; what carries another's stamp is another's."""
+    mine = _by_identity((twins.translate(item.identity), item) for item in wanted)
+    theirs = _by_identity((item.identity, item) for item in there if not item.stamp)
+    for identity, items in mine.items():
+        if len(items) == len(theirs.get(identity, ())) == 1:
+            yield items[0].ref, theirs[identity][0]
+
+
+def _by_identity(pairs: Iterable[tuple[Hashable, Item]]) -> dict[Hashable, list[Item]]:
+    found: dict[Hashable, list[Item]] = {}
+    for identity, item in pairs:
+        if identity is not None:
+            found.setdefault(identity, []).append(item)
+    return found
+
+
+def compare(
+    kinds: Iterable[Kind], source: Items, destination: Items, twins: Twins, names: Mapping[Ref, str]
+) -> list[Finding]:
+    """All findings, kind by kind.
+
+    names: of what was given another name at the destination on purpose.
+    """
+    findings: list[Finding] = []
+    foreign = {i.ref for listed in source.values() for i in listed if not i.owned or i.not_expected}
+    owned = {i.ref for listed in source.values() for i in listed} - foreign
+    matched = {item.ref for item in twins.items.values()}
+    for kind in kinds:
+        if not kind.fields:
+            continue
+        for item in source.get(kind.name, ()):
+            findings.append(_finding(kind, item, twins, names, owned))
+        if not kind.shared:
+            findings += _surplus(destination.get(kind.name, ()), matched)
+    return findings
+
+
+def _finding(
+    kind: Kind, item: Item, twins: Twins, names: Mapping[Ref, str], owned: Collection[Ref]
+) -> Finding:
+    twin = twins.items.get(item.ref)
+    if twin is None:
+        foreign = [m.ref for m in _missing(twins.translate(item.identity)) if m.ref not in owned]
+        excuse = item.not_expected or (_REFERS.format(", ".join(map(str, foreign))) if foreign else "")
+        verdict = Verdict.NOTED if excuse else Verdict.MISSING
+        return Finding(verdict, kind.name, item.name, item.ref.id, reason=excuse or "not at the destination")
+    fields = kind.fields if item.owned or kind.shared else ()
+    facts = {
+        **item.facts,
+        **({"name": names[item.ref]} if item.ref in names and "name" in item.facts else {}),
+    }
+    differences = tuple(
+        found
+        for f in fields
+        if (found := _difference(f, twins.translate(facts[f.name]), twin.facts[f.name], owned))
+    )
+    bad = any(not found.excuse for found in differences)
+    verdict = Verdict.DIFFERENT if bad else Verdict.NOTED if differences else Verdict.EQUAL
+    compared = tuple(f.name for f in fields)
+    return Finding(
+        verdict,
+        kind.name,
+        item.name,
+        item.ref.id,
+        twin.ref.id,
+        twins.told_by[item.ref],
+        compared,
+        differences,
+    )
+
+
+def _surplus(items: Iterable[Item], matched: Collection[Ref]) -> Iterator[Finding]:
+    """What the destination's tenant has besides: what a migration made whose source is gone, and other things."""
+    for item in items:
+        if item.owned and item.ref not in matched and not item.not_expected:
+            reason = (
+                f"made from {item.stamp}, which is not at the source" if item.stamp else "not from the source"
+            )
+            yield Finding(
+                Verdict.EXTRA, item.ref.kind, item.name, item.stamp or None, item.ref.id, reason=reason
+            )
+
+
+def _difference(f: Field, wanted: Any, actual: Any, owned: Collection[Ref]) -> Difference | None:
+    if _same(wanted, actual):
+        return None
+    lost = [missing.ref for missing in _missing(wanted) if missing.ref not in owned]
+    excuse = f.excuse(wanted, actual)
+    if ABSENT in (wanted, actual):
+        excuse = excuse or (
+            "the destination's service has no such field" if actual == ABSENT else "the source's has not"
+        )
+    if lost and _same(_without(wanted, lost), actual):
+        excuse = _REFERS.format(", ".join(map(str, lost)))
+    if isinstance(wanted, frozenset) and isinstance(actual, frozenset):
+        wanted, actual = wanted - actual, actual - wanted
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        keys = {key for key in wanted.keys() | actual.keys() if wanted.get(key) != actual.get(key)}
+        wanted, actual = ({k: v for k, v in side.items() if k in keys} for side in (wanted, actual))
+    return Difference(f.name, wanted, actual, excuse)
+
+
+def _same(wanted: Any, actual: Any) -> bool:
+    """Nothing is nothing, however a service of some release says it."""
+    empty: tuple[Any, ...] = (None, "", (), frozenset(), {}, ABSENT)
+    return bool(wanted == actual or (wanted in empty and actual in empty))
+
+
+def _missing(value: Any) -> Iterator[Missing]:
+    if isinstance(value, Missing):
+        yield value
+    elif isinstance(value, tuple | frozenset | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _missing(part)
+
+
+def _without(value: Any, lost: Collection[Ref]) -> Any:
+    """The value without what refers to these; None where it is one of them."""
+    if isinstance(value, Missing):
+        return None if value.ref in lost else value
+    if isinstance(value, frozenset):
+        return frozenset(part for part in value if not {m.ref for m in _missing(part)} & set(lost))
+    return value

@@ -1,0 +1,92 @@
+"""Ways to read a field of a service's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from keystoneauth1.adapter import Adapter
+
+from pumphouse.cloud import Cloud
+from pumphouse.model import Json, Ref
+from pumphouse.tasks.base import STAMP
+from pumphouse.verify.compare import ABSENT, Field, Named
+
+# Whatever a migration writes into a resource for itself begins so.
+OURS = "pumphouse_"
+
+
+def plain(*names: str) -> tuple[Field, ...]:
+    """Fields whose value is compared as it is."""
+    return tuple(Field(name, _get(name)) for name in names)
+
+
+def renamed(name: str, key: str) -> Field:
+    """A field that the service calls otherwise."""
+    return Field(name, _get(key))
+
+
+def unordered(name: str) -> Field:
+    """A list whose order means nothing."""
+    return Field(name, lambda raw: frozenset(raw.get(name) or ()))
+
+
+def ordered(name: str) -> Field:
+    """A list whose order is kept."""
+    return Field(name, lambda raw: tuple(raw.get(name) or ()))
+
+
+def reference(name: str, kind: str, key: str) -> Field:
+    """The id of another resource."""
+    return Field(name, lambda raw: ref(kind, raw.get(key)))
+
+
+def mapped(name: str, mapping: str, key: str) -> Field:
+    """A name that the configuration may map."""
+    return Field(name, lambda raw: Named(mapping, raw[key]) if raw.get(key) else None)
+
+
+def tags(raw: Json) -> frozenset[str]:
+    """The tags that are not a migration's."""
+    return frozenset(tag for tag in raw.get("tags") or () if not tag.startswith(OURS))
+
+
+def metadata(raw: Json, key: str = "metadata") -> Json:
+    """The key-value pairs that are not a migration's."""
+    return {name: value for name, value in (raw.get(key) or {}).items() if not name.startswith(OURS)}
+
+
+def ref(kind: str, item_id: str | None) -> Ref | None:
+    """The reference to a resource; None for none."""
+    return Ref(kind, item_id) if item_id else None
+
+
+def refs(kind: str, ids: Iterable[str]) -> frozenset[Ref]:
+    """References to resources."""
+    return frozenset(Ref(kind, item_id) for item_id in ids)
+
+
+def tag_stamp(raw: Json) -> str:
+    """The source's id that an item's tags tell; empty when none does."""
+    prefix = f"{STAMP}="
+    found = [tag.removeprefix(prefix) for tag in raw.get("tags") or () if tag.startswith(prefix)]
+    return found[0] if found else ""
+
+
+def adapter(cloud: Cloud, service_type: str, **options: Any) -> Adapter:
+    """A service of a cloud for `call` and `get_all`."""
+    return Adapter(
+        cloud.session,
+        service_type=service_type,
+        region_name=cloud.region_name,
+        interface=cloud.interface,
+        **options,
+    )
+
+
+def _get(key: str) -> Callable[[Json], Any]:
+    return lambda raw: _frozen(raw.get(key, ABSENT))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value

@@ -1,0 +1,299 @@
+"""Neutron: networks and all that hangs on them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pumphouse.cloud import Cloud, get_all
+from pumphouse.errors import http_status
+from pumphouse.model import Json, Ref
+from pumphouse.tasks.base import STAMP
+from pumphouse.verify.compare import Field, Item, Kind, Named
+from pumphouse.verify.fields import ordered, plain, ref, reference, refs, tag_stamp, tags, unordered
+
+_TAGS = Field("tags", tags)
+_ANYWHERE = ("0.0.0.0/0", "::/0")
+
+
+def _network_identity(raw: Json) -> Any:
+    """External networks are the cloud's, and known by their names; so are those that another tenant shares."""
+    if raw.get("router:external"):
+        return "external", Named("external_networks", raw["name"])
+    return (Ref("tenant", raw["project_id"]), raw["name"]) if raw["name"] else None
+
+
+def _pools(raw: Json) -> frozenset[Any]:
+    return frozenset((pool["start"], pool["end"]) for pool in raw["allocation_pools"])
+
+
+def _host_routes(raw: Json) -> frozenset[Any]:
+    return frozenset((route["destination"], route["nexthop"]) for route in raw["host_routes"])
+
+
+def _fixed_ips(raw: Json) -> frozenset[Any]:
+    return frozenset((Ref("subnet", fixed["subnet_id"]), fixed["ip_address"]) for fixed in raw["fixed_ips"])
+
+
+def _pairs(raw: Json) -> frozenset[Any]:
+    # Neutron fills in the port's own MAC address where none is given.
+    return frozenset(
+        (pair["ip_address"], pair["mac_address"]) for pair in raw.get("allowed_address_pairs") or ()
+    )
+
+
+def _dhcp_options(raw: Json) -> frozenset[Any]:
+    options = raw.get("extra_dhcp_opts") or ()
+    return frozenset((o["opt_name"], o["opt_value"], o.get("ip_version", 4)) for o in options)
+
+
+def _rules(raw: Json) -> frozenset[Any]:
+    return frozenset(map(_rule, raw["security_group_rules"]))
+
+
+def _rule(rule: Json) -> tuple[Any, ...]:
+    """A rule by all that it says; every address and no prefix mean the same."""
+    prefix = rule["remote_ip_prefix"]
+    prefix = None if prefix in (None, *_ANYWHERE) else str(ipaddress.ip_network(prefix, strict=False))
+    return (
+        rule["direction"],
+        rule["ethertype"],
+        rule["protocol"],
+        rule["port_range_min"],
+        rule["port_range_max"],
+        prefix,
+        ref("security_group", rule["remote_group_id"]),
+        ref("address_group", rule.get("remote_address_group_id")),
+        rule["description"] or "",
+    )
+
+
+def _gateway(raw: Json) -> Any:
+    info = raw.get("external_gateway_info")
+    return (Ref("network", info["network_id"]), info.get("enable_snat")) if info else None
+
+
+def _gateway_ips(raw: Json) -> Any:
+    info = raw.get("external_gateway_info") or {}
+    return frozenset(fixed["ip_address"] for fixed in info.get("external_fixed_ips") or ())
+
+
+def _outside(_wanted: Any, _actual: Any) -> str:
+    return "addresses of an external network are the destination's to give"
+
+
+def _device(raw: Json) -> Ref | None:
+    return Ref("server", raw["device_id"]) if raw["device_owner"].startswith("compute:") else None
+
+
+def _subports(raw: Json) -> frozenset[Any]:
+    return frozenset(
+        (Ref("port", sub["port_id"]), sub["segmentation_type"], sub["segmentation_id"])
+        for sub in raw["sub_ports"]
+    )
+
+
+def _forwardings(raw: Json) -> frozenset[Any]:
+    return frozenset(
+        (
+            f["protocol"],
+            f.get("external_port") or f.get("external_port_range"),
+            f.get("internal_port") or f.get("internal_port_range"),
+            Ref("port", f["internal_port_id"]),
+            f["internal_ip_address"],
+            f.get("description") or "",
+        )
+        for f in raw.get("forwardings", ())
+    )
+
+
+def _external_pool(wanted: Any, actual: Any) -> str:
+    return "the destination gave another address; DNS and whoever knows the old one need it" if actual else ""
+
+
+NETWORK = Kind(
+    "network",
+    (
+        *plain(
+            "name", "description", "admin_state_up", "mtu", "port_security_enabled", "shared", "dns_domain"
+        ),
+        unordered("availability_zone_hints"),
+        _TAGS,
+    ),
+    _network_identity,
+    {"provider attributes": "they are the cloud's", "QoS policy": "policies are not migrated"},
+)
+SUBNET = Kind(
+    "subnet",
+    (
+        reference("network", "network", "network_id"),
+        *plain("name", "description", "cidr", "ip_version", "gateway_ip", "enable_dhcp"),
+        Field("allocation_pools", _pools),
+        ordered("dns_nameservers"),
+        Field("host_routes", _host_routes),
+        *plain("ipv6_ra_mode", "ipv6_address_mode"),
+        unordered("service_types"),
+        _TAGS,
+    ),
+    lambda raw: (Ref("network", raw["network_id"]), raw["cidr"]),
+)
+ADDRESS_GROUP = Kind(
+    "address_group",
+    (*plain("name", "description"), unordered("addresses")),
+    lambda raw: raw["name"] or None,
+)
+SECURITY_GROUP = Kind(
+    "security_group",
+    (*plain("name", "description", "stateful"), Field("rules", _rules), _TAGS),
+    lambda raw: (Ref("tenant", raw["project_id"]), raw["name"]),
+)
+RBAC_POLICY = Kind(
+    "rbac_policy",
+    (Field("object, target and action", lambda raw: _policy(raw)),),
+    lambda raw: _policy(raw),
+)
+ROUTER = Kind(
+    "router",
+    (
+        *plain("name", "description", "admin_state_up"),
+        Field("external gateway", _gateway),
+        Field("gateway addresses", _gateway_ips, _outside),
+        Field("interfaces", lambda raw: raw["interfaces"]),
+        Field("routes", lambda raw: _host_routes({"host_routes": raw["routes"]})),
+        _TAGS,
+    ),
+    lambda raw: raw["name"] or None,
+    {"distributed, ha": "which of them a tenant gets is the destination's policy"},
+)
+PORT = Kind(
+    "port",
+    (
+        reference("network", "network", "network_id"),
+        *plain("name", "description", "mac_address", "admin_state_up"),
+        Field("fixed_ips", _fixed_ips),
+        Field("security_groups", lambda raw: refs("security_group", raw["security_groups"])),
+        *plain("port_security_enabled", "binding:vnic_type", "dns_name", "dns_domain"),
+        Field("allowed_address_pairs", _pairs),
+        Field("extra_dhcp_opts", _dhcp_options),
+        Field("device", _device),
+        _TAGS,
+    ),
+    lambda raw: (Ref("network", raw["network_id"]), raw["mac_address"]),
+    {"QoS policy": "policies are not migrated"},
+)
+TRUNK = Kind(
+    "trunk",
+    (
+        *plain("name", "description", "admin_state_up"),
+        reference("port", "port", "port_id"),
+        Field("sub_ports", _subports),
+        _TAGS,
+    ),
+    lambda raw: Ref("port", raw["port_id"]),
+)
+FLOATING_IP = Kind(
+    "floating_ip",
+    (
+        reference("external network", "network", "floating_network_id"),
+        Field("address", lambda raw: raw["floating_ip_address"], _external_pool),
+        reference("port", "port", "port_id"),
+        *plain("fixed_ip_address", "description", "dns_name", "dns_domain"),
+        Field("port forwardings", _forwardings),
+        _TAGS,
+    ),
+    lambda raw: ref("port", raw["port_id"]),
+)
+KINDS = (NETWORK, SUBNET, ADDRESS_GROUP, SECURITY_GROUP, RBAC_POLICY, ROUTER, PORT, TRUNK, FLOATING_IP)
+_PATHS = {
+    "networks": "/networks",
+    "subnets": "/subnets",
+    "address_groups": "/address-groups",
+    "rbac_policies": "/rbac-policies",
+    "routers": "/routers",
+    "ports": "/ports",
+    "trunks": "/trunks",
+    "floatingips": "/floatingips",
+}
+# What the tenant may use without owning it.
+_OF_ALL = ("networks", "subnets")
+
+
+def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
+    """What a tenant has of a Neutron, and the networks that it may use."""
+    neutron = cloud.neutron
+    # The groups of the operator's project are asked for too: Neutron makes the default group of the first
+    # project that is named, and reading a tenant is not to change it.
+    groups = get_all(neutron, "/security-groups", "security_groups", project_id=[cloud.project_id, tenant_id])
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(_PATHS, pool.map(lambda key: _list(neutron, key, tenant_id), _PATHS), strict=True))
+    ports = found["ports"]
+    interfaces = _interfaces(ports + _foreign_interfaces(neutron, found["routers"]))
+    for router in found["routers"]:
+        router["interfaces"] = frozenset(interfaces[router["id"]])
+    for floating_ip in found["floatingips"]:
+        if floating_ip.get("port_forwardings"):
+            path = f"/floatingips/{floating_ip['id']}/port_forwardings"
+            floating_ip["forwardings"] = get_all(neutron, path, "port_forwardings")
+    kinds = {
+        NETWORK: found["networks"],
+        SUBNET: found["subnets"],
+        ADDRESS_GROUP: found["address_groups"],
+        SECURITY_GROUP: [group for group in groups if group["project_id"] == tenant_id],
+        RBAC_POLICY: found["rbac_policies"],
+        ROUTER: found["routers"],
+        PORT: [port for port in ports if not port["device_owner"].startswith("network:")],
+        TRUNK: found["trunks"],
+        FLOATING_IP: found["floatingips"],
+    }
+    return {kind.name: [_item(kind, raw, tenant_id) for raw in listed] for kind, listed in kinds.items()}
+
+
+def _list(neutron: Any, key: str, tenant_id: str) -> list[Json]:
+    """The items of a collection; none where the cloud does not have the extension."""
+    filters = {} if key in _OF_ALL else {"project_id": tenant_id}
+    try:
+        items = get_all(neutron, f"{_PATHS[key]}", key, **filters)
+    except Exception as error:
+        if http_status(error) == 404:
+            return []
+        raise
+    return [item for item in items if key in _OF_ALL or item["project_id"] == tenant_id]
+
+
+def _foreign_interfaces(neutron: Any, routers: list[Json]) -> list[Json]:
+    """The ports of the tenant's routers that an administrator made: they are in the administrator's project."""
+    ids = [router["id"] for router in routers]
+    return get_all(neutron, "/ports", "ports", device_id=ids) if ids else []
+
+
+def _interfaces(ports: Iterable[Json]) -> dict[str, set[Any]]:
+    """The inside addresses of each router."""
+    found: dict[str, set[Any]] = defaultdict(set)
+    for port in ports:
+        if port["device_owner"].startswith("network:") and "gateway" not in port["device_owner"]:
+            found[port["device_id"]] |= {
+                (Ref("network", port["network_id"]), *fixed) for fixed in _fixed_ips(port)
+            }
+    return found
+
+
+def _policy(raw: Json) -> tuple[Any, ...]:
+    target = raw["target_tenant"]
+    return (
+        raw["object_type"],
+        Ref(raw["object_type"], raw["object_id"]),
+        target if target == "*" else Ref("tenant", target),
+        raw["action"],
+    )
+
+
+def _item(kind: Kind, raw: Json, tenant_id: str) -> Item:
+    name = raw.get("name") or raw.get("floating_ip_address") or raw.get("mac_address") or ""
+    if kind is RBAC_POLICY:
+        name = f"{raw['action']} to {raw['target_tenant']}"
+    stamp = tag_stamp(raw) or str(raw.get("description") or "").partition(f"{STAMP}=")[2]
+    owned = raw["project_id"] == tenant_id
+    return kind.item(raw, raw["id"], name=name, stamp=stamp, owned=owned)

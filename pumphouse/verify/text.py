@@ -1,0 +1,124 @@
+"""A verification in words: for people, and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from pumphouse.model import Json, Ref
+from pumphouse.verify import Verification, not_compared
+from pumphouse.verify.compare import Difference, Finding, Missing, Named, Verdict
+
+_COLOURS = {
+    Verdict.EQUAL: "green",
+    Verdict.NOTED: "yellow",
+    Verdict.DIFFERENT: "bold red",
+    Verdict.MISSING: "bold red",
+    Verdict.EXTRA: "bold red",
+}
+_VALUE_LENGTH = 200
+
+
+def data(found: Verification) -> Json:
+    """All of it as plain data."""
+    return {
+        "tenant_id": found.tenant_id,
+        "destination_tenant_id": found.destination_id,
+        "deep": found.deep,
+        "equal": found.is_equal,
+        "summary": {verdict.value: found.count()[verdict] for verdict in Verdict},
+        "resources": [_finding(finding) for finding in found.findings],
+        "not_compared": {kind: dict(fields) for kind, fields in not_compared().items()},
+    }
+
+
+def show(found: Verification, out: Console) -> None:
+    """One line for each resource, then its differences; then what could not be compared, and the counts."""
+    for finding in found.findings:
+        out.print(_line(finding))
+        for difference in finding.differences:
+            out.print(
+                f"             {_words(difference)}",
+                markup=False,
+                style="yellow" if difference.excuse else "red",
+            )
+    kinds = {finding.kind for finding in found.findings}
+    for kind, fields in not_compared().items():
+        for name, why in fields.items() if kind in kinds else ():
+            out.print(
+                f"not compared: {name} of each {kind.replace('_', ' ')}: {why}", markup=False, style="dim"
+            )
+    if not found.deep:
+        out.print(
+            "not compared: the bytes of images themselves; --deep reads them", markup=False, style="dim"
+        )
+    counts = ", ".join(
+        f"{number} {verdict.value}" for verdict in Verdict if (number := found.count()[verdict])
+    )
+    out.print(f"\n{len(found.findings)} resources: {counts}", style="bold", markup=False)
+
+
+def _line(finding: Finding) -> Text:
+    text = Text(f"{finding.verdict.value:9}", style=_COLOURS[finding.verdict])
+    text.append(f" {finding.kind.replace('_', ' ')} {finding.name}", style="default")
+    if finding.verdict is Verdict.EQUAL:
+        fields = len(finding.compared)
+        text.append(f": {fields} fields" if fields else ": it is there", style="dim")
+    elif finding.reason:
+        text.append(f": {finding.reason}", style="default")
+    return text
+
+
+def _words(difference: Difference) -> str:
+    text = f"{difference.field}: {_short(difference.source)} at the source, {_short(difference.destination)} at the destination"
+    return f"{text}; {difference.excuse}" if difference.excuse else text
+
+
+def _short(value: Any) -> str:
+    text = str(value_data(value)) if value not in (None, "", (), frozenset()) else "nothing"
+    return text if len(text) <= _VALUE_LENGTH else f"{text[:_VALUE_LENGTH]}..."
+
+
+def value_data(value: Any) -> Any:
+    """A compared value as plain data."""
+    match value:
+        case Ref():
+            return str(value)
+        case Missing():
+            return f"{value.ref} (not at the destination)"
+        case Named():
+            return value.name
+        case frozenset():
+            return sorted((value_data(part) for part in value), key=str)
+        case tuple():
+            return [value_data(part) for part in value]
+        case dict():
+            return {key: value_data(part) for key, part in value.items()}
+    return value
+
+
+def _finding(finding: Finding) -> Json:
+    return {
+        "verdict": finding.verdict.value,
+        "kind": finding.kind,
+        "name": finding.name,
+        "source_id": finding.source_id,
+        "destination_id": finding.destination_id,
+        "recognised_by": finding.told_by,
+        "compared": list(finding.compared),
+        "differences": list(_differences(finding.differences)),
+        "reason": finding.reason,
+    }
+
+
+def _differences(differences: Iterable[Difference]) -> Iterable[Json]:
+    for found in differences:
+        yield {
+            "field": found.field,
+            "source": value_data(found.source),
+            "destination": value_data(found.destination),
+            "excuse": found.excuse,
+        }

@@ -243,6 +243,7 @@ def _record(
         "hostname": server.get("OS-EXT-SRV-ATTR:hostname"),
         "availability_zone": server.get("pinned_availability_zone"),
         "locked": server.get("locked", False),
+        "locked_reason": server.get("locked_reason"),
         "image_id": (server["image"] or {}).get("id"),
         "flavor_id": flavor["id"] if flavor else None,
         "port_ids": port_ids,

@@ -10,7 +10,7 @@ from pumphouse.errors import ConflictError, PumphouseError, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.base import STAMP, BaseCloudTask, BaseEnsureFromSourceTask, ensured_id, kept, undo
 from pumphouse.tasks.boot_key import boot_key
-from pumphouse.tasks.nova import STATE_TIMEOUT_S, TASK, bring_to, servers_by_key, wait_for_server
+from pumphouse.tasks.nova import STATE_TIMEOUT_S, TASK, bring_to, servers_by_key, supports, wait_for_server
 from pumphouse.wait import wait_for
 
 if TYPE_CHECKING:
@@ -212,7 +212,9 @@ class SettleServer(BaseCloudTask):
             tenant_id = servers.get(server_id).tenant_id
             bring_to(self.cloud, tenant_id, server_id, "SHUTOFF", servers.stop)
         if data["locked"]:
-            servers.lock(server_id)
+            # A plan of an earlier release has no reason in it, and Nova takes one from 2.73 (Train) on.
+            reason = data.get("locked_reason") if supports(self.cloud, "2.73") else None
+            servers.lock(server_id, **({"reason": reason} if reason else {}))
         return {"id": server_id}
 
 

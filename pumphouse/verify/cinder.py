@@ -66,7 +66,7 @@ VOLUME = Kind(
     {"bytes": "Cinder tells no hash of them, and to read them it has to write an image"},
 )
 SNAPSHOT = Kind(
-    "snapshot",
+    "volume_snapshot",
     (*plain("name", "description"), renamed("size", "size")),
     lambda raw: raw["id"],
 )
@@ -84,7 +84,7 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
     owner = "os-extended-snapshot-attributes:project_id"
     return {
         "volume": [_item(VOLUME, v) for v in volumes if v["os-vol-tenant-attr:tenant_id"] == tenant_id],
-        "snapshot": [
+        "volume_snapshot": [
             _item(SNAPSHOT, s, "snapshots are not migrated unless asked for")
             for s in snapshots
             if s.get(owner, tenant_id) == tenant_id
@@ -93,9 +93,12 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
 
 
 def _item(kind: Kind, raw: Json, refused: str = "") -> Item:
-    if _TEMPORARY in raw["metadata"]:
+    temporary = _TEMPORARY in raw["metadata"]
+    if temporary:
         refused = "a temporary one of a migration"
-    if raw["status"].startswith("error"):
+    elif raw["status"].startswith("error"):
         refused = f"its status is {raw['status']}"
     stamp = raw["metadata"].get(STAMP, "")
-    return kind.item(raw, raw["id"], name=raw["name"] or "", stamp=stamp, not_expected=refused)
+    return kind.item(
+        raw, raw["id"], name=raw["name"] or "", stamp=stamp, not_expected=refused, temporary=temporary
+    )

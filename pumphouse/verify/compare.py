@@ -82,6 +82,7 @@ class Item:
     stamp: the source's id that it carries; empty when none.
     owned: whether it is the tenant's, and not only used by it.
     not_expected: why no migration brings it; empty when one does.
+    temporary: whether a migration needed it for a while only.
     """
 
     ref: Ref
@@ -91,6 +92,7 @@ class Item:
     stamp: str = ""
     owned: bool = True
     not_expected: str = ""
+    temporary: bool = False
 
 
 class Verdict(StrEnum):
@@ -216,9 +218,11 @@ def _recorded(wanted: Sequence[Item], there: Sequence[Item], _: Twins, recorded:
 
 
 def _stamped(wanted: Sequence[Item], there: Sequence[Item], *_: Any) -> Pairs:
-    # The newest-made of several has no claim over the others: the first is compared, the others are extra.
+    # None of several is more the twin than the others: the first is compared, the others are extra.
     by_stamp = {
-        item.stamp: item for item in sorted(there, key=lambda item: item.ref, reverse=True) if item.stamp
+        item.stamp: item
+        for item in sorted(there, key=lambda item: item.ref, reverse=True)
+        if item.stamp and not item.temporary
     }
     return ((item.ref, by_stamp[item.ref.id]) for item in wanted if item.ref.id in by_stamp)
 
@@ -251,13 +255,15 @@ def compare(
     foreign = {i.ref for listed in source.values() for i in listed if not i.owned or i.not_expected}
     owned = {i.ref for listed in source.values() for i in listed} - foreign
     matched = {item.ref for item in twins.items.values()}
+    # A volume may be made of a snapshot; two of one resource are still one too many.
+    others = {k: {r.id: r for r in owned | foreign if r.kind != k} for k in source}
     for kind in kinds:
         if not kind.fields:
             continue
         for item in source.get(kind.name, ()):
             findings.append(_finding(kind, item, twins, names, owned))
         if not kind.shared:
-            findings += _surplus(destination.get(kind.name, ()), matched)
+            findings += _surplus(destination.get(kind.name, ()), matched, others.get(kind.name, {}))
     return findings
 
 
@@ -295,16 +301,22 @@ def _finding(
     )
 
 
-def _surplus(items: Iterable[Item], matched: Collection[Ref]) -> Iterator[Finding]:
-    """What the destination's tenant has besides: what a migration made whose source is gone, and other things."""
+def _surplus(
+    items: Iterable[Item], matched: Collection[Ref], sources: Mapping[str, Ref]
+) -> Iterator[Finding]:
+    """What the destination's tenant has besides: what was made of something that is gone, and other things."""
     for item in items:
-        if item.owned and item.ref not in matched and not item.not_expected:
-            reason = (
-                f"made from {item.stamp}, which is not at the source" if item.stamp else "not from the source"
-            )
-            yield Finding(
-                Verdict.EXTRA, item.ref.kind, item.name, item.stamp or None, item.ref.id, reason=reason
-            )
+        # What is nobody's business at the source is none here, unless a migration made it.
+        if not item.owned or item.ref in matched or (item.not_expected and not item.stamp):
+            continue
+        verdict, reason = Verdict.EXTRA, "not from the source"
+        if item.stamp in sources:
+            verdict, reason = Verdict.NOTED, f"made from {sources[item.stamp]}"
+        elif item.stamp:
+            reason = f"made from {item.stamp}, which is gone or has another twin"
+        if item.not_expected:
+            reason = f"{reason}; {item.not_expected}"
+        yield Finding(verdict, item.ref.kind, item.name, item.stamp or None, item.ref.id, reason=reason)
 
 
 def _difference(f: Field, wanted: Any, actual: Any, owned: Collection[Ref]) -> Difference | None:

@@ -100,7 +100,8 @@ def read(cloud: Cloud, tenant_id: str, *, deep: bool) -> list[Item]:
 def _item(raw: Json, tenant_id: str) -> Item:
     refused = f"its status is {raw['status']}: it has no bytes" if raw["status"] in _WITHOUT_BYTES else ""
     # A snapshot on its way from a server's disk to its twin's belongs to the migration.
-    if f"{OURS}attempt" in raw:
+    temporary = f"{OURS}attempt" in raw
+    if temporary:
         refused = "a temporary image of a migration"
     return IMAGE.item(
         raw,
@@ -109,6 +110,7 @@ def _item(raw: Json, tenant_id: str) -> Item:
         stamp=raw.get(STAMP) or "",
         owned=raw["owner"] == tenant_id,
         not_expected=refused,
+        temporary=temporary,
     )
 
 

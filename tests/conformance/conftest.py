@@ -1,0 +1,123 @@
+"""The story that every kind has a part in: one sample tenant, moved once, with all that can happen on the way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from lab import Lab
+from lab.populate import Sample, populate, remove
+from lab.sample.base import Sizes, connect, get, post, send
+from tests.real.conftest import lab
+from tests.real.listing import Listing, changes, listing
+from tests.real.runner import Runner
+
+__all__ = ["lab"]
+
+# The attribute of a project that says which tenant it was made from.
+STAMP = "pumphouse_source_id"
+TIMEOUT_S = 300
+
+
+@dataclass
+class Story:
+    """What was seen in each of its chapters.
+
+    namesakes: the plan beside a tenant of the same name with the same things in it, none of which is ours.
+    before: all that there was at the destination before the first run.
+    killed: how many resources the run had made that was killed in the middle.
+    first, second: the reports of the run after it, and of one more.
+    verified: what verify says of the result.
+    after: all that there is at the destination when all runs are reverted.
+    """
+
+    sample: Sample
+    namesakes: Any = None
+    before: Listing = field(default_factory=dict)
+    killed: Listing = field(default_factory=dict)
+    first: Any = None
+    second: Any = None
+    verified: Any = None
+    moved: Listing = field(default_factory=dict)
+    after: Listing = field(default_factory=dict)
+
+
+def namesakes(lab: Lab, runner: Runner, sample: Sample) -> Any:
+    """The plan of the tenant beside its namesake, of which only the project itself is said to be ours."""
+    admin = connect(lab.clouds_yaml, "destination")
+    projects = get(admin.identity, "/projects")["projects"]
+    project = next(project for project in projects if project["name"] == sample.name)
+    send(admin.identity, "PATCH", f"/projects/{project['id']}", project={STAMP: sample.tenant_id})
+    return runner.json("migrate", "tenant", sample.tenant_id, "--dry-run")
+
+
+def start_and_kill(lab: Lab, runner: Runner, sample: Sample, before: Listing) -> Listing:
+    """Kill a run as soon as its first server is at the destination; returns what it has made."""
+    command = [sys.executable, "-m", "pumphouse", "migrate", "tenant", sample.tenant_id, "--yes"]
+    null = subprocess.DEVNULL
+    with subprocess.Popen([*command, "--config", str(runner.config)], stdout=null, stderr=null) as process:
+        admin, end_s = connect(lab.clouds_yaml, "destination"), time.monotonic() + TIMEOUT_S
+        known = {key.partition("/")[2] for key in before if key.startswith("servers/")}
+        while (
+            not {server["id"] for server in get(admin.compute, "/servers?all_tenants=1")["servers"]} - known
+        ):
+            assert process.poll() is None, f"the run ended with {process.returncode} and made no server"
+            assert time.monotonic() < end_s, f"no server after {TIMEOUT_S} s"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    return {key: value for key, value in listing(lab.clouds_yaml, "destination").items() if key not in before}
+
+
+def revert_all(runner: Runner, sample: Sample) -> None:
+    """Undo all runs of the tenant, the newest first."""
+    for run in runner.json("runs", "list", "--tenant", sample.tenant_id):
+        if run["state"] != "REVERTED":
+            runner.run("revert", run["run"], "--yes", exit_code=0)
+
+
+@pytest.fixture(scope="session")
+def story(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """The sample tenant from its namesake to the last revert."""
+    runner = Runner(lab, tmp_path_factory.mktemp("conformance"))
+    name = f"conform-{uuid.uuid4().hex[:6]}"
+    try:
+        with ThreadPoolExecutor() as pool:
+            there = pool.submit(populate, lab.clouds_yaml, name, Sizes(), cloud="destination")
+            story = Story(populate(lab.clouds_yaml, name, Sizes()))
+            there.result()
+        tell(lab, runner, story)
+        yield story
+    finally:
+        for cloud in ("source", "destination"):
+            remove(lab.clouds_yaml, name, cloud=cloud)
+
+
+def tell(lab: Lab, runner: Runner, story: Story) -> None:
+    """Let it all happen."""
+    sample = story.sample
+    story.namesakes = namesakes(lab, runner, sample)
+    remove(lab.clouds_yaml, sample.name, cloud="destination")
+    partner = {"name": f"{sample.name}.partner", "domain_id": "default"}
+    post(connect(lab.clouds_yaml, "destination").identity, "/projects", project=partner)
+    story.before = listing(lab.clouds_yaml, "destination")
+    story.killed = start_and_kill(lab, runner, sample, story.before)
+    story.first = runner.json("migrate", "tenant", sample.tenant_id, "--yes")
+    story.verified = json.loads(
+        runner.run("verify", "tenant", sample.tenant_id, "--deep", "-f", "json", exit_code=0).stdout
+    )
+    story.moved = listing(lab.clouds_yaml, "destination")
+    story.second = runner.json("migrate", "tenant", sample.tenant_id, "--yes")
+    assert changes(story.moved, listing(lab.clouds_yaml, "destination"))["added"] == []
+    revert_all(runner, sample)
+    story.after = listing(lab.clouds_yaml, "destination")

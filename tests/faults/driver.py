@@ -58,6 +58,7 @@ class Nursery:
         self._idle: list[subprocess.Popen[str]] = []
         self._busy: set[subprocess.Popen[str]] = set()
         self._all = ExitStack()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Nursery:
         return self
@@ -71,14 +72,16 @@ class Nursery:
 
     def take(self) -> subprocess.Popen[str]:
         """One that has nothing to do."""
-        process = self._idle.pop() if self._idle else self._new()
-        self._busy.add(process)
-        return process
+        with self._lock:
+            process = self._idle.pop() if self._idle else self._new()
+            self._busy.add(process)
+            return process
 
     def give(self, process: subprocess.Popen[str]) -> None:
         """Take one back that has nothing to do any more."""
-        self._busy.discard(process)
-        self._idle.append(process)
+        with self._lock:
+            self._busy.discard(process)
+            self._idle.append(process)
 
     def _new(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.faults.kill"]

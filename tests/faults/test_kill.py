@@ -87,6 +87,7 @@ def test_with_the_answer_to_every_write(
         assert command.wait().code == KILLED
         arguments = RESUME
     command.wait().expect(0)
+    proxy.rules = ()
     reference.assert_same()
     print(f"killed with the answer to each of {len(shapes)} kinds of writes under way")
     assert len(shapes) >= 20

@@ -15,7 +15,7 @@ from tests.faults.reference import Reference
 from tests.faults.rules import Answer, Rule
 from tests.faults.world import World
 
-RANDOM_MOMENTS = 5
+RANDOM_MOMENTS = 3
 NO_SERVER = Rule([Answer(403)], service="destination/nova", method="POST", path="/servers$")
 
 

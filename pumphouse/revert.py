@@ -21,6 +21,8 @@ from pumphouse.runs import Run
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
 
+# The clouds tell times in whole seconds, and so the difference of their clocks.
+CLOCK_TOLERANCE = timedelta(seconds=2)
 _RAN = (states.SUCCESS, states.FAILURE, states.RUNNING, states.REVERTING, states.REVERT_FAILURE)
 
 
@@ -44,7 +46,7 @@ def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[Undo]:
     """
     details = run.all_details()
     begun = [unit for unit in reversed(run.plan.units) if any(map(_to_undo, details[unit.name]))]
-    offset = timedelta(seconds=clock_difference_s(migration.destination) or 0)
+    offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
     undos: dict[str, Undo] = {}
     for unit in begun:
         detail = details[unit.name]
@@ -110,7 +112,9 @@ def _made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
 
 
 def _last_moment(detail: FlowDetail) -> datetime | None:
-    """When the run did the last thing to a unit."""
+    """When the run did the last thing to a unit; None when its process died in the middle of something."""
+    if any(atom.meta.get("started_at", "") > atom.meta.get("ended_at", "") for atom in detail):
+        return None
     times = [datetime.fromisoformat(atom.meta["ended_at"]) for atom in detail if atom.meta.get("ended_at")]
     return max(times, default=None)
 

@@ -211,6 +211,24 @@ def test_what_was_changed_since_is_kept_with_all_that_it_needs(
     assert world.things == set()
 
 
+def test_what_a_killed_process_was_at_has_been_changed_by_nobody(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    recorded = runs.record(store, planned(TENANT, part, whole))
+    execute(recorded, world)
+    detail = recorded.detail("server/whole")
+    (dying,) = (atom for atom in detail if atom.name == "server-whole-ensured")
+    dying.state, dying.results = taskflow_states.RUNNING, None
+    del dying.meta["ended_at"]
+    detail.state = taskflow_states.RUNNING
+    engine.save(recorded, detail, [dying])
+    monkeypatch.setattr(revert.KINDS["thing"], "changed", lambda *_: "just now", raising=False)
+    undo(reloaded(recorded), world)
+    assert world.things == set()
+
+
 def test_a_reverted_run_is_not_resumed(store: Backend, world: World) -> None:
     recorded = runs.record(store, planned(TENANT))
     execute(recorded, world)

@@ -152,8 +152,12 @@ def _undo(state: Execution, undo: Undo) -> None:
 
 
 def _turn_back(run: Run, detail: FlowDetail) -> None:
-    """Have TaskFlow's next run of a unit revert every task that has run, also one that a process died in."""
-    ran = [atom for atom in detail if _to_undo(atom)]
+    """Have TaskFlow's next run of a unit revert every task that has run, also one that a process died in.
+
+    Where something was kept all are reverted again, because that task needs what the others have given.
+    """
+    again = any(map(outcomes.kept, detail))
+    ran = [atom for atom in detail if atom.state in _RAN or (again and atom.state == states.REVERTED)]
     for atom in ran:
         if atom.state in (states.RUNNING, states.REVERT_FAILURE):
             atom.put(states.FAILURE, Failure.from_exception(InterruptedError("the process ended")))

@@ -14,10 +14,11 @@ from taskflow.persistence.base import Backend
 
 from pumphouse import engine, flows, outcomes, resume, revert, runs
 from pumphouse.errors import NotFoundError, UsageError
-from pumphouse.model import Action, Ref, State
+from pumphouse.model import Action, Ref, State, Step
 from pumphouse.run import StoreLostError
 from pumphouse.store import open_store
-from tests.unit.memory import TENANT, Ears, World, execute, migration, planned, reason, states, step
+from pumphouse.tasks.base import BaseCloudTask, symbol
+from tests.unit.memory import TENANT, Ears, Make, World, execute, migration, planned, reason, states, step
 
 ONE = step("thing", "one", TENANT.ref)
 TWO = step("thing", "two", ONE.ref)
@@ -189,6 +190,45 @@ def test_what_cannot_be_undone_is_reported_and_tried_again(store: Backend, world
     report, undos = undo(reloaded(recorded), world)
     assert [item.unit.name for item in undos] == ["thing/one"]
     assert states(report) == {"one": State.REVERTED}
+    assert world.things == set()
+
+
+class Read(BaseCloudTask):
+    def execute(self) -> dict[str, str]:
+        return {"seen": "yes"}
+
+
+class Needy(Make):
+    """Undoes with what another task of its unit has read."""
+
+    def revert(self, name: str, data: dict[str, str], **_: Any) -> dict[str, str]:
+        return super().revert(name) if data["seen"] else {}
+
+
+def needy_tasks(given: Any, made: Step) -> list[Any]:
+    read = Read(given.destination, provides=symbol(made.ref, "retrieved"))
+    make = Needy(
+        given.destination,
+        provides=symbol(made.ref, "ensured"),
+        inject={"name": made.ref.id},
+        requires=[*(symbol(need, "ensured") for need in made.record.needs), read.name],
+        revert_rebind={"name": "name", "data": read.name},
+    )
+    return [read, make]
+
+
+def test_what_cannot_be_undone_is_tried_again_with_what_others_of_its_unit_have_read(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revert.KINDS["server"], "tasks", needy_tasks)
+    recorded = runs.record(store, planned(TENANT, step("server", "whole", TENANT.ref)))
+    execute(recorded, world)
+    world.stuck = {"whole"}
+    report, _ = undo(reloaded(recorded), world)
+    assert reason(report, "whole") == "whole is stuck"
+    world.stuck = set()
+    report, _ = undo(reloaded(recorded), world)
+    assert states(report) == {"whole": State.REVERTED}
     assert world.things == set()
 
 

@@ -145,7 +145,14 @@ def _open_zookeeper(text: str) -> Backend:
         from pumphouse.store.zookeeper import ZooKeeperBackend
 
         # The check asks for the server's version, which servers do not tell unless they are set to.
-        conf = {"hosts": hosts, "path": f"/{path}", "timeout": CONNECT_TIMEOUT_S, "check_compatible": False}
+        conf = {
+            "hosts": hosts,
+            "path": f"/{path}",
+            "timeout": CONNECT_TIMEOUT_S,
+            "check_compatible": False,
+            # Else a run would wait for its store for ever, without a word.
+            "connection_retry": {"max_tries": -1, "max_delay": 1, "deadline": 2 * CONNECT_TIMEOUT_S},
+        }
         return _upgraded(ZooKeeperBackend(conf))
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from taskflow.exceptions import NotFound, StorageFailure
 from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemyBackend
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
@@ -149,7 +149,8 @@ def _failure(message: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise StorageFailure(message, cause=error) from error
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise StorageFailure(f"{message}: {' '.join(str(cause).split())}") from error
 
 
 def _row(item: Any, **more: Any) -> dict[str, Any]:

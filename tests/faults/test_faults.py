@@ -22,7 +22,8 @@ SEEDS = 20
 AT_ONCE = 3
 # Done, failed, finished in part, no connection: see pumphouse --help.
 CLEAR = (0, 1, 3, 4)
-HARMED_MIN = 10
+# Chance may give less than a tenth.
+HARMED_PART_MIN = 0.04
 
 
 def test_a_tenth_of_all_calls_fails(lab: Lab, nursery: Nursery, reference: Reference, tmp_path: Path) -> None:
@@ -90,4 +91,4 @@ def _move(world: World, operator: Operator, proxy: Proxy, reference: Reference, 
         f"seed {seed}: exits {codes}, {harmed.total()} of {calls} calls harmed ({ways}), {took_s:.0f} s",
         flush=True,
     )
-    assert harmed.total() >= HARMED_MIN
+    assert harmed.total() >= HARMED_PART_MIN * calls

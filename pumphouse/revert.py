@@ -16,7 +16,7 @@ from pumphouse import outcomes
 from pumphouse.check import clock_difference_s
 from pumphouse.engine import Listener, flow_of, save
 from pumphouse.model import Action, Outcome, Report, State, Step, Unit
-from pumphouse.run import Execution, execution, in_order
+from pumphouse.run import Execution, execution, in_order, storing
 from pumphouse.runs import Run
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
@@ -65,18 +65,20 @@ def revert(
     wanted = {undo.unit.name: undo for undo in undos}
     units = {unit.name: unit for unit in run.plan.units}
     dependents = {name: [other for other in wanted if name in units[other].needs] for name in wanted}
-    run.begin(states.REVERTING)
     with (
+        storing(run),
         ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "unit") as drivers,
         execution(run, migration, listener, stop, keep=False) as state,
     ):
+        run.begin(states.REVERTING)
         for unit, detail in run.all_details().items():
             state.results |= dict(outcomes.ensured(detail)) | dict(outcomes.reused(units[unit]))
         in_order(state, dependents, lambda unit: drivers.submit(_undo, state, wanted[unit.name]))
     settled = {outcome.ref for outcome in state.outcomes}
     left = [undo for undo in undos if not settled & {step.ref for step in undo.unit.steps}]
     state.settle([outcome for undo in left for outcome in _outcomes(undo.unit, State.PENDING, "interrupted")])
-    run.end(_final_state(state))
+    with storing(run):
+        run.end(_final_state(state))
     return Report(replace(run.plan, notes=()), outcomes.in_order(run.plan, state.outcomes), run.id)
 
 

@@ -166,14 +166,14 @@ class Operator:
         self._count = 0
         self.configure()
 
-    def configure(self, workers: int = 16, **policies: Any) -> None:
+    def configure(self, workers: int = 16, state_url: str = "", **policies: Any) -> None:
         """Write the configuration, with the policies that are given."""
         settings = {"passwords_file": str(self.passwords), **policies}
         (self.folder / "pumphouse.yaml").write_text(
             f"clouds_file: {self.lab.clouds_yaml}\n"
             "source: {cloud: source}\ndestination: {cloud: destination}\n"
             f"policies: {json.dumps(settings)}\nlimits: {{workers: {workers}}}\n"
-            f"state: {{url: 'sqlite:///{self.folder / 'state.db'}'}}\n"
+            f"state: {{url: '{state_url or f'sqlite:///{self.folder}/state.db'}'}}\n"
         )
 
     def start(self, *arguments: str, transitions: int = 0) -> Command:

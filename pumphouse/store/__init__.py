@@ -18,11 +18,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from taskflow.exceptions import TaskFlowException
-from taskflow.persistence.backends.impl_memory import MemoryBackend
 from taskflow.persistence.base import Backend
 
 from pumphouse.errors import EXIT_CONNECTION, ConfigError, PumphouseError
-from pumphouse.store.paths import DirBackend
+from pumphouse.store.paths import DirBackend, MemoryBackend
 from pumphouse.store.sql import NAME_MAX_LENGTH, FastBackend
 
 __all__ = ["NAME_MAX_LENGTH", "StoreError", "open_store"]

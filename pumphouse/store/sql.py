@@ -13,6 +13,8 @@ from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemy
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
 from taskflow.storage import META_PROGRESS, META_PROGRESS_DETAILS
 
+from pumphouse.store.times import stamp
+
 # The width of the name columns of TaskFlow's tables.
 NAME_MAX_LENGTH = 255
 # Names that are not ASCII need it: TaskFlow makes MySQL's tables with the utf8 of three bytes.
@@ -113,7 +115,9 @@ class FastConnection(Connection):  # type: ignore[misc]
         """
         if _is_automatic(atom_detail.meta):
             del atom_detail.meta[META_PROGRESS]
-        elif not self._update(self._update_atom, atom_detail):
+            return atom_detail
+        stamp(atom_detail)
+        if not self._update(self._update_atom, atom_detail):
             raise NotFound(f"no atom {atom_detail.uuid} is recorded")
         return atom_detail
 

@@ -93,7 +93,12 @@ def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
 
 
 def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
-    """What somebody has done to the resources of a unit since the run made them."""
+    """What somebody has done to the resources of a unit since the run made them.
+
+    Of a unit that is not complete it is not asked: what was done to it last, a run or a revert did that died.
+    """
+    if any(atom.state != states.SUCCESS for atom in detail):
+        return ""
     since = _last_moment(detail)
     for step, destination_id in _made(unit, detail):
         changed = getattr(KINDS[step.ref.kind], "changed", None)
@@ -114,9 +119,7 @@ def _made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
 
 
 def _last_moment(detail: FlowDetail) -> datetime | None:
-    """When the run did the last thing to a unit; None when its process died in the middle of something."""
-    if any(atom.meta.get("started_at", "") > atom.meta.get("ended_at", "") for atom in detail):
-        return None
+    """When the run did the last thing to a unit."""
     times = [datetime.fromisoformat(atom.meta["ended_at"]) for atom in detail if atom.meta.get("ended_at")]
     return max(times, default=None)
 

@@ -269,6 +269,23 @@ def test_what_a_killed_process_was_at_has_been_changed_by_nobody(
     assert world.things == set()
 
 
+def test_what_a_killed_revert_was_at_has_been_changed_by_nobody(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    recorded = runs.record(store, planned(TENANT, part, whole))
+    execute(recorded, world)
+    detail = recorded.detail("server/whole")
+    (dying,) = (atom for atom in detail if atom.name == "server-whole-ensured")
+    dying.state, dying.intention, detail.state = taskflow_states.REVERTING, "REVERT", taskflow_states.RUNNING
+    engine.save(recorded, detail, [dying])
+    for kind in ("server", "thing"):
+        monkeypatch.setattr(revert.KINDS[kind], "changed", lambda *_: "delete, just now", raising=False)
+    undo(reloaded(recorded), world)
+    assert world.things == set()
+
+
 def test_a_reverted_run_is_not_resumed(store: Backend, world: World) -> None:
     recorded = runs.record(store, planned(TENANT))
     execute(recorded, world)

@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_and_repeats_nothing_that_was_done(url: str, tmp_pa
         worker.wait_until_free()
         before = Counter(lines(worker.log))
     worker.finish()
-    assert len(done[-1]) > KILL_AT[-1] - 3
+    assert len(done[-1]) >= KILL_AT[-1] // 3
     executed = Counter(lines(worker.log))
     assert {name: executed[name] for name in done[-1]} == {name: before[name] for name in done[-1]}
     assert len(worker.done()) == 2 * (ALL - 1)

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from lab.layout import cache_dir, locked
+
 PACKAGES = ("postgresql", "mariadb-server-core", "mariadb-client-core", "zookeeper", "default-jre-headless")
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES)
 START_TIMEOUT_S = 120
@@ -102,8 +104,9 @@ def install() -> None:
     if os.geteuid() != 0:
         raise Missing(f"{', '.join(_missing())}; install with: sudo {' '.join(INSTALL)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (("apt-get", "update", "--quiet"), INSTALL):
-        subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
+    with locked(cache_dir()):  # apt-get does not wait for another, which may be a lab's
+        for command in (("apt-get", "update", "--quiet"), INSTALL):
+            subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
     if missing := _missing():
         raise Missing(", ".join(missing))
 

@@ -16,7 +16,7 @@ from taskflow.storage import META_PROGRESS_DETAILS
 
 from pumphouse.errors import NotFoundError, explain
 from pumphouse.model import Json, Outcome, Unit
-from pumphouse.runs import Run, now
+from pumphouse.runs import Run
 from pumphouse.tasks.base import Migration
 
 LOG = logging.getLogger(__name__)
@@ -131,22 +131,19 @@ def forget_failures(run: Run, detail: FlowDetail) -> None:
 
 
 def _listen(engine: Any, flow: Any, listener: Listener) -> None:
-    """Tell the listener what happens, and record when, and why it failed."""
+    """Tell the listener what happens, and record why something failed."""
     tasks: dict[str, task.Task] = {item.name: item for item, _ in flow.iter_nodes()}
     storage = engine.storage
 
     def on_state(new_state: str, details: Mapping[str, Any]) -> None:
         name = details["task_name"]
         if new_state == states.RUNNING:
-            storage.update_atom_metadata(name, {"started_at": now()})
             listener.task_started(tasks[name].line)
         elif new_state == states.REVERTING:
             listener.task_started(f"undo: {tasks[name].line}")
         elif new_state == states.FAILURE:
             why = str(explain(details["result"].exception or Exception(details["result"].exception_str)))
-            storage.update_atom_metadata(name, {"ended_at": now(), "reason": why})
-        elif new_state in (states.SUCCESS, states.REVERTED):
-            storage.update_atom_metadata(name, {"ended_at": now()})
+            storage.update_atom_metadata(name, {"reason": why})
 
     def on_progress(name: str) -> Callable[[str, Mapping[str, Any]], None]:
         def tell(_event: str, details: Mapping[str, Any]) -> None:

@@ -143,9 +143,12 @@ _MYSQL_WAIT_TIMEOUT = 31_536_000
 def _of_connection(store: Any, take: Callable[[sa.Connection], bool]) -> Iterator[str | None]:
     with store.engine.connect() as connection:
         connection.detach()
-        taken = take(connection)
-        connection.commit()
-        yield None if taken else ""
+        try:
+            taken = take(connection)
+            connection.commit()
+            yield None if taken else ""
+        finally:
+            connection.invalidate()  # the server may be gone, with the lock: nothing is said to it any more
 
 
 def _take_postgresql(store: Any, key: str) -> AbstractContextManager[str | None]:

@@ -16,11 +16,13 @@ from pumphouse import outcomes
 from pumphouse.check import clock_difference_s
 from pumphouse.engine import Listener, flow_of, save
 from pumphouse.model import Action, Outcome, Report, State, Step, Unit
-from pumphouse.run import Execution, execution, in_order
+from pumphouse.run import Execution, execution, in_order, storing
 from pumphouse.runs import Run
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
 
+# The clouds tell times in whole seconds, and so the difference of their clocks.
+CLOCK_TOLERANCE = timedelta(seconds=2)
 _RAN = (states.SUCCESS, states.FAILURE, states.RUNNING, states.REVERTING, states.REVERT_FAILURE)
 
 
@@ -44,7 +46,7 @@ def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[Undo]:
     """
     details = run.all_details()
     begun = [unit for unit in reversed(run.plan.units) if any(map(_to_undo, details[unit.name]))]
-    offset = timedelta(seconds=clock_difference_s(migration.destination) or 0)
+    offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
     undos: dict[str, Undo] = {}
     for unit in begun:
         detail = details[unit.name]
@@ -63,18 +65,20 @@ def revert(
     wanted = {undo.unit.name: undo for undo in undos}
     units = {unit.name: unit for unit in run.plan.units}
     dependents = {name: [other for other in wanted if name in units[other].needs] for name in wanted}
-    run.begin(states.REVERTING)
     with (
+        storing(run),
         ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "unit") as drivers,
         execution(run, migration, listener, stop, keep=False) as state,
     ):
+        run.begin(states.REVERTING)
         for unit, detail in run.all_details().items():
             state.results |= dict(outcomes.ensured(detail)) | dict(outcomes.reused(units[unit]))
         in_order(state, dependents, lambda unit: drivers.submit(_undo, state, wanted[unit.name]))
     settled = {outcome.ref for outcome in state.outcomes}
     left = [undo for undo in undos if not settled & {step.ref for step in undo.unit.steps}]
     state.settle([outcome for undo in left for outcome in _outcomes(undo.unit, State.PENDING, "interrupted")])
-    run.end(_final_state(state))
+    with storing(run):
+        run.end(_final_state(state))
     return Report(replace(run.plan, notes=()), outcomes.in_order(run.plan, state.outcomes), run.id)
 
 
@@ -89,7 +93,12 @@ def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
 
 
 def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
-    """What somebody has done to the resources of a unit since the run made them."""
+    """What somebody has done to the resources of a unit since the run made them.
+
+    Of a unit that is not complete it is not asked: what was done to it last, a run or a revert did that died.
+    """
+    if any(atom.state != states.SUCCESS for atom in detail):
+        return ""
     since = _last_moment(detail)
     for step, destination_id in _made(unit, detail):
         changed = getattr(KINDS[step.ref.kind], "changed", None)
@@ -148,8 +157,12 @@ def _undo(state: Execution, undo: Undo) -> None:
 
 
 def _turn_back(run: Run, detail: FlowDetail) -> None:
-    """Have TaskFlow's next run of a unit revert every task that has run, also one that a process died in."""
-    ran = [atom for atom in detail if _to_undo(atom)]
+    """Have TaskFlow's next run of a unit revert every task that has run, also one that a process died in.
+
+    Where something was kept all are reverted again, because that task needs what the others have given.
+    """
+    again = any(map(outcomes.kept, detail))
+    ran = [atom for atom in detail if atom.state in _RAN or (again and atom.state == states.REVERTED)]
     for atom in ran:
         if atom.state in (states.RUNNING, states.REVERT_FAILURE):
             atom.put(states.FAILURE, Failure.from_exception(InterruptedError("the process ended")))

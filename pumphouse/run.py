@@ -65,19 +65,13 @@ class Execution:
             self.listener.settled(outcome)
 
     def drive(self, engine: Any, unit: Unit, detail: FlowDetail) -> None:
-        """Run an engine until it is done or suspended; failures of tasks are then in what is recorded.
-
-        Raises StoreLostError when the state store fails.
-        """
+        """Run an engine until it is done or suspended; failures of tasks are then in what is recorded."""
         self.active[unit.name] = engine
         try:
             engine.run()
-        except StorageFailure as error:
+        except StorageFailure:
             self.halt.set()
-            raise StoreLostError(
-                f"the state store does not take what happens any more: {explain(error)}",
-                f"when it works again: pumphouse resume {self.run.id}",
-            ) from error
+            raise
         except Exception as error:
             if not any(atom.failure or atom.revert_failure for atom in detail):
                 raise
@@ -94,6 +88,19 @@ class Execution:
         """Have the engines that are running finish what they have begun, and start nothing else."""
         for engine in list(self.active.values()):
             engine.suspend()
+
+
+@contextmanager
+def storing(run: Run) -> Iterator[None]:
+    """Turn a failure of the state store into StoreLostError, which says how to go on."""
+    try:
+        yield
+    except StorageFailure as error:
+        again = "revert" if run.book.meta["state"] in outcomes.REVERT_STATES else "resume"
+        raise StoreLostError(
+            f"the state store does not take what happens any more: {error}",
+            f"when it works again: pumphouse {again} {run.id}",
+        ) from error
 
 
 @contextmanager
@@ -123,19 +130,21 @@ def execute(run: Run, migration: Migration, listener: Listener, stop: threading.
     """
     limits = run.plan.cfg["limits"]
     copying = _COPYING_UNITS_PER_TRANSFER * limits["transfers"]
-    run.begin(states.RUNNING)
     with (
+        storing(run),
         ThreadPoolExecutor(limits["workers"], "unit") as drivers,
         ThreadPoolExecutor(copying, "copying-unit") as copying_drivers,
         execution(run, migration, listener, stop, keep=run.plan.cfg["on_failure"] == "keep") as state,
     ):
+        run.begin(states.RUNNING)
         _settle_decided(state)
         needs = {unit.name: unit.needs for unit in run.plan.units}
         in_order(
             state, needs, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)
         )
         _settle_unstarted(state)
-    run.end(_final_state(state))
+    with storing(run):
+        run.end(_final_state(state))
     return Report(run.plan, outcomes.in_order(run.plan, state.outcomes), run.id)
 
 
@@ -226,7 +235,7 @@ def _start(state: Execution, unit: Unit) -> None:
         return
     try:
         detail = _brought_on(state, unit)
-    except StoreLostError:
+    except StorageFailure:
         raise
     except Exception as error:  # before any task: no access to the tenant, no factory
         LOG.debug("unit %s did not start", unit.name, exc_info=error)

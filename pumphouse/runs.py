@@ -9,7 +9,6 @@ import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from oslo_utils import timeutils, uuidutils
@@ -23,6 +22,7 @@ from pumphouse.model import Json, Plan, Ref
 from pumphouse.outcomes import owner
 from pumphouse.planfile import plan_data, plan_from
 from pumphouse.store import NAME_MAX_LENGTH
+from pumphouse.store.times import now
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Before
 
@@ -86,11 +86,6 @@ class Run:
 def run_id(book: LogBook) -> str:
     """The short id of a run."""
     return str(book.uuid)[:_ID_DIGITS]
-
-
-def now() -> str:
-    """The time in UTC as it is recorded, in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _owner() -> Json:

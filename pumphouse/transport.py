@@ -100,9 +100,18 @@ class CloudSession(session.Session):
             if not self.invalidate(kwargs.get("auth")):
                 break
             response = self._request_with_retries(url, method, **kwargs)
+        if raise_exc and response.status_code == 401 and self._precedes_login(url, **kwargs):
+            raise exceptions.DiscoveryFailure(f"{url} wants a token before it says how to get one")
         if raise_exc and response.status_code >= 400:
             raise exceptions.from_response(response, method, url)
         return response
+
+    def _precedes_login(self, url: str, *, authenticated: bool | None = None, **_: Any) -> bool:
+        """Whether this asks for Keystone's versions to log in.
+
+        keystoneauth 5.18 sends that again with a token on 401, and then waits for the login it is part of.
+        """
+        return authenticated is False and url == getattr(self.auth, "auth_url", None)
 
     def _request_with_retries(self, url: str, method: str, **kwargs: Any) -> requests.Response:
         """Repeat what the connections do not: a write that was refused, a read whose answer was cut short."""

@@ -28,8 +28,9 @@ LOG = logging.getLogger(__name__)
 
 def main() -> None:
     """Run the command line; errors become one clear message and the documented exit code."""
-    # TaskFlow logs the traceback of every failure, which Python prints where no handler is set.
-    logging.getLogger("taskflow").addHandler(logging.NullHandler())
+    # They log the traceback of every failure, which Python prints where no handler is set.
+    for name in ("taskflow", "oslo_utils", "kazoo", "sqlalchemy", "alembic"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:

@@ -18,11 +18,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from taskflow.exceptions import TaskFlowException
-from taskflow.persistence.backends.impl_memory import MemoryBackend
 from taskflow.persistence.base import Backend
 
 from pumphouse.errors import EXIT_CONNECTION, ConfigError, PumphouseError
-from pumphouse.store.paths import DirBackend
+from pumphouse.store.paths import DirBackend, MemoryBackend
 from pumphouse.store.sql import NAME_MAX_LENGTH, FastBackend
 
 __all__ = ["NAME_MAX_LENGTH", "StoreError", "open_store"]
@@ -145,7 +144,14 @@ def _open_zookeeper(text: str) -> Backend:
         from pumphouse.store.zookeeper import ZooKeeperBackend
 
         # The check asks for the server's version, which servers do not tell unless they are set to.
-        conf = {"hosts": hosts, "path": f"/{path}", "timeout": CONNECT_TIMEOUT_S, "check_compatible": False}
+        conf = {
+            "hosts": hosts,
+            "path": f"/{path}",
+            "timeout": CONNECT_TIMEOUT_S,
+            "check_compatible": False,
+            # Else a run would wait for its store for ever, without a word.
+            "connection_retry": {"max_tries": -1, "max_delay": 1, "deadline": 2 * CONNECT_TIMEOUT_S},
+        }
         return _upgraded(ZooKeeperBackend(conf))
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from oslo_serialization import jsonutils
 from taskflow.exceptions import NotFound
-from taskflow.persistence.backends import impl_dir
+from taskflow.persistence.backends import impl_dir, impl_memory
 from taskflow.persistence.models import LogBook
-from taskflow.persistence.path_based import PathBasedConnection
+
+from pumphouse.store.times import StampedConnection
 
 # What is saved at once: ZooKeeper takes no request over 1 MiB (jute.maxbuffer), and more bytes than its text.
 BATCH_BYTES = 250_000
 
 
-class OrderedConnection(PathBasedConnection):  # type: ignore[misc]
+class OrderedConnection(StampedConnection):
     """A book appears when it is complete: its meta is saved last, and one without meta is none."""
 
     def save_logbook(self, book: LogBook) -> LogBook:
@@ -97,3 +98,15 @@ class DirBackend(impl_dir.DirBackend):  # type: ignore[misc]
     def get_connection(self) -> _DirConnection:
         """A connection object."""
         return _DirConnection(self)
+
+
+class _MemoryConnection(StampedConnection, impl_memory.Connection):  # type: ignore[misc]
+    """Nothing but the times is added to TaskFlow's own."""
+
+
+class MemoryBackend(impl_memory.MemoryBackend):  # type: ignore[misc]
+    """TaskFlow's backend of nothing but memory."""
+
+    def get_connection(self) -> _MemoryConnection:
+        """A connection object."""
+        return _MemoryConnection(self)

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from taskflow.exceptions import NotFound, StorageFailure
 from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemyBackend
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
 from taskflow.storage import META_PROGRESS, META_PROGRESS_DETAILS
+
+from pumphouse.store.times import stamp
 
 # The width of the name columns of TaskFlow's tables.
 NAME_MAX_LENGTH = 255
@@ -113,7 +115,9 @@ class FastConnection(Connection):  # type: ignore[misc]
         """
         if _is_automatic(atom_detail.meta):
             del atom_detail.meta[META_PROGRESS]
-        elif not self._update(self._update_atom, atom_detail):
+            return atom_detail
+        stamp(atom_detail)
+        if not self._update(self._update_atom, atom_detail):
             raise NotFound(f"no atom {atom_detail.uuid} is recorded")
         return atom_detail
 
@@ -149,7 +153,8 @@ def _failure(message: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise StorageFailure(message, cause=error) from error
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise StorageFailure(f"{message}: {' '.join(str(cause).split())}") from error
 
 
 def _row(item: Any, **more: Any) -> dict[str, Any]:

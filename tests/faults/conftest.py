@@ -16,6 +16,8 @@ from tests.real.conftest import lab
 
 __all__ = ["lab"]
 
+FAILED = pytest.StashKey[bool]()
+
 
 @pytest.fixture(scope="session")
 def shared_proxy(lab: Lab) -> Iterator[Proxy]:
@@ -56,11 +58,20 @@ def reference(
     return undisturbed(shared_world, Operator(nursery, shared_world.lab, folder, shared_proxy.environment))
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember which tests failed."""
+    outcome = yield
+    if outcome.get_result().failed:  # type: ignore[attr-defined]
+        item.stash[FAILED] = True
+
+
 @pytest.fixture
-def world(shared_world: World, reference: Reference) -> Iterator[World]:
-    """The tenant, at the source alone, as it was made."""
+def world(shared_world: World, reference: Reference, request: pytest.FixtureRequest) -> Iterator[World]:
+    """The tenant, at the source alone, as it was made; a test that succeeds has left it so."""
     yield shared_world
-    shared_world.clean()
+    if FAILED in request.node.stash:
+        shared_world.clean()
 
 
 @pytest.fixture

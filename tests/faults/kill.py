@@ -63,7 +63,7 @@ def kill_after_new_transitions(log: Path, count: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    connection_class.update_atom_details = save_and_die
+    FastConnection.update_atom_details = save_and_die  # type: ignore[assignment,method-assign]
 
 
 def become(order: dict[str, Any]) -> None:

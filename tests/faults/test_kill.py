@@ -21,6 +21,13 @@ from tests.real.listing import listing
 
 KILL_POINTS_MIN = 60
 RANDOM_MOMENTS = 10
+# Where a request is stopped, and which, so that the kill comes in the middle of what is named.
+MOMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "first image's bytes": ("upload", {"method": "PUT", "path": IMAGE_BYTES}),
+    "second image's bytes": ("upload", {"method": "PUT", "path": IMAGE_BYTES, "skip": 1}),
+    "snapshot": ("after", {"service": "source/nova", "method": "POST", "body": "createImage"}),
+    "boot": ("after", {"service": "destination/nova", "method": "POST", "path": "/servers$"}),
+}
 WRITE = "POST|PUT|PATCH|DELETE"
 NO_LOGIN = r"(?<!/auth/tokens)$"
 
@@ -87,6 +94,7 @@ def test_with_the_answer_to_every_write(
         assert command.wait().code == KILLED
         arguments = RESUME
     command.wait().expect(0)
+    proxy.rules = ()
     reference.assert_same()
     print(f"killed with the answer to each of {len(shapes)} kinds of writes under way")
     assert len(shapes) >= 20
@@ -94,33 +102,32 @@ def test_with_the_answer_to_every_write(
     reference.assert_untouched()
 
 
-# Where a request is stopped, and which, so that the kill comes in the middle of what is named.
-MOMENTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "first image's bytes": ("upload", {"method": "PUT", "path": IMAGE_BYTES}),
-    "second image's bytes": ("upload", {"method": "PUT", "path": IMAGE_BYTES, "skip": 1}),
-    "snapshot": ("after", {"service": "source/nova", "method": "POST", "body": "createImage"}),
-    "boot": ("after", {"service": "destination/nova", "method": "POST", "path": "/servers$"}),
-}
-
-
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_in_the_middle_of(
     world: World, operator: Operator, proxy: Proxy, reference: Reference, moment: str
 ) -> None:
+    """Killed in the middle of something, the run goes on, or is undone as it is."""
+    for way_out in (REVERT, RESUME):
+        hold = killed_in(moment, world, operator, proxy)
+        print(f"killed in the middle of {moment}: {under_way(world, moment)}")
+        hold.go_on.set()
+        operator.run(*way_out).expect(0)
+        if way_out == RESUME:
+            reference.assert_same()
+            operator.run(*REVERT).expect(0)
+        reference.assert_untouched()
+
+
+def killed_in(moment: str, world: World, operator: Operator, proxy: Proxy) -> Hold:
+    """Kill a new run while a request is held; returns the hold on it."""
     where, what = MOMENTS[moment]
     hold = Hold(where)
     proxy.rules = [Rule([hold], count=1, **what)]
     command = operator.start(*migrate(world))
     assert command.reaches(hold.reached)
     command.signal()
-    found = under_way(world, moment)
-    hold.go_on.set()
     assert command.wait().code == KILLED
-    print(f"killed in the middle of {moment}: {found}")
-    operator.run(*RESUME).expect(0)
-    reference.assert_same()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    return hold
 
 
 def under_way(world: World, moment: str) -> str:

@@ -14,10 +14,11 @@ from taskflow.persistence.base import Backend
 
 from pumphouse import engine, flows, outcomes, resume, revert, runs
 from pumphouse.errors import NotFoundError, UsageError
-from pumphouse.model import Action, Ref, State
+from pumphouse.model import Action, Ref, State, Step
 from pumphouse.run import StoreLostError
 from pumphouse.store import open_store
-from tests.unit.memory import TENANT, Ears, World, execute, migration, planned, reason, states, step
+from pumphouse.tasks.base import BaseCloudTask, symbol
+from tests.unit.memory import TENANT, Ears, Make, World, execute, migration, planned, reason, states, step
 
 ONE = step("thing", "one", TENANT.ref)
 TWO = step("thing", "two", ONE.ref)
@@ -192,6 +193,45 @@ def test_what_cannot_be_undone_is_reported_and_tried_again(store: Backend, world
     assert world.things == set()
 
 
+class Read(BaseCloudTask):
+    def execute(self) -> dict[str, str]:
+        return {"seen": "yes"}
+
+
+class Needy(Make):
+    """Undoes with what another task of its unit has read."""
+
+    def revert(self, name: str, data: dict[str, str], **_: Any) -> dict[str, str]:
+        return super().revert(name) if data["seen"] else {}
+
+
+def needy_tasks(given: Any, made: Step) -> list[Any]:
+    read = Read(given.destination, provides=symbol(made.ref, "retrieved"))
+    make = Needy(
+        given.destination,
+        provides=symbol(made.ref, "ensured"),
+        inject={"name": made.ref.id},
+        requires=[*(symbol(need, "ensured") for need in made.record.needs), read.name],
+        revert_rebind={"name": "name", "data": read.name},
+    )
+    return [read, make]
+
+
+def test_what_cannot_be_undone_is_tried_again_with_what_others_of_its_unit_have_read(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revert.KINDS["server"], "tasks", needy_tasks)
+    recorded = runs.record(store, planned(TENANT, step("server", "whole", TENANT.ref)))
+    execute(recorded, world)
+    world.stuck = {"whole"}
+    report, _ = undo(reloaded(recorded), world)
+    assert reason(report, "whole") == "whole is stuck"
+    world.stuck = set()
+    report, _ = undo(reloaded(recorded), world)
+    assert states(report) == {"whole": State.REVERTED}
+    assert world.things == set()
+
+
 def test_what_was_changed_since_is_kept_with_all_that_it_needs(
     store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +248,41 @@ def test_what_was_changed_since_is_kept_with_all_that_it_needs(
     assert reason(report, "two") == "thing two has changed since: somebody wrote on it"
     assert reason(report, "one") == "needed by thing two, which is kept"
     undo(reloaded(recorded), world, force=True)
+    assert world.things == set()
+
+
+def test_what_a_killed_process_was_at_has_been_changed_by_nobody(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    recorded = runs.record(store, planned(TENANT, part, whole))
+    execute(recorded, world)
+    detail = recorded.detail("server/whole")
+    (dying,) = (atom for atom in detail if atom.name == "server-whole-ensured")
+    dying.state, dying.results = taskflow_states.RUNNING, None
+    del dying.meta["ended_at"]
+    detail.state = taskflow_states.RUNNING
+    engine.save(recorded, detail, [dying])
+    monkeypatch.setattr(revert.KINDS["thing"], "changed", lambda *_: "just now", raising=False)
+    undo(reloaded(recorded), world)
+    assert world.things == set()
+
+
+def test_what_a_killed_revert_was_at_has_been_changed_by_nobody(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    recorded = runs.record(store, planned(TENANT, part, whole))
+    execute(recorded, world)
+    detail = recorded.detail("server/whole")
+    (dying,) = (atom for atom in detail if atom.name == "server-whole-ensured")
+    dying.state, dying.intention, detail.state = taskflow_states.REVERTING, "REVERT", taskflow_states.RUNNING
+    engine.save(recorded, detail, [dying])
+    for kind in ("server", "thing"):
+        monkeypatch.setattr(revert.KINDS[kind], "changed", lambda *_: "delete, just now", raising=False)
+    undo(reloaded(recorded), world)
     assert world.things == set()
 
 

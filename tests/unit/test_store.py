@@ -25,6 +25,7 @@ from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
 
 from pumphouse.errors import EXIT_CONNECTION, EXIT_USAGE, PumphouseError
 from pumphouse.store import open_store
+from pumphouse.store.times import now
 from tests.unit.books import book_of, book_with, flow_detail
 
 
@@ -213,7 +214,16 @@ def test_reported_progress_is_recorded(
 ) -> None:
     _, details = book_with(sqlite_store, "a")
     execute(sqlite_store, details["a"], Make("one", reported))
-    assert atoms(sqlite_store, details["a"])["one"].meta == recorded
+    meta = atoms(sqlite_store, details["a"])["one"].meta
+    assert {name: value for name, value in meta.items() if not name.endswith("_at")} == recorded
+
+
+def test_the_times_of_a_task_are_recorded_with_its_states(sqlite_store: Backend) -> None:
+    _, details = book_with(sqlite_store, "a")
+    before = now()
+    execute(sqlite_store, details["a"], Make("one"))
+    meta = atoms(sqlite_store, details["a"])["one"].meta
+    assert before <= meta["started_at"] <= meta["ended_at"] <= now()
 
 
 def test_a_task_that_only_runs_and_ends_is_two_writes(sqlite_store: Backend) -> None:

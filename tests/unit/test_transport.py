@@ -20,7 +20,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from keystoneauth1 import exceptions
-from keystoneauth1.identity import v3
+from keystoneauth1.identity import generic, v3
 
 from pumphouse import transport
 from pumphouse.errors import ReadOnlyError
@@ -426,3 +426,19 @@ def test_a_filter_drops_no_record() -> None:
     record = logging.makeLogRecord({"msg": "%s done", "args": ("all",)})
     assert SecretFilter().filter(record)
     assert record.getMessage() == "all done"
+
+
+@pytest.mark.timeout(20)
+def test_a_cloud_that_tells_its_versions_only_with_a_token_can_be_logged_in_to(cloud: SmallCloud) -> None:
+    auth = generic.Password(
+        cloud.url,
+        username="operator",
+        password=PASSWORD,
+        user_domain_id="default",
+        project_name="ops",
+        project_domain_id="default",
+    )
+
+    assert CloudSession(auth, connection_pool(1)).get("/servers", endpoint_filter={"service_type": "compute"})
+
+    assert [path for method, path, _ in cloud.requests if method == "POST"] == ["/v3/auth/tokens"]

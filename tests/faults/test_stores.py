@@ -1,0 +1,46 @@
+"""The same run is killed and goes on from every kind of state store, and back."""
+
+from __future__ import annotations
+
+import threading
+
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from pumphouse.errors import EXIT_LOCKED
+from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.driver import KILLED, Ended, Operator
+from tests.faults.reference import Reference
+from tests.faults.world import World
+from tests.stores.conftest import installed, servers, url
+
+__all__ = ["installed", "servers", "url"]
+
+# ZooKeeper keeps what a dead process has locked until its session ends.
+SESSION_S = 60
+
+
+def resumed(operator: Operator) -> Ended:
+    """The run, gone on with as soon as nobody has its lock any more."""
+    retrying = Retrying(
+        retry=retry_if_result(lambda ended: ended.code == EXIT_LOCKED),
+        stop=stop_after_delay(SESSION_S),
+        wait=wait_fixed(0.5),
+        retry_error_callback=lambda state: state.outcome.result(),
+    )
+    ended: Ended = retrying(operator.run, *RESUME)
+    return ended
+
+
+def test_a_killed_run_goes_on_and_back(
+    world: World, operator: Operator, reference: Reference, url: str
+) -> None:
+    operator.configure(state_url=url)
+    command = operator.start(*migrate(world))
+    command.says(RECORDED)
+    threading.Event().wait(reference.seconds / 2)
+    command.signal()
+    assert command.wait().code == KILLED
+    resumed(operator).expect(0)
+    reference.assert_same()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()

@@ -245,7 +245,9 @@ def _record(project: Any, parent: Any = None) -> Record:
     }
     notes: tuple[str, ...] = ()
     if parent:
-        notes = (f"its parent is {parent.name} if that is at the destination, else it has none but the domain",)
+        notes = (
+            f"its parent is {parent.name} if that is at the destination, else it has none but the domain",
+        )
     return Record(Ref(NAME, project.id), project.name, data, (Ref("domain", project.domain_id),), notes=notes)
 
 

@@ -401,7 +401,9 @@ def test_everything_arrives(folder: Path) -> None:
         source=CloudConfig(None, None, "v3password", auth, "R", "internal", folder / "ca.pem", False),
         destination=CloudConfig("new", folder / "clouds.yaml", region_name="S", interface="admin"),
         mappings=Mappings(flavors={"m1.small": "2"}, users={"a": "null-user", "10": "no"}),
-        policies=Policies("rename", "disabled", passwords, "image", "leave", True, "keep", True, True, "qcow2", "copy"),
+        policies=Policies(
+            "rename", "disabled", passwords, "image", "leave", True, "keep", True, True, "qcow2", "copy"
+        ),
         limits=Limits(2, 1, 100 << 20),
         state_url="memory://",
     )

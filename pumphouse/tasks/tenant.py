@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keystoneauth1.exceptions import EndpointNotFound
 from taskflow import task
 from taskflow.patterns import graph_flow
 
-from pumphouse.cloud import get_all
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks import cinder
 from pumphouse.tasks.base import (
     STAMP,
     BaseCloudTask,
@@ -84,8 +83,9 @@ def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
     since: not needed, because what a migration makes says so itself.
     """
     found: dict[str, list[Any]] = {
-        "server": [s for s in servers_of(cloud, destination_id) if STAMP not in s["metadata"]],
-        "volume": _volumes(cloud, destination_id),
+        "server": _unstamped(servers_of(cloud, destination_id)),
+        "volume": _unstamped(cinder.owned(cloud, cinder.VOLUMES, destination_id)),
+        "volume snapshot": _unstamped(cinder.owned(cloud, cinder.SNAPSHOTS, destination_id)),
         "image": [i for i in list_images(cloud, owner=destination_id) if STAMP not in i],
         **{of.name.replace("_", " "): _made_by_others(cloud, of, destination_id) for of in WATCHED},
     }
@@ -96,20 +96,16 @@ def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
     )
 
 
+def _unstamped(items: list[Json]) -> list[Json]:
+    """Those whose metadata do not say that a migration made them."""
+    return [item for item in items if STAMP not in item["metadata"]]
+
+
 def _made_by_others(cloud: Cloud, collection: Collection_, tenant_id: str) -> list[Json]:
     items = collection.owned(cloud, tenant_id)
     # The ports of DHCP and of routers are Neutron's own.
     own = [item for item in items if not item.get("device_owner", "").startswith("network:")]
     return [item for item in own if not carries_stamp(item)]
-
-
-def _volumes(cloud: Cloud, tenant_id: str) -> list[Json]:
-    """The volumes of a tenant; none where the cloud has no service for them."""
-    try:
-        volumes = get_all(cloud.cinder, "/volumes/detail", "volumes", all_tenants=1, project_id=tenant_id)
-    except EndpointNotFound:
-        return []
-    return [volume for volume in volumes if volume.get("os-vol-tenant-attr:tenant_id") == tenant_id]
 
 
 class RetrieveTenant(BaseRetrieveTask):

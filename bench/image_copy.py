@@ -2,7 +2,7 @@
 
 Makes an image of random bytes in the source cloud, copies it both ways in turn, and removes all that it made:
 
-    python bench/image_copy.py --source old --destination new --mib 1024 --rounds 3 --parallel 1,4
+    python -m bench.image_copy --source old --destination new --mib 1024 --rounds 3 --parallel 1,4
 
 Exit code 1 when the ratio of the medians is under 0.8.
 """

@@ -21,6 +21,8 @@ from typing import IO, Any
 from lab import Lab
 
 TIMEOUT_S = 300
+# Of tests that run hundreds of commands, on a machine with as much else to do.
+LONG_S = 1800
 KILLED = -signal.SIGKILL
 
 

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from lab import Lab
+from tests.conftest import Seen
 from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
-from tests.faults.driver import Nursery, Operator
+from tests.faults.driver import LONG_S, Nursery, Operator
 from tests.faults.proxy import Proxy, running
 from tests.faults.reference import Reference, undisturbed
 from tests.faults.rules import one_in_ten
@@ -26,18 +29,23 @@ CLEAR = (0, 1, 3, 4)
 HARMED_PART_MIN = 0.04
 
 
-def test_a_tenth_of_all_calls_fails(lab: Lab, nursery: Nursery, reference: Reference, tmp_path: Path) -> None:
+@pytest.mark.timeout(LONG_S)
+def test_a_tenth_of_all_calls_fails(
+    lab: Lab, nursery: Nursery, reference: Reference, tmp_path: Path, seen: Seen
+) -> None:
     seeds: queue.SimpleQueue[int] = queue.SimpleQueue()
     for seed in range(SEEDS):
         seeds.put(seed)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        mistakes = pool.map(lambda number: _work(lab, nursery, tmp_path / str(number), seeds), range(AT_ONCE))
+        mistakes = pool.map(
+            lambda number: _work(lab, nursery, tmp_path / str(number), seeds, seen), range(AT_ONCE)
+        )
         found = [mistake for each in mistakes for mistake in each]
     assert not found, "\n\n".join(found)
     reference.assert_untouched()
 
 
-def _work(lab: Lab, nursery: Nursery, folder: Path, seeds: queue.SimpleQueue[int]) -> list[str]:
+def _work(lab: Lab, nursery: Nursery, folder: Path, seeds: queue.SimpleQueue[int], seen: Seen) -> list[str]:
     """Move a tenant of its own with seed after seed; returns what went wrong with which."""
     world = make_world(lab, alone=False)
     try:
@@ -48,7 +56,7 @@ def _work(lab: Lab, nursery: Nursery, folder: Path, seeds: queue.SimpleQueue[int
                 proxy.forget()
                 operator = Operator(nursery, lab, folder / str(seed), proxy.environment)
                 try:
-                    _move(world, operator, proxy, reference, seed)
+                    seen(_move(world, operator, proxy, reference, seed))
                 except AssertionError as error:
                     mistakes.append(f"seed {seed}: {error}")
                     world.clean()
@@ -65,8 +73,8 @@ def _taken(seeds: queue.SimpleQueue[int]) -> Iterator[int]:
             return
 
 
-def _move(world: World, operator: Operator, proxy: Proxy, reference: Reference, seed: int) -> None:
-    """Migrate and resume with faults, resume without, compare, undo, compare."""
+def _move(world: World, operator: Operator, proxy: Proxy, reference: Reference, seed: int) -> str:
+    """Migrate and resume with faults, resume without, compare, undo, compare; returns what it was like."""
     start_s = time.monotonic()
     proxy.rules = one_in_ten(seed)
     codes = [operator.run(*migrate(world)).expect(*CLEAR).code]
@@ -87,8 +95,5 @@ def _move(world: World, operator: Operator, proxy: Proxy, reference: Reference, 
     reference.assert_untouched()
     ways = ", ".join(f"{count} {way}" for way, count in sorted(harmed.items()))
     took_s = time.monotonic() - start_s
-    print(
-        f"seed {seed}: exits {codes}, {harmed.total()} of {calls} calls harmed ({ways}), {took_s:.0f} s",
-        flush=True,
-    )
     assert harmed.total() >= HARMED_PART_MIN * calls
+    return f"seed {seed}: exits {codes}, {harmed.total()} of {calls} calls harmed ({ways}), {took_s:.0f} s"

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from lab.sample.base import connect
+from tests.conftest import Seen
 from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
-from tests.faults.driver import KILLED, Operator
+from tests.faults.driver import KILLED, LONG_S, Operator
 from tests.faults.proxy import Proxy
 from tests.faults.reference import Reference
 from tests.faults.rules import IMAGE_BYTES, Hold, Rule
@@ -58,8 +59,9 @@ class Uploads:
         return sum(size for key, size in self._proxy.downloaded.items() if (key == mine) == image)
 
 
+@pytest.mark.timeout(LONG_S)
 def test_after_every_task_transition(
-    world: World, operator: Operator, proxy: Proxy, reference: Reference
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen
 ) -> None:
     uploads = Uploads(world, proxy, operator.transitions)
     ended, points = operator.run(*migrate(world), transitions=1), 0
@@ -70,15 +72,16 @@ def test_after_every_task_transition(
     ended.expect(0)
     reference.assert_same()
     done = uploads.look()
-    print(f"killed after each of {points} task transitions, {done} images copied once")
+    seen(f"killed after each of {points} task transitions, {done} images copied once")
     assert points >= KILL_POINTS_MIN
     assert done == 2
     operator.run(*REVERT).expect(0)
     reference.assert_untouched()
 
 
+@pytest.mark.timeout(LONG_S)
 def test_with_the_answer_to_every_write(
-    world: World, operator: Operator, proxy: Proxy, reference: Reference
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen
 ) -> None:
     """The service has done it, and nobody knows: each kind of write once."""
     shapes: set[str] = set()
@@ -96,7 +99,7 @@ def test_with_the_answer_to_every_write(
     command.wait().expect(0)
     proxy.rules = ()
     reference.assert_same()
-    print(f"killed with the answer to each of {len(shapes)} kinds of writes under way")
+    seen(f"killed with the answer to each of {len(shapes)} kinds of writes under way")
     assert len(shapes) >= 20
     operator.run(*REVERT).expect(0)
     reference.assert_untouched()
@@ -104,12 +107,12 @@ def test_with_the_answer_to_every_write(
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_in_the_middle_of(
-    world: World, operator: Operator, proxy: Proxy, reference: Reference, moment: str
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen, moment: str
 ) -> None:
     """Killed in the middle of something, the run goes on, or is undone as it is."""
     for way_out in (REVERT, RESUME):
         hold = killed_in(moment, world, operator, proxy)
-        print(f"killed in the middle of {moment}: {under_way(world, moment)}")
+        seen(f"killed in the middle of {moment}: {under_way(world, moment)}")
         hold.go_on.set()
         operator.run(*way_out).expect(0)
         if way_out == RESUME:
@@ -147,14 +150,16 @@ def under_way(world: World, moment: str) -> str:
 
 
 @pytest.mark.parametrize("seed", range(RANDOM_MOMENTS))
-def test_at_a_random_moment(world: World, operator: Operator, reference: Reference, seed: int) -> None:
+def test_at_a_random_moment(
+    world: World, operator: Operator, reference: Reference, seen: Seen, seed: int
+) -> None:
     delay_s = random.Random(seed).uniform(0, 0.9 * reference.seconds)
     command = operator.start(*migrate(world))
     command.says(RECORDED)
     threading.Event().wait(delay_s)
     command.signal()
     ended = command.wait()
-    print(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
+    seen(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
     assert ended.code in (KILLED, 0)
     operator.run(*RESUME).expect(0)
     reference.assert_same()

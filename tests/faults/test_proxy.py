@@ -20,6 +20,7 @@ import requests
 
 from lab import Lab
 from lab.sample.base import MIB, connect, until
+from tests.conftest import Seen
 from tests.faults.proxy import Proxy
 from tests.faults.rules import (
     IMAGE_BYTES,
@@ -115,7 +116,7 @@ def test_one_connection_carries_request_after_request(lab: Lab, proxy: Proxy) ->
     assert found == [(200, True)] * 3 + [(503, True)] + [(200, True)] * 2
 
 
-def test_memory_stays_bounded(glance: Glance) -> None:
+def test_memory_stays_bounded(glance: Glance, seen: Seen) -> None:
     size_bytes = 96 * MIB
     image_id = str(glance.make().json()["id"])
     process, peak_bytes, done = psutil.Process(), 0, threading.Event()
@@ -139,7 +140,7 @@ def test_memory_stays_bounded(glance: Glance) -> None:
             copied = sum(nowhere.write(block) for block in response.iter_content(MIB))
     done.set()
     watcher.join()
-    print(f"{size_bytes >> 20} MiB each way: {(peak_bytes - before_bytes) / MIB:.1f} MiB more memory")
+    seen(f"{size_bytes >> 20} MiB each way: {(peak_bytes - before_bytes) / MIB:.1f} MiB more memory")
     assert copied == size_bytes
     assert peak_bytes - before_bytes < 24 * MIB
 

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from lab.sample.base import connect, get, post, until
+from tests.conftest import Seen
 from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
-from tests.faults.driver import KILLED, Operator
+from tests.faults.driver import KILLED, LONG_S, Operator
 from tests.faults.proxy import Proxy
 from tests.faults.reference import Reference
 from tests.faults.rules import Answer, Rule
@@ -32,7 +33,7 @@ def test_after_success_and_once_more(world: World, operator: Operator, reference
 
 @pytest.mark.parametrize("seed", range(RANDOM_MOMENTS))
 def test_after_a_kill_at_a_random_moment(
-    world: World, operator: Operator, reference: Reference, seed: int
+    world: World, operator: Operator, reference: Reference, seen: Seen, seed: int
 ) -> None:
     delay_s = random.Random(f"revert {seed}").uniform(0, 0.9 * reference.seconds)
     command = operator.start(*migrate(world))
@@ -40,7 +41,7 @@ def test_after_a_kill_at_a_random_moment(
     threading.Event().wait(delay_s)
     command.signal()
     assert command.wait().code == KILLED
-    print(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
+    seen(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
     operator.run(*REVERT).expect(0)
     reference.assert_untouched()
 
@@ -56,8 +57,9 @@ def test_after_a_late_failure(
     reference.assert_untouched()
 
 
+@pytest.mark.timeout(LONG_S)
 def test_killed_after_every_transition_of_its_own(
-    world: World, operator: Operator, reference: Reference
+    world: World, operator: Operator, reference: Reference, seen: Seen
 ) -> None:
     operator.run(*migrate(world)).expect(0)
     ended, points = operator.run(*REVERT, transitions=1), 0
@@ -66,7 +68,7 @@ def test_killed_after_every_transition_of_its_own(
         ended = operator.run(*REVERT, transitions=1)
     ended.expect(0)
     reference.assert_untouched()
-    print(f"killed after each of {points} task transitions of the revert")
+    seen(f"killed after each of {points} task transitions of the revert")
     assert points >= 40
 
 

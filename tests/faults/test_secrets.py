@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 
+from tests.conftest import Seen
 from tests.faults.commands import RESUME, REVERT, SHOW, migrate
 from tests.faults.driver import KILLED, Operator
 from tests.faults.proxy import Proxy
@@ -48,7 +49,7 @@ def _servers(world: World) -> list[dict[str, str]]:
 
 
 def test_no_secret_is_in_anything_written(
-    world: World, operator: Operator, proxy: Proxy, reference: Reference
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen
 ) -> None:
     """Through a plan file, a kill with all of it in the write-ahead log, a resume and a revert."""
     hold, listen = Hold("upload"), Listen()
@@ -78,7 +79,7 @@ def test_no_secret_is_in_anything_written(
     assert leaks(operator, secrets) == []
     debug = "".join(path.read_text() for path in operator.folder.glob("*.err"))
     assert "***" in debug
-    print(
+    seen(
         f"{len(secrets)} secrets searched in {len(list(operator.folder.rglob('*')))} files, {len(debug)} bytes of log"
     )
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.conftest import Seen
 from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
 from tests.faults.driver import Command, Operator
 from tests.faults.proxy import Proxy
@@ -48,7 +49,7 @@ def test_the_first_lets_finish_what_runs(
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_second_ends_at_once(
-    world: World, operator: Operator, proxy: Proxy, reference: Reference, number: int
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen, number: int
 ) -> None:
     hold = Hold("upload")
     command, run = held(operator, world, proxy, hold)
@@ -59,7 +60,7 @@ def test_the_second_ends_at_once(
     ended = command.wait().expect(INTERRUPTED)
     took_s = time.monotonic() - start_s
     hold.go_on.set()
-    print(f"ended {took_s:.2f} s after the second signal")
+    seen(f"ended {took_s:.2f} s after the second signal")
     assert took_s < AT_ONCE_S
     assert f"stopped at once: go on with pumphouse resume {run}" in ended.stderr
     finish(operator, proxy, reference)

@@ -1,7 +1,7 @@
 """What of a sample tenant arrives, field by field: migrates one between a lab's two clouds and compares it.
 
     python -m lab up
-    python bench/fidelity.py --lab DIRECTORY
+    python -m bench.fidelity --lab DIRECTORY
 
 Prints for each kind how many resources and fields were compared, and how many fields are equal, noted or
 lost; a resource that is missing has lost all its fields. Exit code 1 when anything is lost. All that was made is removed

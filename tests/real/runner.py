@@ -38,7 +38,7 @@ class Runner:
         options = ["--config", str(config or self.config)] if configured else []
         command = [sys.executable, "-m", "pumphouse", *arguments, *options]
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-        assert result.returncode == exit_code, f"{result.stdout[-5000:]}\n{result.stderr[-5000:]}"
+        assert result.returncode == exit_code, f"{result.stdout[-20_000:]}\n{result.stderr[-20_000:]}"
         assert "Traceback" not in result.stderr
         return result
 

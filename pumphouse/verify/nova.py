@@ -113,6 +113,7 @@ FLAVOR = Kind(
         ),
     ),
     lambda raw: Named("flavors", raw["name"]),
+    {"access of other tenants": "each gets it when it is migrated itself"},
     shared=True,
 )
 KEYPAIR = Kind(
@@ -198,8 +199,9 @@ def _flavors(nova: Any, tenant_id: str, used: Collection[str | None]) -> list[It
     flavors = get_all(nova, "/flavors/detail", "flavors", is_public="None")
     items = []
     for raw in flavors:
-        raw["access"] = [] if raw["os-flavor-access:is_public"] else _access(nova, raw["id"])
-        mine = tenant_id in raw["access"] or raw["name"] in used
+        tenants = [] if raw["os-flavor-access:is_public"] else _access(nova, raw["id"])
+        raw["access"] = [tenant_id] if tenant_id in tenants else []
+        mine = tenant_id in tenants or raw["name"] in used
         items.append(FLAVOR.item(raw, raw["id"], name=raw["name"], owned=mine))
     return items
 

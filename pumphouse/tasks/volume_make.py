@@ -64,6 +64,11 @@ class EnsureVolume(BaseEnsureTask):
             )
         return ids[0] if ids else None
 
+    @property
+    def _is_ours(self) -> bool:
+        """Also one that an earlier run left half made: with the last mark gone, nobody else could tell whose it is."""
+        return True
+
     def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
         """The stamped volumes that were not completed, in whatever state they are."""
         return [volume["id"] for volume in self._stamped(data, ensured) if UNFINISHED in volume["metadata"]]

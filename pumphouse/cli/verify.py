@@ -41,8 +41,8 @@ def tenant(
     destination_cloud: str | None,
 ) -> None:
     """Read a tenant and its twin afresh and compare them field by field; exit code 6 when anything differs."""
-    from pumphouse.plan import find_tenant
     from pumphouse.report import console, dump
+    from pumphouse.tenants import find_tenant
     from pumphouse.verify import text
     from pumphouse.verify import verify as compare
 

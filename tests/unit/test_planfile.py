@@ -434,7 +434,7 @@ BROKEN: list[tuple[str, str, str, str]] = [
         "    id: s\n",
         "    id: n\n    x: 1\n",
         "    x: 1",
-        "unknown setting 'x'; expected 'action', 'destination_id', 'id'",
+        "unknown setting 'x'; expected 'action', 'because', 'destination_id', 'id'",
     ),
     (
         "  - kind: subnet\n    id: s\n",

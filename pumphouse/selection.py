@@ -38,7 +38,7 @@ def resolve(selection: Selection, records: Records, kinds: Collection[str]) -> S
         else:
             problems.append(_which(records, kind, name, found))
     if problems:
-        raise UsageError("\n".join(problems), "nothing was done; correct the options, or see the plan first")
+        raise UsageError("\n".join(problems), "see what the tenant has with: pumphouse plan tenant TENANT")
     return replace(selection, names=(), refs=tuple(refs))
 
 

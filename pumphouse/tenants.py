@@ -6,8 +6,9 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
-from pumphouse.cloud import get_all
+from pumphouse.cloud import call, get_all
 from pumphouse.errors import NotFoundError, UsageError, http_status
 from pumphouse.tasks.cinder import has_cinder
 from pumphouse.tasks.glance import list_images
@@ -132,9 +133,21 @@ def _networks(source: Cloud, wanted: Json) -> list[Found]:
 def _volumes(source: Cloud, wanted: Json) -> list[Found]:
     if not has_cinder(source):
         return []
-    filters = {"name": wanted["name"]} if "name" in wanted else {}
-    items = get_all(source.cinder, "/volumes/detail", "volumes", all_tenants=1, **filters)
+    if "id" in wanted:
+        items = _volume(source, wanted["id"])
+    else:
+        items = get_all(source.cinder, "/volumes/detail", "volumes", all_tenants=1, **wanted)
     return _matching(items, wanted, "os-vol-tenant-attr:tenant_id")
+
+
+def _volume(source: Cloud, volume_id: str) -> list[Json]:
+    """The volume of that id, of whichever tenant: Cinder's lists know no filter by id."""
+    try:
+        return [call(source.cinder, "GET", f"/volumes/{quote(volume_id, safe='')}")["volume"]]
+    except Exception as error:
+        if http_status(error) in (400, 404):
+            return []
+        raise
 
 
 def _matching(items: Iterable[Any], wanted: Json, owner: str) -> list[Found]:

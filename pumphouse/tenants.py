@@ -105,7 +105,7 @@ def find_owner(source: Cloud, kind: str, name_or_id: str) -> Found:
     if found:
         listed = ", ".join(f"{item.id} of tenant {item.tenant_id}" for item in found)
         raise UsageError(
-            f"{len(found)} resources are {kind} {name_or_id!r}: {listed}", "give the id, or --tenant"
+            f"{len(found)} {kind}s are named {name_or_id!r}: {listed}", "give the id, or --tenant"
         )
     near = difflib.get_close_matches(name_or_id, {item.name for item in OWNED[kind](source, {})}, n=3)
     hint = (

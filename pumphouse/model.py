@@ -82,6 +82,7 @@ class Step:
 
     destination_id: the resource that is reused or finished; None when a new one is made.
     name: the name at the destination.
+    because: why it is in a plan for which it was not selected; empty when it was.
     """
 
     record: Record
@@ -90,6 +91,7 @@ class Step:
     name: str
     destination_id: str | None = None
     notes: tuple[str, ...] = ()
+    because: str = ""
 
     @property
     def ref(self) -> Ref:
@@ -116,6 +118,30 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What of a tenant is migrated; an empty selection is all of it.
+
+    only: the kinds of which everything is selected.
+    skip: the kinds of which nothing is made.
+    names: what was asked for, by kind and by name or id, as long as nobody has looked which it is.
+    refs: what that was found to be.
+    """
+
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+    refs: tuple[Ref, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.skip) or self.is_narrow
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether only what it names is selected, and not all but what it skips."""
+        return bool(self.only or self.names or self.refs)
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a migration of one tenant is going to do, as plain data.
 
@@ -124,6 +150,7 @@ class Plan:
     units: in an order in which every unit comes after those it needs.
     notes: what of the tenant is not carried at all.
     left_out: what was planned once and then taken out by a person.
+    selection: what of the tenant it was made for.
     """
 
     tenant: Ref
@@ -135,6 +162,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     cfg: Json = field(default_factory=dict)
     left_out: tuple[Ref, ...] = ()
+    selection: Selection = Selection()
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the units."""

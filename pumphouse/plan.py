@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import networkx
 
 from pumphouse.config import Limits, Mappings, Policies
-from pumphouse.errors import NotFoundError, http_status
-from pumphouse.model import Action, Plan, Record, Ref, Step, Twin, Unit
+from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, Twin, Unit
+from pumphouse.selection import choose, not_made, resolve, without
+from pumphouse.selection import notes as selection_notes
 from pumphouse.tasks import KINDS, uncarried
 from pumphouse.tasks.base import Before, Search
 
@@ -28,26 +28,7 @@ _ID_DIGITS = 8
 # The policies that say how a plan is run, not what is in it.
 RUN_POLICIES = ("on_failure", "fail_fast")
 LEFT_OUT = "left out by hand"
-
-
-def find_tenant(source: Cloud, name_or_id: str) -> str:
-    """The id of the tenant that an operator named; NotFoundError when there is none, or more than one."""
-    try:
-        return str(source.keystone.projects.get(name_or_id).id)
-    except Exception as error:
-        if http_status(error) != 404:
-            raise
-    projects = source.keystone.projects.list()
-    ids = [project.id for project in projects if project.name == name_or_id]
-    if len(ids) == 1:
-        return str(ids[0])
-    if ids:
-        raise NotFoundError(f"{len(ids)} tenants are named {name_or_id!r}: {', '.join(ids)}", "give the id")
-    near = difflib.get_close_matches(name_or_id, [project.name for project in projects], n=3)
-    hint = (
-        f"did you mean {' or '.join(map(repr, near))}?" if near else "list them with: openstack project list"
-    )
-    raise NotFoundError(f"the source has no tenant {name_or_id!r}", hint)
+_ALL = Selection()
 
 
 def discover(
@@ -57,7 +38,7 @@ def discover(
     pool: Executor,
     before: Mapping[Ref, Before] = MappingProxyType({}),
 ) -> dict[Ref, Record]:
-    """All that the tenant owns and all that those things need, read with list calls, kinds side by side.
+    """All that the tenant owns, read with list calls, kinds side by side.
 
     policies: the policies of the configuration by name; some change what a resource needs.
     before: what earlier runs have done, which may have changed the source.
@@ -70,7 +51,12 @@ def discover(
             for record in kind.discover(source, tenant_id)
         ]
 
-    found = {record.ref: record for records in pool.map(read, KINDS.values()) for record in records}
+    return {record.ref: record for records in pool.map(read, KINDS.values()) for record in records}
+
+
+def with_needs(source: Cloud, own: Mapping[Ref, Record], pool: Executor) -> dict[Ref, Record]:
+    """The records of a tenant, and after them those of all that they need and it does not own."""
+    found = dict(own)
     asked: set[Ref] = set()
     while missing := _needed(found.values()) - found.keys() - asked:
         asked |= missing
@@ -88,18 +74,28 @@ def make_plan(
     before: Mapping[Ref, Before] = MappingProxyType({}),
     names: Mapping[Ref, str] = MappingProxyType({}),
     left_out: Collection[Ref] = (),
+    selection: Selection = _ALL,
 ) -> Plan:
     """Decide what a migration of the tenant will do; reads both clouds and changes neither.
 
     before: what earlier runs have done, which may have changed the source.
     names: the names that a person chose for resources at the destination.
     left_out: what a person does not want to be migrated.
+    selection: what of the tenant is migrated. Raises UsageError when it names what is not there.
     """
-    notes = pool.submit(uncarried.notes, source, tenant_id)
+    notes = [] if selection.is_narrow else [pool.submit(uncarried.notes, source, tenant_id)]
     settings = settings_of(config)
-    records = discover(source, tenant_id, settings["policies"], pool, before)
-    steps = _decide(records, destination, settings, names, left_out)
+    own = discover(source, tenant_id, settings["policies"], pool, before)
+    records = with_needs(source, own, pool)
+    selection = resolve(selection, records, KINDS)
     tenant = Ref("tenant", tenant_id)
+    steps = _selected(
+        selection,
+        records,
+        own,
+        tenant,
+        lambda chosen: _decide(chosen, destination, settings, names, left_out),
+    )
     return Plan(
         tenant=tenant,
         tenant_name=records[tenant].name,
@@ -108,9 +104,33 @@ def make_plan(
         units=units(block(steps)),
         settings=settings,
         cfg=cfg_of(config),
-        notes=tuple(notes.result()),
+        notes=(*selection_notes(own, steps), *(note for found in notes for note in found.result())),
         left_out=tuple(sorted(set(left_out) - steps.keys())),
+        selection=selection,
     )
+
+
+def _selected(
+    selection: Selection,
+    records: Mapping[Ref, Record],
+    own: Collection[Ref],
+    tenant: Ref,
+    decide_all: Callable[[Mapping[Ref, Record]], dict[Ref, Step]],
+) -> dict[Ref, Step]:
+    """The decisions for what is selected and for what that needs; nothing is made of a kind that is skipped."""
+    chosen = choose(selection, records, own, tenant)
+    steps = decide_all({ref: records[ref] for ref in chosen})
+    ended = {
+        ref for ref, step in steps.items() if ref.kind in selection.skip and step.action is Action.CREATE
+    }
+    if ended:
+        chosen = choose(selection, without(records, ended), own, tenant)
+    return {
+        ref: replace(
+            steps[ref].blocked(not_made(ref.kind)) if ref in ended else steps[ref], because=chosen[ref]
+        )
+        for ref in chosen
+    }
 
 
 def title(cloud: Cloud) -> str:

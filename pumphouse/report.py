@@ -15,6 +15,7 @@ from rich.text import Text
 from pumphouse.flows import ordered_tasks, unit_flow, unit_tasks
 from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
 from pumphouse.planfile.data import summary
+from pumphouse.selection import options
 from pumphouse.tasks.base import Migration
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ def size(size_bytes: int) -> str:
 def print_plan(plan: Plan, migration: Migration, out: Console) -> None:
     """The planned tasks in execution order, grouped by resource, then counts and bytes."""
     out.print(f"Migrate tenant {plan.tenant_name} ({plan.tenant.id})", style="bold", markup=False)
-    out.print(f"  from {plan.source}\n  to   {plan.destination}\n", markup=False)
+    out.print(f"  from {plan.source}\n  to   {plan.destination}", markup=False)
+    if plan.selection:
+        out.print(f"  with {options(plan)}", markup=False)
+    out.print()
     number = 0
     for unit in plan.units:
         for step, lines in _lines(unit, migration):
@@ -157,7 +161,7 @@ def _step_text(step: Step) -> Text:
     text.append(f" {step.record.title}", style="bold default")
     if step.name != step.record.name:
         text.append(f" as {step.name}", style="default")
-    return text.append(f": {step.reason}", style="default")
+    return text.append(f": {'; '.join(filter(None, (step.reason, step.because)))}", style="default")
 
 
 def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:

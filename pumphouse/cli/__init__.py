@@ -12,16 +12,10 @@ from pumphouse import __version__
 from pumphouse.cli.migrate import migrate
 from pumphouse.cli.options import cloud_options, clouds, format_option, load, logging_options
 from pumphouse.cli.plan import plan
+from pumphouse.cli.running import failure_code
 from pumphouse.cli.runs import resume, revert, runs
 from pumphouse.cli.verify import verify
-from pumphouse.errors import (
-    EXIT_CONNECTION,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    PumphouseError,
-    explain,
-    http_status,
-)
+from pumphouse.errors import EXIT_INTERRUPTED, explain
 
 LOG = logging.getLogger(__name__)
 
@@ -39,13 +33,11 @@ def main() -> None:
     except click.Abort:
         click.echo("interrupted: nothing was changed", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except PumphouseError as error:
-        _fail(error, error.exit_code)
     except Exception as error:  # the last line of defence: no traceback reaches the operator
-        _fail(error, EXIT_CONNECTION if http_status(error) == 401 or _is_connection(error) else EXIT_FAILED)
+        _fail(error)
 
 
-def _fail(error: Exception, exit_code: int) -> None:
+def _fail(error: Exception) -> None:
     LOG.debug("the command failed", exc_info=error)
     explanation = explain(error)
     for line in explanation.what.splitlines():
@@ -54,12 +46,7 @@ def _fail(error: Exception, exit_code: int) -> None:
         click.echo(f"hint: {explanation.hint}", err=True)
     if explanation.request_id:
         click.echo(f"request: {explanation.request_id}", err=True)
-    sys.exit(exit_code)
-
-
-def _is_connection(error: Exception) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"ConnectionError", "ConnectFailure", "ConnectTimeout", "SSLFailure"})
+    sys.exit(failure_code(error))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

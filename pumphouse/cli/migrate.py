@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,30 +11,36 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pumphouse.cli.options import (
-    cloud_options,
-    clouds,
-    format_option,
-    load,
-    migration,
-    refuse_other_clouds,
-    refuse_same_cloud,
+from pumphouse.cli.options import cloud_options, clouds, format_option, load, migration, refuse_other_clouds
+from pumphouse.cli.planning import (
+    Way,
+    is_several,
+    make,
+    plan_output_option,
+    plan_tenant,
+    selection_options,
+    show_plan,
+    show_plans,
+    tenant_ids,
+    tenants_argument,
+    way,
 )
-from pumphouse.cli.running import perform
+from pumphouse.cli.running import perform, recorded, turn
+from pumphouse.cli.several import migrate_several
 from pumphouse.errors import StalePlanError
+from pumphouse.model import Selection
+from pumphouse.selection import NAMED_KINDS, OWNED_KINDS
 
 if TYPE_CHECKING:
-    from pumphouse.cloud import Cloud
-    from pumphouse.config import Config
     from pumphouse.model import Plan
 
 
-def plan_output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`-o`."""
-    help_text = "Write the plan to this file, YAML or JSON by its name."
-    return click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=help_text)(
-        command
-    )
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dry-run`, `--yes`, `-o`, `-f` and the options of the clouds."""
+    command = plan_output_option(format_option(cloud_options(command)))
+    command = click.option("--yes", is_flag=True, help="Do not ask before the run.")(command)
+    help_text = "Print the plan and stop; nothing is written to either cloud."
+    return click.option("--dry-run", is_flag=True, help=help_text)(command)
 
 
 @click.group(invoke_without_command=True)
@@ -56,7 +60,7 @@ def migrate(
     source_cloud: str | None,
     destination_cloud: str | None,
 ) -> None:
-    """Move resources to the destination: a tenant, or what a plan file says."""
+    """Move resources to the destination: tenants, one resource with what it needs, or what a plan file says."""
     if context.invoked_subcommand:
         _refuse_options(context)
         return
@@ -68,19 +72,18 @@ def migrate(
 
     loaded = load_plan(plan_path)
     config = planned_config(load(config_path, source_cloud, destination_cloud), loaded.plan)
-    source, destination = clouds(config)
-    refuse_other_clouds(loaded.plan, source, destination, str(plan_path))
+    chosen = Way(config, *clouds(config))
+    refuse_other_clouds(loaded.plan, chosen.source, chosen.destination, str(plan_path))
     names, left_out = edits(loaded.plan)
+    wanted = {"names": names, "left_out": left_out, "selection": loaded.plan.selection}
 
     def planned(before: Any) -> Plan:
-        plan = _plan(
-            config, source, destination, loaded.plan.tenant.id, before, names=names, left_out=left_out
-        )
+        plan = make(chosen, loaded.plan.tenant.id, before, **wanted)
         if found := changes(loaded.plan, plan, edited=loaded.edited):
             raise StalePlanError(plan_path, found)
         return plan
 
-    sys.exit(_migrate(config, source, destination, loaded.plan.tenant.id, planned, yes, output_format))
+    sys.exit(_migrate(chosen, loaded.plan.tenant.id, planned, yes, output_format))
 
 
 def _refuse_options(context: click.Context) -> None:
@@ -96,14 +99,13 @@ def _refuse_options(context: click.Context) -> None:
 
 
 @migrate.command()
-@click.argument("tenant", metavar="ID_OR_NAME")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop; nothing is written to either cloud.")
-@click.option("--yes", is_flag=True, help="Do not ask before the run.")
-@plan_output_option
-@format_option
-@cloud_options
+@tenants_argument
+@selection_options
+@run_options
 def tenant(
-    tenant: str,
+    tenants: tuple[str, ...],
+    all_tenants: bool,
+    selection: Selection,
     dry_run: bool,
     yes: bool,
     output: Path | None,
@@ -112,92 +114,103 @@ def tenant(
     source_cloud: str | None,
     destination_cloud: str | None,
 ) -> None:
-    """Move a tenant: users, roles, images, flavors, keypairs, networks, security groups and servers."""
+    """Move tenants with all that they own, or what of them is selected.
+
+    Several tenants are planned first, then moved one after the other. What something selected needs is moved
+    with it; the plan says why.
+    """
+    _refuse_output(output, dry_run)
+    several = is_several(tenants, all_tenants, selection, output)
+    chosen = way(config_path, source_cloud, destination_cloud)
+    ids = tenant_ids(chosen.source, tenants, all_tenants)
+    if not several:
+        _move(chosen, ids[0], selection, dry_run, yes, output, output_format)
+    elif dry_run:
+        show_plans(chosen, ids, selection, output_format)
+    else:
+        sys.exit(migrate_several(chosen, ids, selection, yes, output_format))
+
+
+def _refuse_output(output: Path | None, dry_run: bool) -> None:
     if output and not dry_run:
         raise click.UsageError("-o goes with --dry-run: the plan of a run is in the state store")
-    from pumphouse.plan import find_tenant
 
-    config = load(config_path, source_cloud, destination_cloud)
-    source, destination = clouds(config)
-    refuse_same_cloud(config, source, destination)
-    tenant_id = find_tenant(source, tenant)
+
+def _resource_command(kind: str) -> None:
+    """Add the command that moves one resource of a kind."""
+    owned = kind in OWNED_KINDS
+    tenant_help = f"The tenant of the {kind}: " + (
+        "wanted where several have one of this name." if owned else "what is moved is moved for it."
+    )
+
+    def resource(
+        resource: str,
+        tenant: str | None,
+        dry_run: bool,
+        yes: bool,
+        output: Path | None,
+        output_format: str,
+        config_path: Path | None,
+        source_cloud: str | None,
+        destination_cloud: str | None,
+    ) -> None:
+        _refuse_output(output, dry_run)
+        chosen = way(config_path, source_cloud, destination_cloud)
+        tenant_id, selection = _subject(chosen, kind, resource, tenant)
+        _move(chosen, tenant_id, selection, dry_run, yes, output, output_format)
+
+    resource.__doc__ = f"Move one {kind} of a tenant, with what it needs and nothing else."
+    option = click.option("--tenant", required=not owned, metavar="ID_OR_NAME", help=tenant_help)
+    argument = click.argument("resource", metavar="ID_OR_NAME")
+    migrate.command(kind)(argument(option(run_options(resource))))
+
+
+for _kind in NAMED_KINDS:
+    _resource_command(_kind)
+
+
+def _subject(chosen: Way, kind: str, resource: str, tenant: str | None) -> tuple[str, Selection]:
+    """The tenant that a single resource is moved with, and the selection of only that."""
+    from pumphouse.tenants import find_owner, find_tenant
+
+    if tenant is not None:
+        return find_tenant(chosen.source, tenant), Selection(names=((kind, resource),))
+    found = find_owner(chosen.source, kind, resource)
+    return found.tenant_id, Selection(names=((kind, found.id),))
+
+
+def _move(
+    chosen: Way,
+    tenant_id: str,
+    selection: Selection,
+    dry_run: bool,
+    yes: bool,
+    output: Path | None,
+    output_format: str,
+) -> None:
+    """Move a tenant, or print the plan of it."""
     if dry_run:
-        show_plan(
-            plan_tenant(config, source, destination, tenant_id), source, destination, output, output_format
-        )
+        show_plan(chosen, plan_tenant(chosen, tenant_id, selection), output, output_format)
         return
-    planned = partial(_plan, config, source, destination, tenant_id)
-    sys.exit(_migrate(config, source, destination, tenant_id, planned, yes, output_format))
-
-
-def plan_tenant(config: Config, source: Cloud, destination: Cloud, tenant_id: str) -> Plan:
-    """The plan of a tenant, with what the state store knows of earlier runs."""
-    from pumphouse.plan import title
-    from pumphouse.runs import done_before
-    from pumphouse.store import open_store
-
-    with closing(open_store(config.state_url)) as store:
-        before = done_before(store, tenant_id, title(source), title(destination))
-    return _plan(config, source, destination, tenant_id, before)
-
-
-def _plan(
-    config: Config, source: Cloud, destination: Cloud, tenant_id: str, before: Any, **edits: Any
-) -> Plan:
-    from pumphouse.plan import make_plan
-
-    with ThreadPoolExecutor(config.limits.workers) as pool:
-        return make_plan(source, destination, tenant_id, config, pool, before=before, **edits)
-
-
-def show_plan(plan: Plan, source: Cloud, destination: Cloud, output: Path | None, output_format: str) -> None:
-    """Print a plan, and write it to a file if one is named."""
-    from pumphouse.planfile import plan_data, save, with_tasks
-    from pumphouse.report import console, dump, print_plan
-
-    tasks = migration(plan, source, destination)
-    data = with_tasks(plan_data(plan), plan, tasks)
-    if output:
-        save(data, output)
-    if output_format != "table":
-        click.echo(dump(data, output_format))
-    else:
-        print_plan(plan, tasks, console())
+    planned = partial(make, chosen, tenant_id, selection=selection)
+    sys.exit(_migrate(chosen, tenant_id, planned, yes, output_format))
 
 
 def _migrate(
-    config: Config,
-    source: Cloud,
-    destination: Cloud,
-    tenant_id: str,
-    planned: Callable[[Any], Plan],
-    yes: bool,
-    output_format: str,
+    chosen: Way, tenant_id: str, planned: Callable[[Any], Plan], yes: bool, output_format: str
 ) -> int:
     """Plan, show, ask and run, while nobody else works on that tenant; returns the exit code."""
-    from pumphouse import runs
-    from pumphouse.lock import locked
-    from pumphouse.plan import title
     from pumphouse.report import console, print_plan
     from pumphouse.run import execute
-    from pumphouse.store import open_store
 
-    subject = {"tenant": {"id": tenant_id}, "source": title(source), "destination": title(destination)}
     out = console(stderr=output_format != "table")
-    with (
-        closing(open_store(config.state_url)) as store,
-        locked(store, runs.lock_name(subject), lambda: runs.holder(store, subject)),
-    ):
-        for unfinished in runs.unfinished(store, subject):
-            out.print(f"note: {unfinished}", markup=False, style="yellow")
-        plan = planned(runs.done_before(store, tenant_id, title(source), title(destination)))
-        tasks = migration(plan, source, destination)
+    with turn(chosen, tenant_id, out) as (store, before):
+        plan = planned(before)
+        tasks = migration(plan, chosen.source, chosen.destination)
         print_plan(plan, tasks, out)
         if not yes and not click.confirm("Start?", err=output_format != "table"):
             return 0
-        source.session.read_only = destination.session.read_only = False
-        run = runs.record(store, plan)
-        out.print(f"Run {run.id}", style="bold", markup=False)
+        run = recorded(chosen, store, plan, out)
         return perform(
             run,
             lambda listener, stop: execute(run, tasks, listener, stop),

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
-from pumphouse.cli.migrate import plan_output_option, plan_tenant, show_plan
-from pumphouse.cli.options import (
-    cloud_options,
-    clouds,
-    format_option,
-    load,
-    logging_options,
-    refuse_same_cloud,
+from pumphouse.cli.options import cloud_options, format_option, logging_options
+from pumphouse.cli.planning import (
+    is_several,
+    plan_output_option,
+    plan_tenant,
+    selection_options,
+    show_plan,
+    show_plans,
+    tenant_ids,
+    tenants_argument,
+    way,
 )
+from pumphouse.model import Selection
 
 
 @click.group()
@@ -23,26 +27,29 @@ def plan() -> None:
 
 
 @plan.command()
-@click.argument("tenant", metavar="ID_OR_NAME")
+@tenants_argument
+@selection_options
 @plan_output_option
 @format_option
 @cloud_options
 def tenant(
-    tenant: str,
+    tenants: tuple[str, ...],
+    all_tenants: bool,
+    selection: Selection,
     output: Path | None,
     output_format: str,
     config_path: Path | None,
     source_cloud: str | None,
     destination_cloud: str | None,
 ) -> None:
-    """Plan the migration of a tenant; run it with `pumphouse migrate --plan FILE`."""
-    from pumphouse.plan import find_tenant
-
-    config = load(config_path, source_cloud, destination_cloud)
-    source, destination = clouds(config)
-    refuse_same_cloud(config, source, destination)
-    planned = plan_tenant(config, source, destination, find_tenant(source, tenant))
-    show_plan(planned, source, destination, output, output_format)
+    """Plan the migration of tenants, or of what of them is selected; run it with `pumphouse migrate --plan FILE`."""
+    several = is_several(tenants, all_tenants, selection, output)
+    chosen = way(config_path, source_cloud, destination_cloud)
+    ids = tenant_ids(chosen.source, tenants, all_tenants)
+    if several:
+        show_plans(chosen, ids, selection, output_format)
+    else:
+        show_plan(chosen, plan_tenant(chosen, ids[0], selection), output, output_format)
 
 
 @plan.command()

@@ -7,21 +7,62 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pumphouse.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED
+from pumphouse.errors import (
+    EXIT_CONNECTION,
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    PumphouseError,
+    http_status,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from taskflow.persistence.base import Backend
 
+    from pumphouse.cli.planning import Way
     from pumphouse.engine import Listener
-    from pumphouse.model import Report
+    from pumphouse.model import Plan, Report
     from pumphouse.runs import Run
 
 Work = Callable[["Listener", threading.Event], "Report"]
+
+
+@contextmanager
+def turn(way: Way, tenant_id: str, out: Console) -> Iterator[tuple[Backend, Any]]:
+    """Have a tenant to oneself: gives the state store, and what earlier runs of the tenant have done."""
+    from pumphouse import runs
+    from pumphouse.lock import locked
+    from pumphouse.plan import title
+    from pumphouse.store import open_store
+
+    ends = {"source": title(way.source), "destination": title(way.destination)}
+    subject = {"tenant": {"id": tenant_id}, **ends}
+    with (
+        closing(open_store(way.config.state_url)) as store,
+        locked(store, runs.lock_name(subject), lambda: runs.holder(store, subject)),
+    ):
+        for unfinished in runs.unfinished(store, subject):
+            out.print(f"note: {unfinished}", markup=False, style="yellow")
+        try:
+            yield store, runs.done_before(store, tenant_id, **ends)
+        finally:
+            way.read_only(True)
+
+
+def recorded(way: Way, store: Backend, plan: Plan, out: Console) -> Run:
+    """The run of a plan that is about to begin: from now on both clouds are written to."""
+    from pumphouse import runs
+
+    way.read_only(False)
+    run = runs.record(store, plan)
+    out.print(f"Run {run.id}", style="bold", markup=False)
+    return run
 
 
 def perform(run: Run, work: Work, out: Console, output_format: str, resume: str) -> int:
@@ -29,19 +70,25 @@ def perform(run: Run, work: Work, out: Console, output_format: str, resume: str)
 
     resume: the command that goes on with it after an interruption.
     """
-    from pumphouse.progress import shown
     from pumphouse.report import dump, print_report, report_data
 
-    with _interruptible(resume) as stop, shown(run.plan, out) as listener:
-        report = work(listener, stop)
+    report, code = performed(run, work, out, resume)
     if output_format != "table":
         click.echo(dump(report_data(report), output_format))
     else:
         print_report(report, out)
-    if stop.is_set():
+    if code == EXIT_INTERRUPTED:
         click.echo(f"interrupted: go on with {resume}", err=True)
-        return EXIT_INTERRUPTED
-    return exit_code(report)
+    return code
+
+
+def performed(run: Run, work: Work, out: Console, resume: str) -> tuple[Report, int]:
+    """Do something with a run and show it meanwhile; returns the report and the exit code."""
+    from pumphouse.progress import shown
+
+    with _interruptible(resume) as stop, shown(run.plan, out) as listener:
+        report = work(listener, stop)
+    return report, EXIT_INTERRUPTED if stop.is_set() else exit_code(report)
 
 
 @contextmanager
@@ -74,3 +121,15 @@ def exit_code(report: Report) -> int:
 
     bad = {State.FAILED, State.BLOCKED, State.CONFLICT, State.PENDING, State.KEPT}
     return EXIT_INCOMPLETE if bad & set(report.count()) else 0
+
+
+def failure_code(error: Exception) -> int:
+    """The exit code of a command that an exception has ended."""
+    if isinstance(error, PumphouseError):
+        return error.exit_code
+    return EXIT_CONNECTION if http_status(error) == 401 or _is_connection(error) else EXIT_FAILED
+
+
+def _is_connection(error: Exception) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"ConnectionError", "ConnectFailure", "ConnectTimeout", "SSLFailure"})

@@ -16,6 +16,7 @@ from pumphouse.errors import EXIT_DIFFERENT, EXIT_DONE
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
     from pumphouse.config import Config
+    from pumphouse.model import Plan, Ref
     from pumphouse.runs import Run
     from pumphouse.verify import Known
 
@@ -41,8 +42,8 @@ def tenant(
     destination_cloud: str | None,
 ) -> None:
     """Read a tenant and its twin afresh and compare them field by field; exit code 6 when anything differs."""
-    from pumphouse.plan import find_tenant
     from pumphouse.report import console, dump
+    from pumphouse.tenants import find_tenant
     from pumphouse.verify import text
     from pumphouse.verify import verify as compare
 
@@ -93,4 +94,15 @@ def _of_run(run: Run, tenant_id: str, statuses: dict) -> Known:  # type: ignore[
     outcomes = report(run.id, run.book.meta["state"], run.plan, run.all_details()).outcomes
     ids = {outcome.ref: outcome.destination_id for outcome in outcomes if outcome.destination_id}
     names = {step.ref: step.name for step in run.plan.steps() if step.name != step.record.name}
-    return Known(ids, names, statuses)
+    return Known(ids, names, statuses, _chosen(run.plan))
+
+
+def _chosen(plan: Plan) -> set[Ref] | None:
+    """What a plan was to migrate; None when that is all of the tenant."""
+    from pumphouse.plan import LEFT_OUT
+    from pumphouse.selection import not_made
+
+    left_out = {step.ref for step in plan.steps() if step.reason in (LEFT_OUT, not_made(step.ref.kind))}
+    if not (plan.selection or plan.left_out or left_out):
+        return None
+    return {step.ref for step in plan.steps()} - left_out

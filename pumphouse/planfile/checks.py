@@ -77,6 +77,11 @@ def _kinds(document: Document) -> _Found:
             yield from _kind_of((*record, "part_of"), _get(step, "record", "part_of"))
     for keys, ref in _items(_get(document.data, "data"), "resources", ("data",)):
         yield from _kind_of(keys, ref)
+    selection, place = _get(document.data, "data", "selection"), ("data", "selection")
+    for keys, ref in _items(selection, "resources", place):
+        yield from _kind_of(keys, ref)
+    for keys, kind in (found for name in ("only", "skip") for found in _items(selection, name, place)):
+        yield from _kind(keys, kind) if isinstance(kind, str) and kind else ()
 
 
 def _kind_of(keys: Keys, ref: object) -> _Found:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from pumphouse.flows import ordered_tasks, unit_flow, unit_tasks
-from pumphouse.model import Action, Json, Plan, Record, Ref, Step, Unit
+from pumphouse.model import Action, Json, Plan, Record, Ref, Selection, Step, Unit
 from pumphouse.tasks.base import Migration
 from pumphouse.transfer import TransferLimits
 
@@ -35,6 +35,7 @@ def plan_data(plan: Plan) -> Json:
             "destination": plan.destination,
             **plan.settings,
             "settings_digest": digest(plan.settings),
+            **_given(selection=_selection_data(plan.selection)),
             "resources": list(map(str, considered)),
         },
         "units": [unit_data(unit) for unit in plan.units],
@@ -58,7 +59,18 @@ def plan_from(data: Json) -> Plan:
         notes=tuple(data.get("notes", ())),
         cfg=data["cfg"],
         left_out=tuple(ref for ref in considered if ref not in planned),
+        selection=_selection_from(about.get("selection", {})),
     )
+
+
+def _selection_data(selection: Selection) -> Json:
+    """A selection whose names have been resolved."""
+    return _given(only=list(selection.only), skip=list(selection.skip), resources=_texts(selection.refs))
+
+
+def _selection_from(data: Json) -> Selection:
+    only, skip, refs = (tuple(data.get(name, ())) for name in ("only", "skip", "resources"))
+    return Selection(only, skip, refs=tuple(map(ref_from, refs)))
 
 
 def settings_in(data: Json) -> Json:
@@ -133,7 +145,7 @@ def _step_data(step: Step) -> Json:
         "name": step.name,
         "action": step.action.value,
         "reason": step.reason,
-        **_given(destination_id=step.destination_id, notes=list(step.notes)),
+        **_given(because=step.because, destination_id=step.destination_id, notes=list(step.notes)),
         "record": _record_data(step.record, step.notes),
     }
 
@@ -147,6 +159,7 @@ def _step_from(data: Json) -> Step:
         name=data["name"],
         destination_id=data.get("destination_id"),
         notes=notes,
+        because=data.get("because", ""),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from pumphouse.model import Action, Plan, Ref, Step, Twin
 from pumphouse.plan import LEFT_OUT, decide
+from pumphouse.selection import not_made
 
 _RENAMED = "on_conflict is rename"
 # Longer values are not printed: a person looks for what it is at the source.
@@ -64,8 +65,8 @@ def _decided_name(step: Step) -> str:
 
 
 def _is_left_out(step: Step, steps: Steps) -> bool:
-    """Whether a person had the step skipped: neither its record nor its needs are the reason."""
-    if step.action is not Action.SKIP or step.record.skip:
+    """Whether a person had the step skipped: neither its record, its needs nor its kind is the reason."""
+    if step.action is not Action.SKIP or step.record.skip or step.reason == not_made(step.ref.kind):
         return False
     return step.reason == LEFT_OUT or not _is_blocked(step, steps)
 

@@ -7,7 +7,7 @@ fields are its own, so that a field which the one forgets is found by the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +15,7 @@ from pumphouse.cloud import Cloud
 from pumphouse.errors import NotFoundError
 from pumphouse.model import Ref
 from pumphouse.verify import cinder, glance, keystone, neutron, nova, quotas
-from pumphouse.verify.compare import Finding, Item, Items, Twins, Verdict, compare, needed, pair
+from pumphouse.verify.compare import Finding, Item, Items, Twins, Verdict, compare, needed, pair, references
 
 # In an order in which each comes after those that its identity refers to.
 KINDS = (
@@ -28,6 +28,7 @@ KINDS = (
     *cinder.KINDS,
 )
 Mappings = Mapping[str, Mapping[str, str]]
+NOT_CHOSEN = "the run was not to migrate it"
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Known:
     """What a recorded run knows: the ids that source resources have at the destination, and their names there.
 
     statuses: of the source's servers before the migration stopped them.
+    chosen: what was to be migrated, where that was not all of the tenant.
     """
 
     ids: Mapping[Ref, str] = field(default_factory=dict)
     names: Mapping[Ref, str] = field(default_factory=dict)
     statuses: Mapping[Ref, str] = field(default_factory=dict)
+    chosen: Collection[Ref] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,11 @@ def verify(
         rest = list(pool.map(lambda arguments: _read(*arguments), reads))
     ours, there = needed({**mine, **rest[0]}), {**theirs, **rest[1]}
     ours["server"] = [_as_it_was(server, known) for server in ours["server"]]
+    if known.chosen is not None:
+        ours = {kind: [_as_chosen(item, known.chosen) for item in listed] for kind, listed in ours.items()}
     twins = pair(KINDS, ours, there, mappings, recorded)
-    findings = compare(KINDS, ours, there, twins, known.names)
+    passed_over = {i.ref for listed in ours.values() for i in listed if i.not_expected == NOT_CHOSEN}
+    findings = (_excused(found, passed_over) for found in compare(KINDS, ours, there, twins, known.names))
     return Verification(tenant_id, twin_id, deep, tuple(findings))
 
 
@@ -121,6 +127,28 @@ def _as_it_was(server: Item, known: Known) -> Item:
     if status == "SHUTOFF":
         status = known.statuses.get(server.ref, nova.STOPPED)
     return replace(server, facts={**server.facts, "status": status})
+
+
+def _as_chosen(item: Item, chosen: Collection[Ref]) -> Item:
+    """An item that nobody expects at the destination unless the run was to bring it.
+
+    Limits and assignments have other ids here than in a plan: the former are planned by service, the latter
+    come with their users and groups.
+    """
+    kind, asked = item.ref.kind, [item.ref]
+    if kind == "assignment":
+        asked = [ref for ref in references(tuple(item.facts.values())) if ref.kind != "role"]
+    is_planned = any(ref.kind == kind for ref in chosen)
+    if is_planned and (kind == "quota" or any(ref in chosen for ref in asked)):
+        return item
+    return replace(item, not_expected=item.not_expected or NOT_CHOSEN)
+
+
+def _excused(found: Finding, passed_over: Collection[Ref]) -> Finding:
+    """A finding without reproach where a twin differs that the run had nothing to do with."""
+    if found.verdict is not Verdict.DIFFERENT or Ref(found.kind, found.source_id or "") not in passed_over:
+        return found
+    return replace(found, verdict=Verdict.NOTED, reason=NOT_CHOSEN)
 
 
 def _read(cloud: Cloud, tenant_id: str, users: set[str], deep: bool) -> Items:

@@ -33,7 +33,18 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["migrate", "tenant"], ["migrate", "tenant", "x", "-f", "xml"], ["chek"]]
+    "command",
+    [
+        ["migrate", "tenant"],
+        ["migrate", "tenant", "x", "-f", "xml"],
+        ["chek"],
+        ["migrate", "tenant", "a", "--all-tenants"],
+        ["plan", "tenant", "a", "b", "--server", "web"],
+        ["plan", "tenant", "a", "b", "-o", "plan.yaml"],
+        ["migrate", "tenant", "--all-tenants", "--dry-run", "-o", "plan.yaml"],
+        ["migrate", "server", "web", "-o", "plan.yaml"],
+        ["migrate", "keypair", "key"],
+    ],
 )
 def test_usage_errors_exit_2(command: list[str]) -> None:
     result = CliRunner().invoke(cli, command)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pumphouse import plan as planning
 from pumphouse.errors import NotFoundError
 from pumphouse.model import Action, Record, Ref, Step, Twin
-from pumphouse.plan import decide, find_tenant, units
+from pumphouse.plan import decide, units
 from pumphouse.tasks import server
 from pumphouse.tasks.base import Before
+from pumphouse.tenants import find_tenant
 
 FLAVOR = Record(Ref("flavor", "0123456789"), "m1.tiny")
 

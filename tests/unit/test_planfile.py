@@ -18,10 +18,11 @@ from pumphouse import planfile, yamlfile
 from pumphouse.config import CloudConfig, Config
 from pumphouse.config_schema import schema, validate
 from pumphouse.errors import ConfigError
-from pumphouse.model import Action, Plan, Record, Ref, Step, Unit
+from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, Unit
 from pumphouse.plan import LEFT_OUT, block, cfg_of, settings_of, units
 from pumphouse.planfile import changes, edits, load, plan_data, plan_dot, plan_from, save
 from pumphouse.planfile.checks import problems
+from pumphouse.selection import not_made
 from pumphouse.tasks import KINDS
 
 DEFAULT = Config(CloudConfig(), CloudConfig())
@@ -69,6 +70,11 @@ JSON = st.recursive(
     max_leaves=6,
 )
 NOTES = st.lists(TEXT, max_size=2).map(tuple)
+_SOME_KINDS = st.lists(st.sampled_from(sorted(KINDS)), max_size=2, unique=True).map(tuple)
+_SOME_REFS = st.lists(st.builds(Ref, st.sampled_from(sorted(KINDS)), TEXT.filter(bool)), max_size=2).map(
+    tuple
+)
+SELECTIONS = st.builds(Selection, _SOME_KINDS, _SOME_KINDS, refs=_SOME_REFS)
 
 
 @st.composite
@@ -82,6 +88,7 @@ def plans(draw: st.DrawFn) -> Plan:
     return replace(
         made,
         tenant_name=draw(TEXT),
+        selection=draw(SELECTIONS),
         source=draw(TEXT),
         settings={**made.settings, "mappings": {**made.settings["mappings"], "users": {draw(TEXT): "ü"}}},
         cfg={
@@ -111,7 +118,8 @@ def _steps(draw: st.DrawFn, ref: Ref, refs: list[Ref]) -> Step:
         last=last,
     )
     to = draw(TEXT.filter(bool)) if action is Action.REUSE else draw(st.none() | TEXT.filter(bool))
-    return Step(record, action, draw(TEXT), draw(TEXT), to, draw(NOTES | st.just(record.notes)))
+    notes = draw(NOTES | st.just(record.notes))
+    return Step(record, action, draw(TEXT), draw(TEXT), to, notes, draw(TEXT))
 
 
 @settings(max_examples=60, deadline=None)
@@ -434,7 +442,7 @@ BROKEN: list[tuple[str, str, str, str]] = [
         "    id: s\n",
         "    id: n\n    x: 1\n",
         "    x: 1",
-        "unknown setting 'x'; expected 'action', 'destination_id', 'id'",
+        "unknown setting 'x'; expected 'action', 'because', 'destination_id', 'id'",
     ),
     (
         "  - kind: subnet\n    id: s\n",
@@ -645,6 +653,25 @@ def changed(one: Step, other: Step | None, **options: Any) -> tuple[str, ...]:
     planned = [one if item.ref == one.ref else item for item in BASE]
     now = [item for item in planned if item.ref != one.ref]
     return changes(plan_of(*planned), plan_of(*now, *([other] if other else [])), **options)
+
+
+def test_what_a_selection_leaves_out_is_not_left_out_by_hand() -> None:
+    network = step("network/n", Action.SKIP, reason=not_made("network"))
+    planned = plan_of(step("tenant/t"), network, step("router/r", needs=(Ref("network", "n"),)))
+    assert edits(planned) == ({}, frozenset())
+    assert edits(plan_of(step("tenant/t"), step("network/n", Action.SKIP)))[1] == {Ref("network", "n")}
+
+
+def test_kinds_of_a_selection_are_checked(tmp_path: Path) -> None:
+    data = sample()
+    data["data"]["selection"] = {"only": ["imge"], "skip": ["server"], "resources": ["servr/s"]}
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert "unknown kind 'imge'; did you mean 'image'?" in str(caught.value)
+    assert "unknown kind 'servr'; did you mean 'server'?" in str(caught.value)
+    assert len(caught.value.problems) == 2
 
 
 def test_unedited_plan_has_no_edits() -> None:

@@ -11,7 +11,17 @@ import pytest
 from rich.console import Console
 
 from pumphouse.model import Json, Ref
-from pumphouse.verify import KINDS, Known, Verification, _as_it_was, not_compared, text
+from pumphouse.verify import (
+    KINDS,
+    NOT_CHOSEN,
+    Known,
+    Verification,
+    _as_chosen,
+    _as_it_was,
+    _excused,
+    not_compared,
+    text,
+)
 from pumphouse.verify.cinder import VOLUME
 from pumphouse.verify.compare import (
     BY_IDENTITY,
@@ -177,6 +187,27 @@ def test_a_reference_to_what_is_not_the_tenants_is_noted_and_one_to_its_own_is_n
 def test_what_no_migration_brings_is_noted_and_not_missing() -> None:
     found = findings([thing("s", RAW, not_expected="it is in ERROR")], [])["a"]
     assert (found.verdict, found.reason) == (Verdict.NOTED, "it is in ERROR")
+
+
+def test_what_a_run_was_not_to_migrate_is_noted_whether_it_is_there_or_not() -> None:
+    chosen = {Ref("box", "s-box"), Ref("quota", "t.compute"), Ref("assignment", "t.u.r"), Ref("user", "u")}
+    missing, differing = (_as_chosen(thing(i, {**RAW, "name": i}), chosen) for i in ("lost", "other"))
+    assert _as_chosen(box("s-box"), chosen).not_expected == ""
+    assert missing.not_expected == NOT_CHOSEN
+    found = findings([missing, differing], [thing("d", {**THERE, "name": "other", "size": 2})])
+    assert (found["lost"].verdict, found["other"].verdict) == (Verdict.NOTED, Verdict.DIFFERENT)
+    assert _excused(found["other"], {differing.ref}).verdict is Verdict.NOTED
+    assert _excused(found["other"], {missing.ref}).verdict is Verdict.DIFFERENT
+
+    limit = replace(box("s-box"), ref=Ref("quota", "t.compute.cores"))
+    grants = {
+        user: replace(
+            box("x"), ref=Ref("assignment", user), facts={"who": (Ref("user", user), Ref("role", "r"))}
+        )
+        for user in ("u", "v")
+    }
+    assert _as_chosen(limit, chosen).not_expected == _as_chosen(grants["u"], chosen).not_expected == ""
+    assert _as_chosen(grants["v"], chosen).not_expected == NOT_CHOSEN
 
 
 def test_a_name_that_the_run_gave_is_expected() -> None:

@@ -125,6 +125,23 @@ class Cloud:
         return tuple(sorted(self.access.role_names))
 
     @property
+    def is_admin(self) -> bool:
+        """Whether the login sees what belongs to others, and may make it; asked once.
+
+        By default only an administrator lists role assignments, whatever a cloud calls the role of one.
+        """
+        return self._once("is_admin", self._lists_assignments)
+
+    def _lists_assignments(self) -> bool:
+        if "admin" in self.roles:
+            return True
+        try:
+            self.keystone.role_assignments.list(user=self.user_id)
+        except exceptions.Forbidden:
+            return False
+        return True
+
+    @property
     def keystone(self) -> Any:
         """The client of Keystone, keystoneclient.v3.client.Client."""
         return self._once("keystone", self._keystone)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import networkx
 
+from pumphouse import rights
 from pumphouse.config import Limits, Mappings, Policies
 from pumphouse.errors import NotFoundError, http_status
 from pumphouse.model import Action, Plan, Record, Ref, Step, Twin, Unit
+from pumphouse.rights import REFUSED, can_make, can_see
 from pumphouse.tasks import KINDS, uncarried
 from pumphouse.tasks.base import Before, Search
 
@@ -32,6 +34,8 @@ LEFT_OUT = "left out by hand"
 
 def find_tenant(source: Cloud, name_or_id: str) -> str:
     """The id of the tenant that an operator named; NotFoundError when there is none, or more than one."""
+    if not source.is_admin:
+        return _own_tenant(source, name_or_id)
     try:
         return str(source.keystone.projects.get(name_or_id).id)
     except Exception as error:
@@ -50,6 +54,17 @@ def find_tenant(source: Cloud, name_or_id: str) -> str:
     raise NotFoundError(f"the source has no tenant {name_or_id!r}", hint)
 
 
+def _own_tenant(source: Cloud, name_or_id: str) -> str:
+    """The tenant that a login is scoped to which is not an administrator's, and sees no other."""
+    own = source.access.project_id, source.access.project_name
+    if name_or_id not in own:
+        raise NotFoundError(
+            f"the login of the source sees tenant {own[1]} only, not {name_or_id!r}",
+            "name that tenant, or log in as a member of the other or as an administrator",
+        )
+    return str(own[0])
+
+
 def discover(
     source: Cloud,
     tenant_id: str,
@@ -64,6 +79,8 @@ def discover(
     """
 
     def read(kind: ModuleType) -> list[Record]:
+        if not can_see(source, kind):
+            return []
         under = getattr(kind, "under", lambda record, _: record)
         return [
             under(kind.as_before(record, before[record.ref]) if record.ref in before else record, policies)
@@ -108,7 +125,7 @@ def make_plan(
         units=units(block(steps)),
         settings=settings,
         cfg=cfg_of(config),
-        notes=tuple(notes.result()),
+        notes=(*rights.notes(source, destination), *notes.result()),
         left_out=tuple(sorted(set(left_out) - steps.keys())),
     )
 
@@ -174,13 +191,15 @@ def _decide(
         arriving = getattr(kind, "arriving", lambda _, records: records)
         open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
         sought = {record.ref: record for record in arriving(search, open_ones)}
-        twins = kind.find(search, list(sought.values()))
+        twins = kind.find(search, list(sought.values())) if can_see(destination, kind) else {}
         policy = _policy(kind, settings["policies"]["on_conflict"])
         for record in wanted:
             if record.ref in left_out:
                 step = Step(record, Action.SKIP, LEFT_OUT, record.name)
             else:
                 step = decide(sought.get(record.ref, record), twins.get(record.ref, ()), policy)
+            if step.action is Action.CREATE and not can_make(destination, kind):
+                step = step.blocked(REFUSED)
             steps[record.ref] = replace(step, record=records[record.ref])
             if step.destination_id:
                 ids[record.ref] = step.destination_id

@@ -25,6 +25,7 @@ LAYERS = [
     {"credentials", "loans"},
     {"tenancy"},
     {"cloud"},
+    {"rights"},
     {"check", "tasks"},
     {"plan", "flows", "store", "lock", "verify"},
     {"planfile"},

@@ -135,7 +135,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     complete = CompleteServer(
         migration.destination,
         provides=symbol(ref, "completed"),
-        rebind=[symbol(ref, "ensured"), removal[-1].name if removal else settled],
+        rebind=[retrieved, symbol(ref, "ensured"), removal[-1].name if removal else settled],
         line=f"mark {title} as complete",
     )
     return [*before, create, settle, *removal, complete]

@@ -96,6 +96,11 @@ def test_members_move_what_is_theirs_and_are_told_the_rest(
     assert [text for text in told if "quotas" in text and "not admin of source" in text]
     assert [text for text in told if "quotas" in text and "not admin of destination" in text]
 
+    refused = runner.run("migrate", "tenant", "admin", config=config, exit_code=2)
+    assert f"the login of the source sees tenant {sample.name} only, not 'admin'" in refused.stderr
+    refused = runner.run("verify", "tenant", sample.name, config=config, exit_code=2)
+    assert "administrator" in refused.stderr
+
     plan = runner.json("migrate", "tenant", sample.name, "--dry-run", config=config)
     assert [note for note in plan["notes"] if "not an administrator's" in note and "quotas" in note]
     assert not NOT_MADE & {step["kind"] for unit in plan["units"] for step in unit["steps"]}
@@ -129,8 +134,3 @@ def test_members_move_what_is_theirs_and_are_told_the_rest(
 
     again = runner.json("migrate", "tenant", sample.name, "--yes", config=config)
     assert by_kind(again, "created", "failed") == Counter()
-
-
-def test_another_tenant_is_refused_in_one_message(lab: Lab, members: Members, tmp_path: Path) -> None:
-    result = Runner(lab, tmp_path).run("migrate", "tenant", "admin", config=members.config, exit_code=2)
-    assert f"the login of the source sees tenant {members.sample.name} only, not 'admin'" in result.stderr

@@ -48,6 +48,7 @@ class Cloud:
         self, config: CloudConfig, *, name: str, limits: Limits | None = None, read_only: bool = False
     ) -> None:
         self.name = name
+        self.keystone_database_url = config.keystone_database
         self.loans = Ledger()
         self._region = cloud_region(config)
         verify, cert = self._region.get_requests_verify_args()

@@ -54,12 +54,7 @@ def members(lab: Lab, tmp_path: Path) -> Iterator[Members]:
 def make_destination(lab: Lab, sample: Sample, password: str) -> tuple[str, str]:
     """What an administrator of the destination prepares: a project, a member of it, the private flavor."""
     admin = connect(lab.clouds_yaml, "destination")
-    project = {"name": sample.name, "domain_id": "default", "description": "for the tenant"}
-    project_id = post(admin.identity, "/projects", project=project)["project"]["id"]
-    user = {"name": f"{sample.name}.dora", "password": password, "domain_id": "default"}
-    user_id = post(admin.identity, "/users", user=user)["user"]["id"]
-    (role,) = get(admin.identity, "/roles?name=member")["roles"]
-    put(admin.identity, f"/projects/{project_id}/users/{user_id}/roles/{role['id']}")
+    project_id, user_id = make_member(admin, sample.name, f"{sample.name}.dora", password)
     (theirs,) = (
         flavor
         for flavor in connect(lab.clouds_yaml, "source").compute.flavors(is_public=None)
@@ -69,6 +64,37 @@ def make_destination(lab: Lab, sample: Sample, password: str) -> tuple[str, str]
     flavor = admin.compute.create_flavor(**{field: getattr(theirs, field) for field in copied})
     admin.compute.create_flavor_extra_specs(flavor, theirs.extra_specs)
     admin.compute.flavor_add_tenant_access(flavor, project_id)
+    return project_id, user_id
+
+
+@pytest.fixture
+def guests(lab: Lab, tmp_path: Path) -> Iterator[Path]:
+    """The configuration of members of two projects whose only port is on a network that an administrator shares."""
+    name, password, logins = f"guest-{uuid.uuid4().hex[:6]}", secrets.token_urlsafe(16), {}
+    try:
+        for cloud in ("source", "destination"):
+            admin = connect(lab.clouds_yaml, cloud)
+            logins[cloud] = (f"{name}.guest", password)
+            project_id = make_member(admin, name, *logins[cloud])[0]
+            network = admin.network.create_network(name=f"{name}.lan", is_shared=True)
+            admin.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.77.0.0/24", name="lan")
+            if cloud == "source":
+                admin.network.create_port(network_id=network.id, project_id=project_id, name="guest")
+        yield write_config(lab, tmp_path, name, logins)
+    finally:
+        for cloud in logins:
+            admin = connect(lab.clouds_yaml, cloud)
+            remove(lab.clouds_yaml, name, cloud=cloud)
+            admin.network.delete_network(admin.network.find_network(f"{name}.lan"))
+
+
+def make_member(admin: Any, project: str, username: str, password: str) -> tuple[str, str]:
+    body = {"name": project, "domain_id": "default", "description": "for the tenant"}
+    project_id = post(admin.identity, "/projects", project=body)["project"]["id"]
+    user = {"name": username, "password": password, "domain_id": "default"}
+    user_id = post(admin.identity, "/users", user=user)["user"]["id"]
+    (role,) = get(admin.identity, "/roles?name=member")["roles"]
+    put(admin.identity, f"/projects/{project_id}/users/{user_id}/roles/{role['id']}")
     return project_id, user_id
 
 
@@ -134,3 +160,25 @@ def test_members_move_what_is_theirs_and_are_told_the_rest(
 
     again = runner.json("migrate", "tenant", sample.name, "--yes", config=config)
     assert by_kind(again, "created", "failed") == Counter()
+
+
+def test_a_port_on_a_network_of_others_arrives_with_what_neutron_gives_it(
+    lab: Lab, guests: Path, tmp_path: Path
+) -> None:
+    runner = Runner(lab, tmp_path)
+    plan = runner.json("migrate", "tenant", project_of(guests), "--dry-run", config=guests)
+    (port,) = (step for unit in plan["units"] for step in unit["steps"] if step["kind"] == "port")
+    assert any("only the owner of its network" in note for note in port["notes"])
+
+    result = runner.json("migrate", "tenant", project_of(guests), "--yes", config=guests)
+    (new,) = (item for item in result["resources"] if item["kind"] == "port")
+    assert new["outcome"] == "created"
+    assert any("only the owner of its network" in note for note in new["notes"])
+    again = runner.json("migrate", "tenant", project_of(guests), "--yes", config=guests)
+    assert by_kind(again, "created", "failed") == Counter()
+
+
+def project_of(config: Path) -> str:
+    """The project that the logins of a configuration are scoped to."""
+    clouds_file = Path(yaml.safe_load(config.read_text())["clouds_file"])
+    return str(json.loads(clouds_file.read_text())["clouds"]["source"]["auth"]["project_name"])

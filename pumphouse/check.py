@@ -15,6 +15,7 @@ from os_service_types import ServiceTypes
 
 from pumphouse.cloud import Cloud, get_all, same_keystone
 from pumphouse.errors import explain
+from pumphouse.rights import UNMADE, UNSEEN
 
 # A login is renewed two minutes before its end by the local clock.
 CLOCK_TOLERANCE_S = 60
@@ -103,6 +104,7 @@ class CloudCheck:
     user: str
     project: str
     roles: tuple[str, ...]
+    is_admin: bool
     services: tuple[Service, ...]
     extensions: tuple[str, ...]
     clock_difference_s: float | None
@@ -146,6 +148,7 @@ def _check_cloud(cloud: Cloud) -> CloudCheck:
         user=access.username,
         project=access.project_name,
         roles=cloud.roles,
+        is_admin=cloud.is_admin,
         services=services,
         extensions=tuple(sorted({extension["alias"] for extension in extensions} & set(_EXTENSIONS))),
         clock_difference_s=clock_difference_s(cloud),
@@ -194,8 +197,10 @@ def clock_difference_s(cloud: Cloud) -> float | None:
 
 
 def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
-    yield from _missing_rights(source, "see other users' keypairs, user data and all role assignments")
-    yield from _missing_rights(destination, "make the tenant, users, role assignments, flavors and keypairs")
+    yield from _missing_rights(source, f"it can only move tenant {source.project}, and cannot see {UNSEEN}")
+    yield from _missing_rights(
+        destination, f"it can only move into project {destination.project}, and cannot make {UNMADE}"
+    )
     for cloud in (source, destination):
         yield from _missing_services(cloud)
         yield from _missing_microversions(cloud)
@@ -209,9 +214,9 @@ def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
 
 
 def _missing_rights(cloud: CloudCheck, what: str) -> Iterator[str]:
-    if "admin" not in cloud.roles:
+    if not cloud.is_admin:
         roles = ", ".join(cloud.roles) or "no role"
-        yield f"{cloud.user} is not admin of {cloud.name} but {roles}: it cannot {what}"
+        yield f"{cloud.user} is not admin of {cloud.name} but {roles}: {what}"
 
 
 def _missing_services(cloud: CloudCheck) -> Iterator[str]:

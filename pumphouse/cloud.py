@@ -48,6 +48,7 @@ class Cloud:
         self, config: CloudConfig, *, name: str, limits: Limits | None = None, read_only: bool = False
     ) -> None:
         self.name = name
+        self.keystone_database_url = config.keystone_database
         self.loans = Ledger()
         self._region = cloud_region(config)
         verify, cert = self._region.get_requests_verify_args()
@@ -123,6 +124,23 @@ class Cloud:
     def roles(self) -> tuple[str, ...]:
         """The names of the roles in the token."""
         return tuple(sorted(self.access.role_names))
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the login sees what belongs to others, and may make it; asked once.
+
+        By default only an administrator lists role assignments, whatever a cloud calls the role of one.
+        """
+        return self._once("is_admin", self._lists_assignments)
+
+    def _lists_assignments(self) -> bool:
+        if "admin" in self.roles:
+            return True
+        try:
+            self.keystone.role_assignments.list(user=self.user_id)
+        except exceptions.Forbidden:
+            return False
+        return True
 
     @property
     def keystone(self) -> Any:

@@ -24,7 +24,9 @@ _ENVVARS = "envvars"
 _WRITTEN = ("policies", "passwords_file")
 _PATHS = (("clouds_file",), ("source", "cacert"), ("destination", "cacert"), _WRITTEN)
 # What makes a setting one that nobody else may read.
-_SECRET = re.compile(r"[a-z_]*(password|passcode|secret|token): |url: [^/]*//[^/@]*:[^/@]*@")
+_SECRET = re.compile(
+    r"[a-z_]*(password|passcode|secret|token): |(url|keystone_database): [^/]*//[^/@]*:[^/@]*@"
+)
 
 
 def _state_file(name: str) -> Path:
@@ -39,7 +41,10 @@ def _default_state_url() -> str:
 
 @dataclass(frozen=True)
 class CloudConfig:
-    """How to log in to a cloud: either by its name in a clouds.yaml, or with settings as written there."""
+    """How to log in to a cloud: either by its name in a clouds.yaml, or with settings as written there.
+
+    keystone_database: SQLAlchemy's URL of its Keystone's database, for the policy `hash` for passwords.
+    """
 
     cloud: str | None = None
     clouds_file: Path | None = None
@@ -49,6 +54,7 @@ class CloudConfig:
     interface: str | None = None
     cacert: Path | None = None
     verify: bool = True
+    keystone_database: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Policies:
     """What is done where there is a choice; config.example.yaml explains each."""
 
     on_conflict: Literal["fail", "reuse", "rename"] = "fail"
-    user_passwords: Literal["generate", "disabled", "file", "map"] = "generate"
+    user_passwords: Literal["generate", "disabled", "file", "map", "hash"] = "generate"
     passwords_file: Path = field(default_factory=lambda: _state_file("passwords.csv"))
     root_disk: Literal["snapshot", "image"] = "snapshot"
     source_servers: Literal["stop", "leave"] = "stop"
@@ -269,6 +275,7 @@ def _secrets(data: Any) -> Iterator[tuple[Keys, Any]]:
         auth = _get(data, side, "auth")
         if isinstance(auth, dict):
             yield from (((side, "auth", name), value) for name, value in auth.items())
+        yield (side, "keystone_database"), _get(data, side, "keystone_database")
     yield ("state", "url"), _get(data, "state", "url")
 
 

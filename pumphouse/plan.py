@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import networkx
 
+from pumphouse import rights
 from pumphouse.config import Limits, Mappings, Policies
 from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, Twin, Unit
+from pumphouse.rights import REFUSED, can_make, can_see
 from pumphouse.selection import choose, not_made, resolve, without
 from pumphouse.selection import notes as selection_notes
 from pumphouse.tasks import KINDS, uncarried
@@ -45,6 +47,8 @@ def discover(
     """
 
     def read(kind: ModuleType) -> list[Record]:
+        if not can_see(source, kind):
+            return []
         under = getattr(kind, "under", lambda record, _: record)
         return [
             under(kind.as_before(record, before[record.ref]) if record.ref in before else record, policies)
@@ -104,7 +108,11 @@ def make_plan(
         units=units(block(steps)),
         settings=settings,
         cfg=cfg_of(config),
-        notes=(*selection_notes(own, steps), *(note for found in notes for note in found.result())),
+        notes=(
+            *rights.notes(source, destination),
+            *selection_notes(own, steps),
+            *(note for found in notes for note in found.result()),
+        ),
         left_out=tuple(sorted(set(left_out) - steps.keys())),
         selection=selection,
     )
@@ -194,13 +202,15 @@ def _decide(
         arriving = getattr(kind, "arriving", lambda _, records: records)
         open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
         sought = {record.ref: record for record in arriving(search, open_ones)}
-        twins = kind.find(search, list(sought.values()))
+        twins = kind.find(search, list(sought.values())) if can_see(destination, kind) else {}
         policy = _policy(kind, settings["policies"]["on_conflict"])
         for record in wanted:
             if record.ref in left_out:
                 step = Step(record, Action.SKIP, LEFT_OUT, record.name)
             else:
                 step = decide(sought.get(record.ref, record), twins.get(record.ref, ()), policy)
+            if step.action is Action.CREATE and not can_make(destination, kind):
+                step = step.blocked(REFUSED)
             steps[record.ref] = replace(step, record=records[record.ref])
             if step.destination_id:
                 ids[record.ref] = step.destination_id

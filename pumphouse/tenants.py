@@ -37,6 +37,8 @@ class Found(NamedTuple):
 
 def find_tenant(source: Cloud, name_or_id: str) -> str:
     """The id of the tenant that an operator named; NotFoundError when there is none, or more than one."""
+    if not source.is_admin:
+        return _own_tenant(source, name_or_id)
     try:
         return str(source.keystone.projects.get(name_or_id).id)
     except Exception as error:
@@ -53,6 +55,17 @@ def find_tenant(source: Cloud, name_or_id: str) -> str:
         f"did you mean {' or '.join(map(repr, near))}?" if near else "list them with: openstack project list"
     )
     raise NotFoundError(f"the source has no tenant {name_or_id!r}", hint)
+
+
+def _own_tenant(source: Cloud, name_or_id: str) -> str:
+    """The tenant that a login is scoped to which is not an administrator's, and sees no other."""
+    own = source.access.project_id, source.access.project_name
+    if name_or_id not in own:
+        raise NotFoundError(
+            f"the login of the source sees tenant {own[1]} only, not {name_or_id!r}",
+            "name that tenant, or log in as a member of the other or as an administrator",
+        )
+    return str(own[0])
 
 
 def find_tenants(source: Cloud, wanted: Iterable[str]) -> list[str]:
@@ -72,8 +85,13 @@ def find_tenants(source: Cloud, wanted: Iterable[str]) -> list[str]:
 def all_tenants(source: Cloud) -> Tenants:
     """All tenants of all domains, disabled ones too, each after those it is a child of.
 
-    The operator's own project and that of the services are left out: what is in them belongs to the cloud.
+    The operator's own project and that of the services are left out: what is in them belongs to the cloud. Raises
+    UsageError when the login may not list them.
     """
+    if not source.is_admin:
+        raise UsageError(
+            "only an administrator of the source sees all tenants", "name the login's own tenant"
+        )
     projects = {project.id: project for project in source.keystone.projects.list()}
     paths = {project_id: _path(projects, project_id) for project_id in projects}
     ids, left_out = [], []
@@ -118,7 +136,8 @@ def _servers(source: Cloud, wanted: Json) -> list[Found]:
     # Nova takes a name for a regular expression that a part of the name has to match, so it only narrows down.
     narrow = {"name": re.sub(r"[^\w-]", ".", wanted["name"])} if "name" in wanted else {}
     filters = {"uuid": wanted["id"]} if "id" in wanted else narrow
-    items = get_all(compute(source), "/servers/detail", "servers", all_tenants=1, **filters)
+    everywhere = {"all_tenants": 1} if source.is_admin else {}
+    items = get_all(compute(source), "/servers/detail", "servers", **everywhere, **filters)
     return _matching(items, wanted, "tenant_id")
 
 
@@ -152,7 +171,7 @@ def _volume(source: Cloud, volume_id: str) -> list[Json]:
 
 def _matching(items: Iterable[Any], wanted: Json, owner: str) -> list[Found]:
     found = [item for item in items if all(item[field] == value for field, value in wanted.items())]
-    return [Found(item["id"], item["name"] or "", item[owner]) for item in found]
+    return [Found(item["id"], item["name"] or "", item[owner]) for item in found if owner in item]
 
 
 # Users, flavors and keypairs are not a tenant's own: who moves one says with which tenant.

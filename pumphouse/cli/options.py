@@ -96,6 +96,10 @@ def clouds(config: Config, *, read_only: bool = True) -> tuple[Cloud, Cloud]:
     )
     source.login()
     destination.login()
+    if config.policies.user_passwords == "hash":
+        from pumphouse.tasks.password_hashes import check_databases
+
+        check_databases(source, destination)
     return source, destination
 
 

@@ -6,6 +6,7 @@ A kind is a module with NAME and the functions discover, fetch, find and tasks. 
 - arriving(search, records): the records with what the destination makes of them: notes, or why it cannot be.
 - changed(cloud, destination_id, since): what others have done to a resource of the destination after an
   aware time by the destination's clock, in words; empty when nothing. A revert asks it before it removes.
+- ADMINISTRATORS: what only they can do with it, see rights.py.
 - RENAMABLE, REUSABLE, ACTS_IN_TENANT: what a plan and a run may do with it.
 
 Its tasks may be executed twice, in another process too, and be reverted at any point: see base.EnsureMixin.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "assignment"
+ADMINISTRATORS = "see"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:

@@ -9,6 +9,7 @@ from taskflow import task
 
 from pumphouse.model import Record, Ref, Step, Twin
 from pumphouse.tasks.base import Migration, Search
+from pumphouse.tasks.keystone import visible_domains
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -24,15 +25,20 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The domains of the given ids."""
-    domains = {domain.id: domain for domain in source.keystone.domains.list()}
-    return {i: _record(domains[i].id, domains[i].name) for i in ids if i in domains}
+    names = visible_domains(source)
+    return {i: _record(i, names[i]) for i in ids if i in names}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
-    """The domain of the mapped name, or of the same name (unique in a cloud)."""
-    by_name = {domain.name: domain.id for domain in search.destination.keystone.domains.list()}
+    """The domain of the mapped name, or of the same name (unique in a cloud); else a member's own."""
+    by_name = {name: domain_id for domain_id, name in visible_domains(search.destination).items()}
     wanted = {record.ref: search.mappings["domains"].get(record.name, record.name) for record in records}
-    return {ref: [Twin(by_name[name], ours=True)] for ref, name in wanted.items() if name in by_name}
+    found = {ref: [Twin(by_name[name], ours=True)] for ref, name in wanted.items() if name in by_name}
+    if search.destination.is_admin:
+        return found
+    own = search.destination.access
+    instead = Twin(own.project_domain_id, ours=True, differences=(f"it is {own.project_domain_name}",))
+    return {ref: found.get(ref, [instead]) for ref in wanted}
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:

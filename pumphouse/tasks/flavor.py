@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "flavor"
+ADMINISTRATORS = "make"
 RENAMABLE = True
 # What a server gets from its flavor; two flavors that differ in any of these are not the same.
 VALUES = ("ram", "vcpus", "disk", "ephemeral", "swap", "rxtx_factor", "is_public", "extra_specs")
@@ -236,7 +237,12 @@ def _deleted_data(flavor_id: str, server: Json, names: Collection[str]) -> Json:
 
 
 def _access(cloud: Cloud, flavor_id: str) -> list[str]:
-    """The projects that may use a private flavor: Nova tells them for one flavor at a time only."""
+    """The projects that may use a private flavor: Nova tells them for one flavor at a time only.
+
+    To others than administrators it lists private flavors only if they may use them, and not who else may.
+    """
+    if not cloud.is_admin:
+        return [cloud.project_id]
     found = call(compute(cloud), "GET", flavor_path(flavor_id, "os-flavor-access"))
     return sorted(access["tenant_id"] for access in found["flavor_access"])
 

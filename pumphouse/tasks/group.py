@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "group"
+ADMINISTRATORS = "see"
 FIELDS = ("name", "description")
 
 

@@ -31,6 +31,7 @@ from pumphouse.tasks.glance import (
     images_by_id,
     list_images,
 )
+from pumphouse.tasks.keystone import twin_tenant, visible_projects
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -141,16 +142,8 @@ class CloseImage(BaseCloudsTask):
         return ""
 
     def _twin_tenant(self, tenant_id: str) -> str | None:
-        projects = self.destination.keystone.projects.list()
-        stamped = [project.id for project in projects if getattr(project, STAMP, None) == tenant_id]
-        if stamped:
-            return str(stamped[0])
-        name = next(
-            (project.name for project in self.source.keystone.projects.list() if project.id == tenant_id),
-            None,
-        )
-        same_name = [project.id for project in projects if project.name == name]
-        return str(same_name[0]) if len(same_name) == 1 else None
+        names = {project.id: project.name for project in visible_projects(self.source)}
+        return twin_tenant(self.destination, tenant_id, names.get(tenant_id))
 
 
 def _record(image: Mapping[str, Any], needs: tuple[Ref, ...]) -> Record:

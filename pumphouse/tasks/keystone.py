@@ -97,7 +97,12 @@ def is_of_user(item: Any) -> bool:
 
 
 def carried_users(cloud: Cloud, tenant_id: str) -> set[str]:
-    """The ids of the users who have a role on the tenant that is migrated, by themselves or by a group."""
+    """The ids of the users who have a role on the tenant that is migrated, by themselves or by a group.
+
+    A login that is not an administrator's knows of nobody but itself.
+    """
+    if not cloud.is_admin:
+        return {cloud.user_id}
     users = _actors(grants(cloud, tenant_id), "user")
     return users | {user_id for members in carried_groups(cloud, tenant_id).values() for user_id in members}
 
@@ -118,7 +123,10 @@ def protected_users(cloud: Cloud) -> dict[str, str]:
     """The accounts that run a cloud, with what they are: its services' and the one that is logged in.
 
     A service's account holds the role `service`, or is named like a service and has a role on its project.
+    A login that is not an administrator's is a user of its tenant, and knows of no other.
     """
+    if not cloud.is_admin:
+        return {}
     holders = set()
     for role in _of_name(cloud.keystone.roles, "service"):
         listed = cloud.keystone.role_assignments.list(role=role)
@@ -130,9 +138,26 @@ def protected_users(cloud: Cloud) -> dict[str, str]:
     return {**dict.fromkeys(holders, "the account of a service"), cloud.user_id: "the operator's own account"}
 
 
+def visible_projects(cloud: Cloud) -> list[Any]:
+    """All projects; for a login that is not an administrator's, those that its user has a role on."""
+    of_user = {} if cloud.is_admin else {"user": cloud.user_id}
+    return list(cloud.keystone.projects.list(**of_user))
+
+
+def visible_domains(cloud: Cloud) -> dict[str, str]:
+    """The names of all domains by id; for a login that is not an administrator's, of those in its token."""
+    if cloud.is_admin:
+        return {domain.id: domain.name for domain in cloud.keystone.domains.list()}
+    access = cloud.access
+    return {
+        access.project_domain_id: access.project_domain_name,
+        access.user_domain_id: access.user_domain_name,
+    }
+
+
 def twin_tenant(destination: Cloud, tenant_id: str, name: str | None) -> str | None:
     """The destination's tenant that was made from one of the source, or else the only one of its name."""
-    projects = destination.keystone.projects.list()
+    projects = visible_projects(destination)
     stamped = [project.id for project in projects if getattr(project, STAMP, None) == tenant_id]
     same_name = [project.id for project in projects if project.name == name]
     found = stamped[:1] or same_name

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "membership"
+ADMINISTRATORS = "see"
 BY_HAND = "that group was there before the migration: add the user by hand if it is to be a member"
 
 

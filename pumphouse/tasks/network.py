@@ -13,6 +13,7 @@ from pumphouse.tasks.base import BaseRetrieveTask, Migration, Search, difference
 from pumphouse.tasks.neutron import (
     NETWORKS,
     EnsureItem,
+    as_allowed,
     candidates,
     carried,
     common_data,
@@ -43,6 +44,11 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The networks of the given ids, as those of others: to be found at the destination, not made."""
     return {i: _dependency(network) for i, network in NETWORKS.items(source, ids).items()}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on what only an administrator of the destination may set."""
+    return as_allowed(search, NETWORKS, records)
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:

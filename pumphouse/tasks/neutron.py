@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _VALUES_PER_QUERY = 50
 _UNKNOWN = re.compile(r"Unrecognized attribute\(s\) '([^']*)'")
 RELEASE_TIMEOUT_S = 60.0
+# What of an item only administrators may set by Neutron's default policies, besides what is never carried.
+_ADMINISTRATORS = {"network": ("shared",), "subnet": ("service_types",)}
 UNFINISHED = "an earlier run ended before it was complete"
 
 
@@ -260,7 +262,10 @@ class EnsureItem(BaseEnsureTask):
         return self.create_known(fields)
 
     def create_known(self, fields: Json) -> str:
-        """Make the item with those of the fields that the destination knows; the others are noted."""
+        """Make the item with those of the fields that the destination knows and allows; the others are noted."""
+        refused = beyond_rights(self.cloud, self.collection, fields)
+        self.notes += [not_allowed(field) for field in refused]
+        fields = {field: value for field, value in fields.items() if field not in refused}
         try:
             return str(self.collection.create(self.cloud, fields)["id"])
         except Exception as error:
@@ -287,6 +292,25 @@ class EnsureItem(BaseEnsureTask):
     def remove(self, destination_id: str) -> None:
         """Delete the item."""
         self.collection.remove(self.cloud, destination_id)
+
+
+def beyond_rights(cloud: Cloud, collection: Collection, fields: Json) -> list[str]:
+    """Those of the fields that are set and that the login may not set."""
+    known = () if cloud.is_admin else _ADMINISTRATORS.get(collection.name, ())
+    return [field for field in known if fields.get(field)]
+
+
+def not_allowed(field: str) -> str:
+    """What to say of a field that the login may not set."""
+    return f"its {field} is not carried: only an administrator of the destination may set it"
+
+
+def as_allowed(search: Search, collection: Collection, records: Iterable[Record]) -> list[Record]:
+    """The records with notes on what the destination does not let the login set."""
+    return [
+        replace(r, notes=(*r.notes, *map(not_allowed, beyond_rights(search.destination, collection, r.data))))
+        for r in records
+    ]
 
 
 def _unknown(error: Exception) -> set[str]:

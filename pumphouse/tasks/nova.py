@@ -47,10 +47,11 @@ def supports(cloud: Cloud, microversion: str) -> bool:
 
 
 def list_server_groups(cloud: Cloud) -> list[Json]:
-    """The server groups of all tenants, page by page: Nova gives no links to the next."""
+    """The server groups of all tenants that the login may see, page by page: Nova gives no links to the next."""
     groups: list[Json] = []
     while True:
-        params = {"all_projects": "True", "limit": _PAGE, "offset": len(groups)}
+        everybodys = {"all_projects": "True"} if cloud.is_admin else {}
+        params = {**everybodys, "limit": _PAGE, "offset": len(groups)}
         page = call(compute(cloud), "GET", "/os-server-groups", params=params)["server_groups"]
         groups += page
         if not page:
@@ -64,7 +65,7 @@ def flavor_path(flavor_id: str, *rest: str) -> str:
 
 def servers_of(cloud: Cloud, tenant_id: str) -> list[Json]:
     """All servers of a tenant."""
-    options = {"all_tenants": 1, "project_id": tenant_id}
+    options = {"all_tenants": 1, "project_id": tenant_id} if cloud.is_admin else {}
     servers = [server.to_dict() for server in cloud.nova.servers.list(search_opts=options, limit=-1)]
     return [server for server in servers if server["tenant_id"] == tenant_id]
 

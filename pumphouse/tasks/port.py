@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -19,6 +20,7 @@ from pumphouse.tasks.base import (
     retrieve,
 )
 from pumphouse.tasks.neutron import (
+    NETWORKS,
     PORTS,
     SUBNETS,
     EnsureItem,
@@ -54,6 +56,12 @@ FIELDS = ("name", "description", "tags", "fixed_ips", "security_groups", *CREATE
 REMEDY = "give the server a port of its own tenant"
 # Neutron keeps these in no order.
 LISTS = ("allowed_address_pairs", "extra_dhcp_opts")
+# What only the owner of a network chooses for its ports by Neutron's default policies, or an administrator.
+OF_OWNER = ("mac_address", "port_security_enabled", "allowed_address_pairs")
+NOT_CHOSEN = (
+    "its MAC, addresses, port security and allowed address pairs are not carried: only the owner of its network "
+    "or an administrator of the destination chooses them"
+)
 # Of these subnets Neutron takes no address: it makes the one that follows from the MAC.
 AUTOMATIC = ("slaac", "dhcpv6-stateless")
 
@@ -67,6 +75,16 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The ports of the given ids, as those of others: to be found at the destination, not made."""
     return {i: dependency(_record(port), REMEDY) for i, port in PORTS.items(source, ids).items()}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on what only the owner of a network chooses for its ports, or an administrator."""
+    if search.destination.is_admin:
+        return list(records)
+    twins = {record.ref: search.ids.get(_network(record)) for record in records}
+    networks = NETWORKS.items(search.destination, {twin_id for twin_id in twins.values() if twin_id})
+    foreign = {i for i, network in networks.items() if network["project_id"] != search.destination.project_id}
+    return [replace(r, notes=(*r.notes, NOT_CHOSEN)) if twins[r.ref] in foreign else r for r in records]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -114,13 +132,26 @@ class EnsurePort(EnsureItem):
 
     def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
         """Everything explicitly: security groups that are absent would be the default one."""
-        return {
+        network_id = ensured_id(ensured, "network", data["network_id"])
+        fields = {
             **carried(data, CREATED),
             **{field: data[field] for field in OPTIONAL if data.get(field)},
-            "network_id": ensured_id(ensured, "network", data["network_id"]),
+            "network_id": network_id,
             "fixed_ips": self._fixed_ips(data, ensured),
             "security_groups": [ensured_id(ensured, "security_group", i) for i in data["security_groups"]],
         }
+        return fields if self._may_choose(network_id) else self._left_to_neutron(fields)
+
+    def _may_choose(self, network_id: str) -> bool:
+        if self.cloud.is_admin:
+            return True
+        network = self.cloud.batch(NETWORKS.items).get(network_id)
+        return bool(network["project_id"] == self.cloud.project_id)
+
+    def _left_to_neutron(self, fields: Json) -> Json:
+        self.notes.append(NOT_CHOSEN)
+        fixed_ips = [{"subnet_id": fixed["subnet_id"]} for fixed in fields["fixed_ips"]]
+        return {**{k: v for k, v in fields.items() if k not in OF_OWNER}, "fixed_ips": fixed_ips}
 
     def _fixed_ips(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
         fixed_ips = [

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "quota"
+ADMINISTRATORS = "see"
 # Nova's limits of what has long been Neutron's; Nova itself forgot them with microversions 2.36 and 2.50.
 NOT_NOVAS = frozenset({"fixed_ips", "floating_ips", "networks", "security_groups", "security_group_rules"})
 # Cinder's limits of single volume types are named by the type, e.g. `gigabytes_ssd`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -10,6 +11,7 @@ from taskflow import task
 from pumphouse.cloud import call, get_all
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.rights import REFUSED
 from pumphouse.tasks.base import (
     BaseEnsureTask,
     BaseRetrieveTask,
@@ -19,7 +21,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve,
 )
-from pumphouse.tasks.keystone import twin_tenant
+from pumphouse.tasks.keystone import twin_tenant, visible_projects
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -38,6 +40,13 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The shares of the given ids."""
     return {record.ref.id: record for record in _records(source, lambda policy: policy["id"] in ids)}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records, of those that share with everybody why only an administrator can give them."""
+    if search.destination.is_admin:
+        return list(records)
+    return [replace(r, skip=REFUSED) if r.data["target_tenant"] == EVERYBODY else r for r in records]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -123,7 +132,7 @@ def _list(cloud: Cloud) -> list[Json]:
 def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:
     policies = [policy for policy in _list(source) if is_wanted(policy) and _is_carried(policy)]
     targets = {policy["target_tenant"] for policy in policies} - {EVERYBODY}
-    names = {p.id: p.name for p in source.keystone.projects.list()} if targets else {}
+    names = {p.id: p.name for p in visible_projects(source)} if targets else {}
     return [_record(policy, names) for policy in policies]
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "role"
+ADMINISTRATORS = "see"
 FIELDS = ("name", "description", "options")
 # Keystone made the role `_member_` by itself until Rocky, and makes `member` since.
 OLD_MEMBER, MEMBER = "_member_", "member"

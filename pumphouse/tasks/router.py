@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from taskflow import task
@@ -26,6 +27,7 @@ from pumphouse.tasks.neutron import (
     common_data,
     counted,
     dependency,
+    not_allowed,
     qos_notes,
     stamped_twins,
     twin,
@@ -56,6 +58,12 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The routers of the given ids, as those of others: to be found at the destination, not made."""
     records = _records(source, ROUTERS.items(source, ids).values())
     return {i: dependency(record, REMEDY) for i, record in records.items()}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with a note where only an administrator of the destination may switch source NAT off."""
+    note = not_allowed("source NAT, which is off,")
+    return [replace(r, notes=(*r.notes, note)) if _is_beyond(search, r) else r for r in records]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -106,12 +114,12 @@ class EnsureRouter(EnsureItem):
 
     def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
         """Its state and its gateway; the destination chooses the gateway's own address."""
-        return {"admin_state_up": data["admin_state_up"], **_gateway(data, ensured)}
+        return {"admin_state_up": data["admin_state_up"], **_gateway(self.cloud, data, ensured)}
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
         """Set the tags; and the gateway of a router that an earlier run made."""
         super().finish(destination_id, data, ensured)
-        gateway = _gateway(data, ensured)
+        gateway = _gateway(self.cloud, data, ensured)
         if gateway and not self.fresh:
             self.collection.update(self.cloud, destination_id, **gateway)
 
@@ -123,12 +131,18 @@ class EnsureRouter(EnsureItem):
         super().remove(destination_id)
 
 
-def _gateway(data: Json, ensured: Mapping[str, Json]) -> Json:
+def _is_beyond(search: Search, record: Record) -> bool:
+    gateway = record.data["external_gateway"] or {}
+    return not gateway.get("enable_snat", True) and not search.destination.is_admin
+
+
+def _gateway(cloud: Cloud, data: Json, ensured: Mapping[str, Json]) -> Json:
     gateway = data["external_gateway"]
     if not gateway:
         return {}
     network_id = ensured_id(ensured, "network", gateway["network_id"])
-    return {"external_gateway_info": {**carried(gateway, ["enable_snat"]), "network_id": network_id}}
+    own = ["enable_snat"] if cloud.is_admin else []
+    return {"external_gateway_info": {**carried(gateway, own), "network_id": network_id}}
 
 
 def _records(source: Cloud, routers: Collection[Json]) -> dict[str, Record]:

@@ -47,6 +47,7 @@ FIELDS = ("name", "description", "metadata", "tags", "key_name", "config_drive",
 _ARRIVES_SHUTOFF = ("PAUSED", "SUSPENDED")
 _MIGRATABLE = ("ACTIVE", "SHUTOFF", *_ARRIVES_SHUTOFF)
 _GIB = 1 << 30
+USER_DATA_UNSEEN = "its user data, if it has any, are not carried: Nova shows them to administrators only"
 # The field of a server that lists its volumes.
 ATTACHED = "os-extended-volumes:volumes_attached"
 
@@ -58,7 +59,8 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)} if servers else {}
     ports = _ports_by_server(source, [server["id"] for server in servers])
     groups = _groups_by_server(source) if servers else {}
-    return [_record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())) for s in servers]
+    records = [_record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())) for s in servers]
+    return [_as_shown(source, record) for record in records]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -133,7 +135,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     complete = CompleteServer(
         migration.destination,
         provides=symbol(ref, "completed"),
-        rebind=[symbol(ref, "ensured"), removal[-1].name if removal else settled],
+        rebind=[retrieved, symbol(ref, "ensured"), removal[-1].name if removal else settled],
         line=f"mark {title} as complete",
     )
     return [*before, create, settle, *removal, complete]
@@ -189,7 +191,20 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)}
     devices = _devices(source, server["tenant_id"], [server])
     ports = _ports_by_server(source, [server_id])[server_id]
-    return [_record(server, flavors, ports, devices, _groups_by_server(source).get(server_id, ()))]
+    groups = _groups_by_server(source).get(server_id, ())
+    return [_as_shown(source, _record(server, flavors, ports, devices, groups))]
+
+
+def _as_shown(source: Cloud, record: Record) -> Record:
+    """The record with notes on what Nova shows only to administrators, and without what it refers to of that."""
+    if source.is_admin:
+        return record
+    notes, data = [*record.notes, USER_DATA_UNSEEN], record.data
+    if data["key_name"] and data["user_id"] != source.user_id:
+        owner = f"user {data['user_id']}"
+        notes.append(f"its keypair {data['key_name']} is not carried: it is shown to its owner only, {owner}")
+        data = {**data, "key_name": None}
+    return replace(record, data=data, notes=tuple(notes))
 
 
 def _groups_by_server(source: Cloud) -> Mapping[str, list[str]]:

@@ -208,7 +208,7 @@ def _hints(data: Json, ensured: Mapping[str, Json]) -> Json:
 
 
 class SettleServer(BaseCloudTask):
-    """Stops the booted server if the source's was not running, and locks it if that was locked."""
+    """Stops the booted server if the source's was not running."""
 
     def execute(self, data: Json, server: Json) -> Json:
         """Bring it to its state."""
@@ -216,24 +216,26 @@ class SettleServer(BaseCloudTask):
         if state_at_destination(data) == "SHUTOFF":
             tenant_id = servers.get(server_id).tenant_id
             bring_to(self.cloud, tenant_id, server_id, "SHUTOFF", servers.stop)
-        if data["locked"]:
-            # A plan of an earlier release has no reason in it, and Nova takes one from 2.73 (Train) on.
-            reason = data.get("locked_reason") if supports(self.cloud, "2.73") else None
-            servers.lock(server_id, **({"reason": reason} if reason else {}))
         return {"id": server_id}
 
 
 class CompleteServer(BaseCloudTask):
-    """Takes the mark off a server that says that something is left to do for it."""
+    """Takes the mark off a server that says that something is left to do for it, and locks it if need be.
 
-    def execute(self, server: Json, last: Json) -> Json:
-        """Delete the metadata key."""
-        try:
-            self.cloud.nova.servers.delete_meta(server["id"], [UNFINISHED])
-        except Exception as error:
-            if http_status(error) != 404:
-                raise
-        return {"id": server["id"]}
+    In this order, because only an administrator changes the metadata of a locked server.
+    """
+
+    def execute(self, data: Json, server: Json, last: Json) -> Json:
+        """Delete the metadata key; lock the server if the source's was locked."""
+        servers, server_id = self.cloud.nova.servers, server["id"]
+        actual = servers.get(server_id).to_dict()
+        if UNFINISHED in actual["metadata"]:
+            servers.delete_meta(server_id, [UNFINISHED])
+        if data["locked"] and not actual["locked"]:
+            # A plan of an earlier release has no reason in it, and Nova takes one from 2.73 (Train) on.
+            reason = data.get("locked_reason") if supports(self.cloud, "2.73") else None
+            servers.lock(server_id, **({"reason": reason} if reason else {}))
+        return {"id": server_id}
 
 
 def _stamped(cloud: Cloud, keys: Collection[str]) -> dict[str, list[Json]]:

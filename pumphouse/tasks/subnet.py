@@ -21,6 +21,7 @@ from pumphouse.tasks.neutron import (
     NETWORKS,
     SUBNETS,
     EnsureItem,
+    as_allowed,
     carried,
     common_data,
     is_stamped,
@@ -60,6 +61,11 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     subnets = SUBNETS.items(source, ids)
     networks = NETWORKS.items(source, {subnet["network_id"] for subnet in subnets.values()})
     return {i: _dependency(subnet, networks[subnet["network_id"]]) for i, subnet in subnets.items()}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on what only an administrator of the destination may set."""
+    return as_allowed(search, SUBNETS, records)
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:

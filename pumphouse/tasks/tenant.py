@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "tenant"
+ADMINISTRATORS = "make"
 RENAMABLE = True
 WATCHED = (NETWORKS, ROUTERS, PORTS, Collection_("floatingip"))
 FIELDS = ("name", "description", "domain_id", "tags", "options")
@@ -225,7 +226,8 @@ def _get(cloud: Cloud, tenant_id: str) -> Any:
 
 def _parent(source: Cloud, project: Any) -> Any:
     """The project that a project is a child of; None when it is one of the domain."""
-    return None if project.parent_id in (None, project.domain_id) else _get(source, project.parent_id)
+    is_child = source.is_admin and project.parent_id not in (None, project.domain_id)
+    return _get(source, project.parent_id) if is_child else None
 
 
 def _record(project: Any, parent: Any = None) -> Record:
@@ -248,6 +250,8 @@ def _record(project: Any, parent: Any = None) -> Record:
 
 
 def _twins(search: Search, record: Record) -> list[Twin]:
+    if not search.destination.is_admin:
+        return [_own_twin(search, record)]
     domain = Ref("domain", record.data["domain_id"])
     if domain not in search.ids:
         return []
@@ -259,6 +263,17 @@ def _twin(project: Any, record: Record, domain_id: str) -> Twin:
     wanted = {**record.data, "domain_id": domain_id}
     found = differences(wanted, _record(project).data, FIELDS)
     return Twin(project.id, ours=getattr(project, STAMP, None) == record.ref.id, differences=found)
+
+
+def _own_twin(search: Search, record: Record) -> Twin:
+    """The project that the destination's login is scoped to, unless it was made from another tenant."""
+    project = search.destination.keystone.projects.get(search.destination.project_id)
+    made_from = getattr(project, STAMP, record.ref.id)
+    if made_from != record.ref.id:
+        return Twin(project.id, ours=False, differences=(f"it was made from tenant {made_from}",))
+    # A member has no say in the domain.
+    found = differences(record.data, _record(project).data, [f for f in FIELDS if f != "domain_id"])
+    return Twin(project.id, ours=True, differences=found)
 
 
 def _candidates(cloud: Cloud, name: str, domain_id: str, source_id: str) -> list[Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "tenant_state"
+ADMINISTRATORS = "make"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:

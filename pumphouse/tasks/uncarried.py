@@ -49,7 +49,7 @@ def _secrets(source: Cloud, tenant_id: str) -> Iterator[str]:
     # Application credentials can be listed for one user at a time only.
     applications = {i: _allowed(keystone.application_credentials.list, user=i) for i in sorted(users)}
     ec2 = _allowed(keystone.credentials.list, type="ec2")
-    trusts = _allowed(keystone.trusts.list)
+    trusts = _allowed(keystone.trusts.list, **({} if source.is_admin else {"trustor_user": source.user_id}))
     found = {
         "application credentials": [
             f"{item.name} of user {i}"
@@ -81,6 +81,8 @@ def _allowed(list_all: Any, **filters: Any) -> list[Any]:
 
 def _from_above(source: Cloud, tenant_id: str) -> Iterator[str]:
     """The roles that the tenant inherits from its domain and from the projects above it."""
+    if not source.is_admin:
+        return
     project = source.keystone.projects.get(tenant_id)
     scopes = [("domain", project.domain_id)]
     while project.parent_id not in (None, project.domain_id):

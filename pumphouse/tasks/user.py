@@ -28,28 +28,38 @@ from pumphouse.tasks.base import (
     symbol,
     undo,
 )
-from pumphouse.tasks.keystone import by_name, carried_users, protected_users
+from pumphouse.tasks.keystone import by_name, carried_users, protected_users, visible_domains
+from pumphouse.tasks.password_hashes import copy_hash
 from pumphouse.tasks.passwords import Account, forget, lookup, reserve
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "user"
+ADMINISTRATORS = "make"
 # The answers after which there is no user. After a 5xx or silence there may be one; after a 409 there is one,
 # which the run of another tenant may have made with this very password.
 REFUSED = frozenset({400, 401, 403, 404, 413})
 # What the file of passwords is to the task, and what the dry run says of it, by policy.
 FILES = {"generate": "passwords", "file": "given"}
-LINES = {"generate": "with a new password", "file": "with the password that is in your file"}
+LINES = {
+    "generate": "with a new password",
+    "file": "with the password that is in your file",
+    "hash": "with the password that it has",
+}
+# The field of the record of the user who is logged in at a source of which he is no administrator.
+LOGIN = "login"
 ONLY_MATCHED = "policies.user_passwords is map: make the user there, or name another in mappings.users"
 FIELDS = ("name", "email", "description", "enabled", "default_project_id", "options")
 PASSWORD_NOTE = "its password cannot be read: it gets a new one or none, as policies.user_passwords says"
+HASH_NOTE = "the hash of its password is copied from the database of Keystone, where it has one"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The users who have a role on the tenant that is migrated."""
     users = _read(source, carried_users(source, tenant_id))
-    return [_record(user, tenant_id=tenant_id) for user in users.values()]
+    records = [_record(user, tenant_id=tenant_id) for user in users.values()]
+    return records if source.is_admin else [_of_login(record) for record in records]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -60,6 +70,8 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The user that a mapping names, or the one of the same name in the mapped domain (unique there)."""
+    if not search.destination.is_admin:
+        return _own_twins(search, records)
     protected = protected_users(search.destination)
     # A Keystone that cuts long lists may hide a user here; the task that would make it asks by name.
     users = cache(lambda domain_id: by_name(search.destination.keystone.users.list(domain=domain_id)))
@@ -75,17 +87,23 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the user and make it."""
     policy, file = migration.policies["user_passwords"], migration.policies["passwords_file"]
-    files: dict[str, Any] = {FILES[policy]: Path(file)} if policy in FILES else {}
+    given: dict[str, Any] = {FILES[policy]: Path(file)} if policy in FILES else {}
+    if policy == "hash":
+        given["hashes_of"] = migration.source
     line = f"create {step.record.title}, {LINES.get(policy, 'without a password')}"
     return [
         retrieve(RetrieveUser, migration, step),
-        ensure(EnsureUser, [migration.destination], step, line=line, **files),
+        ensure(EnsureUser, [migration.destination], step, line=line, **given),
     ]
 
 
 def under(record: Record, policies: Mapping[str, Any]) -> Record:
-    """The record as the policy for passwords makes it: where users are only matched, none is made."""
-    return replace(record, must_exist=ONLY_MATCHED) if policies["user_passwords"] == "map" else record
+    """The record as the policy for passwords makes it."""
+    if policies["user_passwords"] == "map":
+        return replace(record, must_exist=ONLY_MATCHED)
+    if policies["user_passwords"] != "hash":
+        return record
+    return replace(record, notes=tuple(HASH_NOTE if n == PASSWORD_NOTE else n for n in record.notes))
 
 
 class RetrieveUser(BaseRetrieveTask):
@@ -100,22 +118,31 @@ class EnsureUser(BaseEnsureTask):
     """Finds or creates the user of the same name.
 
     passwords: the file that a new password is written to.
-    given: the file that somebody wrote passwords into. With neither, the user gets none.
+    given: the file that somebody wrote passwords into.
+    hashes_of: the cloud whose hash of the password is copied. With none of these, the user gets no password.
     """
 
     shared = True
 
     def __init__(
-        self, *args: Any, passwords: Path | None = None, given: Path | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        passwords: Path | None = None,
+        given: Path | None = None,
+        hashes_of: Cloud | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.hashes_of = hashes_of
+        self.has_hash = False
         self.passwords = passwords
         self.given = given
 
     def execute(self, data: Json, **ensured: Json) -> Json:
         """Find or create the user; a note says that a new one cannot log in yet."""
         result = super().execute(data, **ensured)
-        if result["made"] and self.passwords is None and self._given(data, ensured) is None:
+        has_password = self.passwords is not None or self.has_hash or self._given(data, ensured) is not None
+        if result["made"] and not has_password:
             command = f"openstack user set --password-prompt {result['id']}"
             result["notes"] = [f"it has no password and cannot log in until it is given one: {command}"]
         return result
@@ -154,6 +181,11 @@ class EnsureUser(BaseEnsureTask):
         )
         return str(user.id)
 
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Copy the hash of the password, but never to a user that somebody else made."""
+        if self.hashes_of is not None and self.begun:
+            self.has_hash = copy_hash(self.hashes_of, data["id"], self.cloud, destination_id)
+
     def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
         """Delete the user if it was made, and when it is gone its password, also one of a user that never was."""
         ours = result["made"] if isinstance(result, dict) else self.begun
@@ -183,11 +215,11 @@ class EnsureUser(BaseEnsureTask):
 
 
 def _domain_names(cloud: Cloud, ids: Collection[str]) -> dict[str, str]:
-    return {domain.id: domain.name for domain in cloud.keystone.domains.list() if domain.id in ids}
+    return {domain_id: name for domain_id, name in visible_domains(cloud).items() if domain_id in ids}
 
 
 def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
-    users = {user.id: user for user in source.keystone.users.list()} if ids else {}
+    users = {user.id: user for user in source.keystone.users.list()} if ids and source.is_admin else {}
     # A Keystone with a limit on lists or with a domain in LDAP does not list them all.
     for user_id in set(ids) - users.keys():
         user = _get(source, user_id)
@@ -240,6 +272,22 @@ def _twin(search: Search, record: Record, user: Any, protected: str) -> Twin:
     if protected and not mapped:
         return Twin(user.id, ours=False, differences=(f"it is {protected}", *found))
     return Twin(user.id, ours=mapped or not differs_in_case(user.name, record.name), differences=found)
+
+
+def _of_login(record: Record) -> Record:
+    """The record as that of the user who is logged in at the source."""
+    return replace(record, data={**record.data, LOGIN: True})
+
+
+def _own_twins(search: Search, records: Sequence[Record]) -> dict[Ref, list[Twin]]:
+    """The user who is logged in at the destination, for who is at the source or has this name there."""
+    user = search.destination.keystone.users.get(search.destination.user_id)
+    names = search.mappings["users"]
+    mine = [r for r in records if LOGIN in r.data or names.get(r.name, r.name) == user.name]
+    return {
+        r.ref: [Twin(user.id, ours=True, differences=differences(r.data, _data(user), ["name"]))]
+        for r in mine
+    }
 
 
 def _default_project_id(data: Json, ensured: Mapping[str, Json]) -> str | None:

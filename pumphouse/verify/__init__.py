@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from pumphouse.cloud import Cloud
-from pumphouse.errors import NotFoundError
+from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Ref
 from pumphouse.verify import cinder, glance, keystone, neutron, nova, quotas
 from pumphouse.verify.compare import Finding, Item, Items, Twins, Verdict, compare, needed, pair, references
@@ -83,8 +83,14 @@ def verify(
     mappings: the configuration's, source name to destination name.
     deep: read the bytes of the tenant's images too.
 
-    Raises NotFoundError when the destination has no twin of the tenant.
+    Raises NotFoundError when the destination has no twin of the tenant, UsageError for a login that sees too little.
     """
+    for cloud in (source, destination):
+        if not cloud.is_admin:
+            raise UsageError(
+                f"the login of the {cloud.name} is not an administrator's, and others do not see all to compare",
+                "verify with logins of administrators",
+            )
     known = known or Known()
     twin_id = _twin(source, destination, tenant_id, mappings, known)
     with ThreadPoolExecutor() as pool:

@@ -25,6 +25,7 @@ LAYERS = [
     {"credentials", "loans"},
     {"tenancy"},
     {"cloud"},
+    {"rights"},
     {"check", "tasks", "selection"},
     {"plan", "tenants", "flows", "store", "lock", "verify"},
     {"planfile"},

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pumphouse.check import CloudCheck, Service, _not_possible
+from pumphouse.rights import UNMADE, UNSEEN
 
 COMPLETE = (
     Service("block-storage", "cinder", "3.0", "3.0", "3.71"),
@@ -22,6 +23,7 @@ SOURCE = CloudCheck(
     user="operator",
     project="admin",
     roles=("admin",),
+    is_admin=True,
     services=COMPLETE,
     extensions=("router", "trunk"),
     clock_difference_s=0.2,
@@ -42,15 +44,15 @@ def test_two_complete_clouds_leave_nothing_to_say() -> None:
     [
         (
             SOURCE,
-            replace(DESTINATION, roles=("member", "reader")),
+            replace(DESTINATION, roles=("member", "reader"), is_admin=False),
             "operator is not admin of new but member, reader: "
-            "it cannot make the tenant, users, role assignments, flavors and keypairs",
+            f"it can only move into project admin, and cannot make {UNMADE}",
         ),
         (
-            replace(SOURCE, roles=()),
+            replace(SOURCE, roles=(), is_admin=False),
             DESTINATION,
             "operator is not admin of old but no role: "
-            "it cannot see other users' keypairs, user data and all role assignments",
+            f"it can only move tenant admin, and cannot see {UNSEEN}",
         ),
         (
             SOURCE,

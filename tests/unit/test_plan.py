@@ -171,7 +171,7 @@ class Projects:
 )
 def test_tenant_is_found_by_id_or_by_a_name_that_only_it_has(wanted: str, answer: object) -> None:
     projects = {"1": "web", "2": "twice", "3": "twice"}
-    source = SimpleNamespace(keystone=SimpleNamespace(projects=Projects(**projects)))
+    source = SimpleNamespace(keystone=SimpleNamespace(projects=Projects(**projects)), is_admin=True)
     if isinstance(answer, str):
         assert find_tenant(source, wanted) == answer
         return

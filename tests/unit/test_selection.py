@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pumphouse import plan as planning
@@ -281,6 +281,7 @@ def selections(draw: st.DrawFn, records: dict[Ref, Record]) -> Selection:
     )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_the_choice_is_closed_and_nothing_is_in_it_that_nothing_needs(data: st.DataObject) -> None:
     records = data.draw(tenants())

@@ -6,7 +6,6 @@ column is `password_hash`, and says itself how it was made, so that any later Ke
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 # The columns that each Keystone gives its own values.
 _OWN = ("id", "local_user_id")
-_LOGGER = "keystone"
 
 
 def check_databases(source: Cloud, destination: Cloud) -> None:
@@ -105,11 +103,9 @@ def _connected(cloud: Cloud) -> Iterator[Connection]:
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
-    # With all loggers at DEBUG, SQLAlchemy would log the rows that it reads.
-    logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGER}").setLevel(logging.WARNING)
     url = cloud.keystone_database_url or ""
     try:
-        engine = create_engine(url, poolclass=NullPool, hide_parameters=True, logging_name=_LOGGER)
+        engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
         with engine.begin() as connection:
             yield connection
     except (SQLAlchemyError, ImportError) as error:

@@ -38,7 +38,9 @@ def source() -> SimpleNamespace:
         "6": ("team-a", "5"),
         "7": ("services", "other"),
     }
-    return SimpleNamespace(keystone=SimpleNamespace(projects=Projects(projects)), project_id="3", is_admin=True)
+    return SimpleNamespace(
+        keystone=SimpleNamespace(projects=Projects(projects)), project_id="3", is_admin=True
+    )
 
 
 def test_all_tenants_are_those_of_users_parents_first(source: SimpleNamespace) -> None:

@@ -43,17 +43,12 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 
 def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
-    """The records, of those that share with everybody why only an administrator can give them."""
-    if search.destination.is_admin:
-        return list(records)
-    return [replace(r, skip=REFUSED) if r.data["target_tenant"] == EVERYBODY else r for r in records]
+    """The records, and why some are not given now: nobody is there to share with, or the login may not."""
+    return [replace(record, skip=_refused(search.destination, record.data)) for record in records]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
-    """The share of the same thing with the same tenant (unique in a cloud).
-
-    There is nothing to share with a tenant that is not at the destination: the thing itself stands for that.
-    """
+    """The share of the same thing with the same tenant (unique in a cloud)."""
     policies = {_key(policy): policy["id"] for policy in _list(search.destination)} if records else {}
     return {record.ref: _twins(search, record, policies) for record in records}
 
@@ -81,7 +76,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
 
     def execute(self, data: Json, **ensured: Json) -> Json:
         """Share it; a note says when the other tenant is not at the destination."""
-        if self._target(data) is not None:
+        if _target(self.cloud, data) is not None:
             return super().execute(data, **ensured)
         object_id = ensured_id(ensured, data["object_type"], data["object_id"])
         return {"id": object_id, "made": False, "notes": [_unshared(data)]}
@@ -111,12 +106,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
 
     def _key(self, data: Json, ensured: Mapping[str, Json]) -> tuple[Any, ...]:
         object_id = ensured_id(ensured, data["object_type"], data["object_id"])
-        return data["object_type"], object_id, self._target(data)
-
-    def _target(self, data: Json) -> str | None:
-        if data["target_tenant"] == EVERYBODY:
-            return EVERYBODY
-        return twin_tenant(self.cloud, data["target_tenant"], data["target_name"])
+        return data["object_type"], object_id, _target(self.cloud, data)
 
 
 def _list(cloud: Cloud) -> list[Json]:
@@ -156,6 +146,20 @@ def _key(policy: Json) -> tuple[Any, ...]:
     return policy["object_type"], policy["object_id"], policy["target_tenant"]
 
 
+def _target(cloud: Cloud, data: Json) -> str | None:
+    """The tenant of the destination that shares it, or everybody; None when it is not there."""
+    if data["target_tenant"] == EVERYBODY:
+        return EVERYBODY
+    return twin_tenant(cloud, data["target_tenant"], data["target_name"])
+
+
+def _refused(destination: Cloud, data: Json) -> str:
+    target = _target(destination, data)
+    if target == EVERYBODY and not destination.is_admin:
+        return REFUSED
+    return "" if target else _unshared(data)
+
+
 def _unshared(data: Json) -> str:
     who = f"tenant {data['target_name'] or data['target_tenant']}"
     return f"it is not shared with {who}, which is not at the destination: migrate that, then this one again"
@@ -166,10 +170,5 @@ def _twins(search: Search, record: Record, policies: Mapping[tuple[Any, ...], st
     object_id = search.ids.get(Ref(data["object_type"], data["object_id"]))
     if object_id is None:
         return []
-    target = data["target_tenant"]
-    if target != EVERYBODY:
-        target = twin_tenant(search.destination, target, data["target_name"])
-    if target is None:
-        return [Twin(object_id, ours=True, differences=(_unshared(data),))]
-    key = (data["object_type"], object_id, target)
+    key = (data["object_type"], object_id, _target(search.destination, data))
     return [Twin(policies[key], ours=True)] if key in policies else []

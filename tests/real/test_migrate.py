@@ -15,7 +15,7 @@ import yaml
 from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.proof import compare, facts
-from lab.sample.base import Sizes, connect, get
+from lab.sample.base import Sizes, connect, get, put
 from tests.real.listing import changes, listing
 from tests.real.runner import Runner
 
@@ -126,11 +126,11 @@ def test_a_tenant_with_troubles_arrives_as_far_as_it_can_and_in_full_when_they_a
     assert facts(lab.dir, "source", small.tenant_id) == tenant
 
     image.write_bytes(whole)
-    compute.put("/os-quota-class-sets/default", json={"quota_class_set": {"instances": 0}})
-    try:
-        result = runner.json("migrate", "tenant", small.name, "--yes", exit_code=3)
-    finally:
-        compute.put("/os-quota-class-sets/default", json={"quota_class_set": {"instances": -1}})
+    quota = f"/os-quota-sets/{new_id}"
+    instances = get(compute, quota)["quota_set"]["instances"]
+    put(compute, quota, quota_set={"instances": 0})
+    result = runner.json("migrate", "tenant", small.name, "--yes", exit_code=3)
+    put(compute, quota, quota_set={"instances": instances})
     assert "uota exceeded" in why(result, "server")
     assert by_kind(result, "failed") == Counter(server=1, port=1)
     assert list(facts(lab.dir, "destination", new_id)) == ["image base"]

@@ -18,6 +18,8 @@ from pumphouse.tasks.glance import list_images
 from pumphouse.tasks.nova import compute, servers_of, wait_for_server
 from tests.real.by_hand import ByHand, connect
 
+pytestmark = pytest.mark.exhaustive
+
 VALUES: Json = {"ram": 64, "vcpus": 1, "disk": 1, "swap": 32}
 
 

@@ -15,6 +15,8 @@ from pumphouse.tasks.neutron import FLOATING_IPS, NETWORKS, PORTS, ROUTERS, SUBN
 from pumphouse.tasks.port_forwardings import listed
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 POOL = "203.0.113.0/24"
 ADDRESS = "203.0.113.77"
 

@@ -16,6 +16,8 @@ from pumphouse.tasks.base import ensured_id
 from pumphouse.tasks.keystone import INHERITED_TO
 from tests.real.by_hand import ByHand, connect
 
+pytestmark = pytest.mark.exhaustive
+
 KINDS = (domain, role, tenant, user, group, membership, assignment)
 
 

@@ -23,6 +23,8 @@ from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.keystone import INHERITED_TO
 from tests.real.by_hand import ByHand, Clouds, connect
 
+pytestmark = pytest.mark.exhaustive
+
 KINDS = (domain, role, tenant, user, assignment)
 ALICE = "älice, o'hara"
 CARRIED = (ALICE, "bob", "heir")

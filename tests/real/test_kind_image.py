@@ -17,6 +17,8 @@ from pumphouse.tasks.base import ensured_id
 from pumphouse.tasks.glance import list_images
 from tests.real.by_hand import ByHand, connect
 
+pytestmark = pytest.mark.exhaustive
+
 FORMS: dict[str, Json] = {
     "private": {"visibility": "private", "min_disk": 2, "hw_disk_bus": "scsi", "owner_specified.a.b": "c"},
     "public": {"visibility": "public", "protected": True, "tags": ["a", "b"]},

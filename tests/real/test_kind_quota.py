@@ -14,6 +14,8 @@ from pumphouse.tasks import domain, quota, tenant
 from pumphouse.tasks.quota import SERVICES
 from tests.real.by_hand import ByHand, connect
 
+pytestmark = pytest.mark.exhaustive
+
 LIMITS = {
     "compute": {"instances": 17, "ram": 4711, "cores": -1, "metadata_items": 5},
     "volume": {"gigabytes": 333, "volumes_standard": 12},

@@ -15,6 +15,8 @@ from pumphouse.tasks import domain, server_group, tenant
 from pumphouse.tasks.nova import compute, list_server_groups
 from tests.real.by_hand import ByHand, connect
 
+pytestmark = pytest.mark.exhaustive
+
 GROUPS: list[Json] = [
     {"name": 'süd & "west"', "policy": "anti-affinity", "rules": {"max_server_per_host": 3}},
     {"name": "near", "policy": "soft-affinity"},

@@ -13,6 +13,8 @@ from pumphouse.model import Action, Json
 from pumphouse.tasks.neutron import ADDRESS_GROUPS, NETWORKS, SECURITY_GROUPS
 from tests.real.neutron_world import World, decisions, everything, neutron_world
 
+pytestmark = pytest.mark.exhaustive
+
 ADDRESSES = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]
 
 

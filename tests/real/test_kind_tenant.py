@@ -15,6 +15,8 @@ from pumphouse.tasks import domain, tenant, uncarried
 from pumphouse.tasks.base import ensured_id
 from tests.real.by_hand import ByHand, connect
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def world(lab: Any) -> Iterator[SimpleNamespace]:

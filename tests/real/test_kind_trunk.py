@@ -13,6 +13,8 @@ from pumphouse.tasks.neutron import PORTS, TRUNKS
 from pumphouse.tasks.trunk import FIELDS
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def world(lab: Any) -> Iterator[World]:

@@ -27,6 +27,8 @@ from pumphouse.tasks.cinder import remove as remove_item
 from pumphouse.tasks.glance import list_images
 from tests.real.by_hand import ByHand, Clouds, connect
 
+pytestmark = pytest.mark.exhaustive
+
 POLICIES = {
     "root_disk": "snapshot",
     "source_servers": "stop",

@@ -20,6 +20,8 @@ from lab.sample.base import Sizes, connect, get, post, put
 from tests.real.listing import changes, listing
 from tests.real.runner import Runner
 
+pytestmark = pytest.mark.exhaustive
+
 SIZES = Sizes(users=2, images=3, networks=2, security_groups=3, volumes=2, servers=2, image_mib=1, disk_mib=1)
 NOT_MADE = {"group", "role", "assignment", "membership", "quota"}
 

@@ -22,6 +22,8 @@ from lab.sample.inventory import remove_tenant
 from lab.sample.sizes import Sizes
 from tests.real.runner import Runner
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def tenant(lab: Lab) -> Iterator[Tenant]:

@@ -17,6 +17,8 @@ from tests.faults.rules import LOGIN, Request
 from tests.real.plain import plain_tenant
 from tests.real.runner import Runner
 
+pytestmark = pytest.mark.exhaustive
+
 COUNTS = {"small": 2, "big": 5}
 KINDS = ("server", "volume", "network", "subnet", "image", "port", "security_group", "router")
 

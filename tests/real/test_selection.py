@@ -17,6 +17,8 @@ from lab.sample.base import Sizes, connect
 from tests.real.listing import changes, listing
 from tests.real.runner import Runner
 
+pytestmark = pytest.mark.exhaustive
+
 CLOUDS = ("source", "destination")
 
 

@@ -17,6 +17,8 @@ from lab.sample.servers import _ssh_key
 from tests.real.listing import changes, listing
 from tests.real.runner import Runner
 
+pytestmark = pytest.mark.exhaustive
+
 CLOUDS = ("source", "destination")
 
 

@@ -68,6 +68,11 @@ class EnsureServer(BaseEnsureFromSourceTask):
             )
         return ids[0] if ids else None
 
+    @property
+    def _is_ours(self) -> bool:
+        """Also one that an earlier run left half made: with the last mark gone, nobody else could tell whose it is."""
+        return True
+
     def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
         """The stamped servers that were not completed, in whatever state they are."""
         return [server["id"] for server in self._stamped(data, ensured) if UNFINISHED in server["metadata"]]

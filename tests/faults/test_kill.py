@@ -79,6 +79,7 @@ def test_after_every_task_transition(
     reference.assert_untouched()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(LONG_S)
 def test_with_the_answer_to_every_write(
     world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen

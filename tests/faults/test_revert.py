@@ -57,6 +57,7 @@ def test_after_a_late_failure(
     reference.assert_untouched()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(LONG_S)
 def test_killed_after_every_transition_of_its_own(
     world: World, operator: Operator, reference: Reference, seen: Seen

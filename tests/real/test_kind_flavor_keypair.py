@@ -26,6 +26,8 @@ from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.nova import compute, flavor_path
 from tests.real.by_hand import ByHand, Clouds, connect
 
+pytestmark = pytest.mark.exhaustive
+
 KINDS = (domain, role, tenant, user, flavor, keypair)
 SPECS = {"hw:cpu_policy": "dedicated", "trait:CUSTOM_FAST": "required", "quota:disk_total_iops_sec": "500"}
 VALUES = (

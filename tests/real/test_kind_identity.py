@@ -21,6 +21,8 @@ from pumphouse.tasks import assignment, domain, role, tenant, user
 from pumphouse.tasks.base import STAMP, ensured_id
 from tests.real.by_hand import ByHand, Clouds, connect
 
+pytestmark = pytest.mark.exhaustive
+
 KINDS = (domain, role, tenant, user, assignment)
 ALICE = "älice, o'hara"
 OPTIONS = {"ignore_password_expiry": True, "multi_factor_auth_rules": [["password", "totp"]]}

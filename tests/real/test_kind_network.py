@@ -15,6 +15,8 @@ from pumphouse.tasks.network import FIELDS, EnsureNetwork
 from pumphouse.tasks.neutron import NETWORKS, PORTS, _unknown, is_stamped
 from tests.real.neutron_world import World, decisions, everything, made, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 ODD: Json = {
     "name": 'büro & "lab"',
     "description": "über alles",

@@ -15,6 +15,8 @@ from pumphouse.tasks.neutron import NETWORKS, PORTS, SECURITY_GROUPS, SUBNETS
 from pumphouse.tasks.port import FIELDS, _data
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 REFERENCES = ("fixed_ips", "security_groups")
 MAC = "fa:16:3e:00:be:ef"
 

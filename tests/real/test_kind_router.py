@@ -14,6 +14,8 @@ from pumphouse.tasks.router import FIELDS
 from pumphouse.tasks.router_links import disconnect, interfaces
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 ROUTE = {"destination": "192.0.2.0/24", "nexthop": "10.1.0.77"}
 
 

@@ -14,6 +14,8 @@ from pumphouse.tasks.security_group import FIELDS
 from pumphouse.tasks.security_rules import EnsureSecurityGroupRules, rule_key
 from tests.real.neutron_world import World, decisions, everything, made, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 ODD_RULES: list[Json] = [
     {"protocol": "tcp", "port_range_min": 80, "port_range_max": 443, "remote_ip_prefix": "0.0.0.0/0"},
     {"protocol": "icmp", "port_range_min": 8, "port_range_max": 0, "description": "echo"},

@@ -12,6 +12,8 @@ from pumphouse.tasks.neutron import NETWORKS, PORTS, SUBNETS
 from pumphouse.tasks.subnet import FIELDS
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 FORMS: dict[str, Json] = {
     "without a gateway": {"cidr": "10.1.0.0/24", "gateway_ip": None, "enable_dhcp": False},
     "with all": {

@@ -20,6 +20,8 @@ from lab.sample.identity import UNFINISHED
 from lab.sample.inventory import inventory
 from lab.sample.sizes import Sizes
 
+pytestmark = pytest.mark.exhaustive
+
 NAME = "shop"
 
 

@@ -186,7 +186,7 @@ def test_a_server_that_did_not_come_up_is_made_anew(moved: Moved, ensured: dict[
     assert moved.tasks()["ensured"].revert(made, data, **ensured) is None
 
 
-def test_what_a_dead_run_booted_is_only_finished_and_then_left_alone(
+def test_what_a_dead_run_booted_is_finished_by_the_next_and_becomes_its_own(
     moved: Moved, ensured: dict[str, Any]
 ) -> None:
     data, nova = moved.data(), moved.clouds.destination.nova
@@ -203,7 +203,7 @@ def test_what_a_dead_run_booted_is_only_finished_and_then_left_alone(
     tasks = moved.tasks(step)
     assert list(tasks) == ["retrieved", "ensured", "settled", "snapshot-removed", "completed"]
     found = tasks["ensured"].execute(data, **ensured)
-    assert found == {"id": made["id"], "made": False}
+    assert found == {"id": made["id"], "made": True}
     settled = tasks["settled"].execute(data, found)
     assert tasks["snapshot-removed"].execute(data, settled) == {"notes": []}
     left = [image["id"] for image in list_images(moved.clouds.destination, pumphouse_server_id=data["id"])]

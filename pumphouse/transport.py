@@ -7,6 +7,9 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -63,6 +66,16 @@ class CloudSession(session.Session):
         self.read_only = read_only
         self._login = threading.RLock()
         self._used = threading.local()
+        self._look: Look | None = None
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """For as long as this lasts, nothing is read twice: a repeated GET is answered as it was the first time."""
+        self._look = Look()
+        try:
+            yield
+        finally:
+            self._look = None
 
     def with_auth(self, auth: plugin.BaseAuthPlugin) -> CloudSession:
         """The same transport with another login."""
@@ -84,7 +97,11 @@ class CloudSession(session.Session):
         kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
         if is_stream(kwargs.get("data")):
             return super().request(url, method, **{**kwargs, **_ONE_ATTEMPT})
-        return self._request_with_renewal(url, method, **kwargs)
+        look = self._look
+        if look is None or method != "GET" or kwargs.get("stream"):
+            return self._request_with_renewal(url, method, **kwargs)
+        key = f"{url} {sorted(kwargs.items())}"
+        return look.answer(key, lambda: self._request_with_renewal(url, method, **kwargs))
 
     def _request_with_renewal(
         self, url: str, method: str, *, allow_reauth: bool = True, raise_exc: bool = True, **kwargs: Any
@@ -149,6 +166,26 @@ class CloudSession(session.Session):
                 login.auth_ref = used
                 login.auth_ref = login.get_auth_ref(self)
         return True
+
+
+class Look:
+    """The answers to what was asked so far; who asks what another thread is asking waits for that answer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[str, Future[requests.Response]] = {}
+
+    def answer(self, key: str, ask: Callable[[], requests.Response]) -> requests.Response:
+        """The answer to a question, asked now if nobody has; raises again what the asking raised."""
+        with self._lock:
+            known = self._answers.get(key)
+            answer = known or self._answers.setdefault(key, Future())
+        if known is None:
+            try:
+                answer.set_result(ask())
+            except BaseException as error:
+                answer.set_exception(error)
+        return answer.result()
 
 
 class CloudAdapter(session.TCPKeepAliveAdapter):

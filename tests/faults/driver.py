@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -104,7 +104,8 @@ class Command:
 
     def signal(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal; one that has just ended does not mind."""
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def output(self) -> str:
         """What it has said so far."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pytest
 
 from lab.sample.base import connect
 from tests.conftest import Seen
-from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.commands import RESUME, REVERT, migrate
 from tests.faults.driver import KILLED, LONG_S, Operator
+from tests.faults.moments import killed_at_random
 from tests.faults.proxy import Proxy
 from tests.faults.reference import Reference
 from tests.faults.rules import IMAGE_BYTES, Hold, Rule
@@ -154,14 +154,7 @@ def under_way(world: World, moment: str) -> str:
 def test_at_a_random_moment(
     world: World, operator: Operator, reference: Reference, seen: Seen, seed: int
 ) -> None:
-    delay_s = random.Random(seed).uniform(0, 0.9 * reference.seconds)
-    command = operator.start(*migrate(world))
-    command.says(RECORDED)
-    threading.Event().wait(delay_s)
-    command.signal()
-    ended = command.wait()
-    seen(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
-    assert ended.code in (KILLED, 0)
+    seen(killed_at_random(random.Random(seed), world, operator, reference))
     operator.run(*RESUME).expect(0)
     reference.assert_same()
     operator.run(*REVERT).expect(0)

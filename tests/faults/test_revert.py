@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 
 import pytest
 
 from lab.sample.base import connect, get, post, until
 from tests.conftest import Seen
-from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.commands import RESUME, REVERT, migrate
 from tests.faults.driver import KILLED, LONG_S, Operator
+from tests.faults.moments import killed_at_random
 from tests.faults.proxy import Proxy
 from tests.faults.reference import Reference
 from tests.faults.rules import Answer, Rule
@@ -35,13 +35,7 @@ def test_after_success_and_once_more(world: World, operator: Operator, reference
 def test_after_a_kill_at_a_random_moment(
     world: World, operator: Operator, reference: Reference, seen: Seen, seed: int
 ) -> None:
-    delay_s = random.Random(f"revert {seed}").uniform(0, 0.9 * reference.seconds)
-    command = operator.start(*migrate(world))
-    command.says(RECORDED)
-    threading.Event().wait(delay_s)
-    command.signal()
-    assert command.wait().code == KILLED
-    seen(f"killed {delay_s:.2f} s into a run of {reference.seconds:.1f} s")
+    seen(killed_at_random(random.Random(f"revert {seed}"), world, operator, reference))
     operator.run(*REVERT).expect(0)
     reference.assert_untouched()
 

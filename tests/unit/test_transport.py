@@ -46,6 +46,8 @@ class SmallCloud:
     logins: int = 0
     revoked: set[str] = field(default_factory=set)
     revoke_next: int = 0
+    revoke_every: int = 0
+    accepted: int = 0
     delay_s: float = 0
     cut_short: int = 0
 
@@ -60,6 +62,9 @@ class SmallCloud:
     def status(self, method: str, token: str | None) -> int:
         if token is None or token in self.revoked:
             return 401
+        self.accepted += 1
+        if self.revoke_every and self.accepted % self.revoke_every == 0:
+            self.revoked.add(token)
         return next(iter(self.answers.get(method, ())), 200)
 
     def counted(self) -> Counter[str]:
@@ -295,19 +300,15 @@ def test_a_body_that_is_used_up_is_a_stream(body: object) -> None:
 
 def test_revoked_tokens_fail_no_thread(cloud: SmallCloud) -> None:
     session = session_of(cloud, threads=32)
-    revocations = 5
+    cloud.revoke_every = 150
 
     def read(_: int) -> int:
         return session.get(f"{cloud.url}/servers").status_code
 
     with ThreadPoolExecutor(32) as pool:
-        answers = [pool.submit(read, number) for number in range(960)]
-        for number in range(1, revocations + 1):
-            while sum(answer.done() for answer in answers) < number * 150:
-                time.sleep(0.001)
-            cloud.revoked.add(f"token-{cloud.logins}")
-        assert {answer.result() for answer in answers} == {200}
-    assert cloud.logins == revocations + 1
+        assert set(pool.map(read, range(960))) == {200}
+    assert len(cloud.revoked) == 960 // 150
+    assert cloud.logins == len(cloud.revoked) + 1
 
 
 def test_a_token_that_is_revoked_at_once_is_replaced_again(cloud: SmallCloud) -> None:
@@ -442,3 +443,29 @@ def test_a_cloud_that_tells_its_versions_only_with_a_token_can_be_logged_in_to(c
     assert CloudSession(auth, connection_pool(1)).get("/servers", endpoint_filter={"service_type": "compute"})
 
     assert [path for method, path, _ in cloud.requests if method == "POST"] == ["/v3/auth/tokens"]
+
+
+def test_one_look_reads_nothing_twice(cloud: SmallCloud) -> None:
+    session = session_of(cloud, threads=8)
+    cloud.delay_s = 0.05
+    with session.one_look(), ThreadPoolExecutor(8) as pool:
+        for path in ("/servers", "/images"):
+            answers = list(pool.map(session.get, [f"{cloud.url}{path}"] * 8))
+            assert {answer.json()["server"]["id"] for answer in answers} == {"s1"}
+        assert cloud.counted() == {"GET": 2}
+        session.get(f"{cloud.url}/servers", params={"name": "web"})
+        session.get(f"{cloud.url}/servers", headers={"OpenStack-API-Version": "compute 2.1"})
+        assert cloud.counted() == {"GET": 4}
+    session.get(f"{cloud.url}/servers")
+    assert cloud.counted() == {"GET": 5}
+
+
+def test_one_look_sends_every_write_and_remembers_what_is_not_there(cloud: SmallCloud) -> None:
+    session = session_of(cloud)
+    cloud.answers["GET"] = [404]
+    with session.one_look():
+        for _ in range(2):
+            session.post(f"{cloud.url}/servers", json={})
+            with pytest.raises(exceptions.NotFound):
+                session.get(f"{cloud.url}/servers/gone")
+    assert cloud.counted() == {"GET": 1, "POST": 2}

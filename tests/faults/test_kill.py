@@ -13,7 +13,7 @@ from lab.sample.base import connect
 from tests.conftest import Seen
 from tests.faults.commands import RESUME, REVERT, migrate
 from tests.faults.driver import KILLED, LONG_S, Operator
-from tests.faults.moments import killed_at_random
+from tests.faults.moments import killed_after
 from tests.faults.proxy import Proxy
 from tests.faults.reference import Reference
 from tests.faults.rules import IMAGE_BYTES, Hold, Rule
@@ -106,20 +106,34 @@ def test_with_the_answer_to_every_write(
     reference.assert_untouched()
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "way_out"),
+    [
+        ("second image's bytes", "resume"),
+        ("snapshot", "resume"),
+        ("boot", "resume"),
+        pytest.param("first image's bytes", "resume", marks=pytest.mark.exhaustive),
+        *(pytest.param(moment, "revert", marks=pytest.mark.exhaustive) for moment in MOMENTS),
+    ],
+)
 def test_in_the_middle_of(
-    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen, moment: str
+    world: World,
+    operator: Operator,
+    proxy: Proxy,
+    reference: Reference,
+    seen: Seen,
+    moment: str,
+    way_out: str,
 ) -> None:
     """Killed in the middle of something, the run goes on, or is undone as it is."""
-    for way_out in (REVERT, RESUME):
-        hold = killed_in(moment, world, operator, proxy)
-        seen(f"killed in the middle of {moment}: {under_way(world, moment)}")
-        hold.go_on.set()
-        operator.run(*way_out).expect(0)
-        if way_out == RESUME:
-            reference.assert_same()
-            operator.run(*REVERT).expect(0)
-        reference.assert_untouched()
+    hold = killed_in(moment, world, operator, proxy)
+    seen(f"killed in the middle of {moment}: {under_way(world, moment)}")
+    hold.go_on.set()
+    operator.run(way_out, "last", "--yes").expect(0)
+    if way_out == "resume":
+        reference.assert_same()
+        operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
 
 
 def killed_in(moment: str, world: World, operator: Operator, proxy: Proxy) -> Hold:
@@ -150,12 +164,25 @@ def under_way(world: World, moment: str) -> str:
     return ", ".join(found)
 
 
-@pytest.mark.parametrize("seed", range(RANDOM_MOMENTS))
-def test_at_a_random_moment(
+@pytest.mark.timeout(LONG_S)
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
+def test_at_random_moments(
     world: World, operator: Operator, reference: Reference, seen: Seen, seed: int
 ) -> None:
-    seen(killed_at_random(random.Random(seed), world, operator, reference))
-    operator.run(*RESUME).expect(0)
-    reference.assert_same()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    """Killed again and again until it lives long enough to end; then anew, until it was killed often enough."""
+    chance, kills_s, runs = random.Random(seed), [], 0
+    while len(kills_s) < RANDOM_MOMENTS:
+        arguments, runs = migrate(world), runs + 1
+        while True:
+            delay_s = chance.uniform(0, reference.seconds / 2)
+            ended = killed_after(delay_s, operator.start(*arguments))
+            if ended.code != KILLED:
+                break
+            kills_s.append(delay_s)
+            arguments = RESUME
+        ended.expect(0)
+        reference.assert_same()
+        operator.run(*REVERT).expect(0)
+        reference.assert_untouched()
+    moments = " ".join(f"{delay_s:.1f}" for delay_s in kills_s)
+    seen(f"killed {len(kills_s)} times in {runs} runs, after s: {moments}")

@@ -27,7 +27,7 @@ def outcomes(report: dict[str, Any]) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("on_failure", ["revert", "keep"])
+@pytest.mark.parametrize("on_failure", ["revert", pytest.param("keep", marks=pytest.mark.exhaustive)])
 def test_what_needs_it_is_blocked_and_the_rest_arrives(
     world: World, operator: Operator, proxy: Proxy, reference: Reference, on_failure: str
 ) -> None:
@@ -41,7 +41,10 @@ def test_what_needs_it_is_blocked_and_the_rest_arrives(
     finish(operator, proxy, reference)
 
 
-@pytest.mark.parametrize(("on_failure", "left"), [("revert", set()), ("keep", {"ports", "images"})])
+@pytest.mark.parametrize(
+    ("on_failure", "left"),
+    [pytest.param("revert", set(), marks=pytest.mark.exhaustive), ("keep", {"ports", "images"})],
+)
 def test_a_failed_unit_is_undone_or_left_for_a_resume(
     world: World, operator: Operator, proxy: Proxy, reference: Reference, on_failure: str, left: set[str]
 ) -> None:

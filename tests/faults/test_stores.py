@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import random
 
+import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from pumphouse.errors import EXIT_LOCKED
-from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
-from tests.faults.driver import KILLED, Ended, Operator
+from tests.faults.commands import RESUME, REVERT
+from tests.faults.driver import Ended, Operator
+from tests.faults.moments import killed_at_random
 from tests.faults.reference import Reference
 from tests.faults.world import World
 from tests.stores.conftest import installed, servers, url
 
 __all__ = ["installed", "servers", "url"]
+
+# Without clouds, tests/stores does the same.
+pytestmark = pytest.mark.exhaustive
 
 # ZooKeeper keeps what a dead process has locked until its session ends.
 SESSION_S = 60
@@ -35,11 +40,7 @@ def test_a_killed_run_goes_on_and_back(
     world: World, operator: Operator, reference: Reference, url: str
 ) -> None:
     operator.configure(state_url=url)
-    command = operator.start(*migrate(world))
-    command.says(RECORDED)
-    threading.Event().wait(reference.seconds / 2)
-    command.signal()
-    assert command.wait().code == KILLED
+    killed_at_random(random.Random(0), world, operator, reference)
     resumed(operator).expect(0)
     reference.assert_same()
     operator.run(*REVERT).expect(0)

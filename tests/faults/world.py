@@ -55,7 +55,6 @@ class World:
     """The tenant, and all that must not be seen anywhere.
 
     server_id: of its one server, whose disk is not what its image is.
-    alone: whether nothing else changes in the clouds meanwhile; else only what is its own is looked at.
     """
 
     lab: Lab
@@ -63,7 +62,6 @@ class World:
     tenant_id: str
     server_id: str
     secrets: tuple[str, ...] = field(repr=False)
-    alone: bool = True
 
     def listing(self, cloud: str) -> Listing:
         """All of a cloud, with what no list call shows: the users' keypairs, the bytes of the servers' disks."""
@@ -76,16 +74,7 @@ class World:
                 found |= {f"keypairs/{item_id}/{each['keypair']['name']}": each for each in keypairs}
             if kind == "servers":
                 found[key] = found[key] | {"disk": _disk(self.lab.dir, cloud, item_id)}
-        return {key: _calm(item) for key, item in found.items() if self.alone or self._is_mine(item, found)}
-
-    def _is_mine(self, item: dict[str, Any], listing: Listing) -> bool:
-        projects = [
-            each["id"]
-            for key, each in listing.items()
-            if key.startswith("projects/") and each["name"] == self.name
-        ]
-        text = json.dumps(item)
-        return any(mark in text for mark in (self.name, *projects))
+        return {key: _calm(item) for key, item in found.items()}
 
     def server_status(self) -> str:
         """The source's server, as Nova has it."""
@@ -106,7 +95,7 @@ class World:
             remove_tenant(connect(self.lab.clouds_yaml, cloud), self.name)
 
 
-def make_world(lab: Lab, *, alone: bool = True) -> World:
+def make_world(lab: Lab) -> World:
     """Make it at the source, by the APIs that everybody has."""
     name = f"faults-{uuid.uuid4().hex[:6]}"
     admin = connect(lab.clouds_yaml, "source")
@@ -121,7 +110,7 @@ def make_world(lab: Lab, *, alone: bool = True) -> World:
     )
     until(lambda: _status(member, server_id) == "ACTIVE", "the server runs")
     write_bytes(server_disk(lab.dir, "source", server_id), DISK_OFFSET_BYTES, b"written by the guest")
-    return World(lab, name, tenant_id, server_id, (password, token), alone)
+    return World(lab, name, tenant_id, server_id, (password, token))
 
 
 def _member(admin: Connection, name: str, tenant_id: str, password: str) -> Connection:

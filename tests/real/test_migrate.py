@@ -16,7 +16,7 @@ from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.proof import compare, facts
 from lab.sample.base import Sizes, connect, get, put
-from tests.real.listing import changes, listing
+from tests.real.listing import Listing, changes, listing
 from tests.real.runner import Runner
 
 
@@ -55,6 +55,14 @@ def new_tenant(result: dict) -> str:
     return next(item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
 
 
+def timeless(found: Listing) -> Listing:
+    """A listing without the times of the last changes: Cinder counts it as one when a volume is read out."""
+    return {
+        key: {name: value for name, value in item.items() if name != "updated_at"}
+        for key, item in found.items()
+    }
+
+
 def stored_image(lab: Lab, sample: Sample) -> Path:
     """The file in which the source's Glance keeps the bytes of the sample's image."""
     (image_id,) = sample.made["image"].values()
@@ -85,7 +93,7 @@ def test_the_sample_tenant_from_dry_run_to_second_run(lab: Lab, runner: Runner, 
     assert by_kind(result, "created") == planned
     assert compare(tenant, facts(lab.dir, "destination", new_tenant(result))) == []
 
-    left = changes(before["source"], listing(lab.clouds_yaml, "source"))
+    left = changes(timeless(before["source"]), timeless(listing(lab.clouds_yaml, "source")))
     assert (left["added"], left["removed"]) == ([], [])
     assert {key.partition("/")[0] for key in left["changed"]} <= {"servers"}
     operator = connect(lab.clouds_yaml, "destination").current_user_id

@@ -230,7 +230,7 @@ def test_a_task_that_only_runs_and_ends_is_two_writes(sqlite_store: Backend) -> 
     _, details = book_with(sqlite_store, "a")
     statements: list[str] = []
     sa.event.listen(
-        sqlite_store.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+        sqlite_store.autocommit, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
     )
     execute(sqlite_store, details["a"], *(Make(f"m{number}") for number in range(10)))
     assert sum("UPDATE atomdetails" in statement for statement in statements) == 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from taskflow.exceptions import NotFound, StorageFailure
 from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemyBackend
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
-from taskflow.storage import META_PROGRESS, META_PROGRESS_DETAILS
 
 from pumphouse.store.times import stamp
 
@@ -124,13 +123,7 @@ class FastConnection(Connection):  # type: ignore[misc]
         return flow_detail
 
     def update_atom_details(self, atom_detail: AtomDetail) -> AtomDetail:
-        """Save an atom, but not for a progress of 0.0 or 1.0 alone, which its state says already.
-
-        That progress is not kept by the engine either, so that it is seen only in the call that is about it.
-        """
-        if _is_automatic(atom_detail.meta):
-            del atom_detail.meta[META_PROGRESS]
-            return atom_detail
+        """Save an atom."""
         stamp(atom_detail)
         if not self._update(self._update_atom, atom_detail):
             raise NotFound(f"no atom {atom_detail.uuid} is recorded")
@@ -215,13 +208,6 @@ def _row(item: Any, **more: Any) -> dict[str, Any]:
 
 def _atom_row(atom: AtomDetail, flow: FlowDetail) -> dict[str, Any]:
     return _row(atom, parent_uuid=flow.uuid, atom_type=atom_detail_type(atom))
-
-
-def _is_automatic(meta: Mapping[str, Any]) -> bool:
-    """Whether the progress is what an engine sets before and after a task, rather than the task itself."""
-    progress = meta.get(META_PROGRESS)
-    reported = (meta.get(META_PROGRESS_DETAILS) or {}).get("at_progress")
-    return progress in (0.0, 1.0) and progress != reported
 
 
 def _widen_charset(connection: sa.Connection, table: sa.Table) -> None:

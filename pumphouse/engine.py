@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from oslo_utils import importutils
-from taskflow import engines, states, task
+from taskflow import states, task
+from taskflow.engines.action_engine.engine import ParallelActionEngine
 from taskflow.persistence.models import FlowDetail
-from taskflow.storage import META_PROGRESS_DETAILS
+from taskflow.storage import META_PROGRESS_DETAILS, Storage
 
 from pumphouse.errors import NotFoundError, explain
 from pumphouse.model import Json, Outcome, Unit
@@ -37,6 +39,25 @@ class Listener(Protocol):
         """A resource has its outcome."""
 
 
+class _Storage(Storage):  # type: ignore[misc]
+    def set_task_progress(self, task_name: str, progress: float, details: Json | None = None) -> None:
+        """Save what a task reports; what the engine adds before and after it, the state says already."""
+        if details is not None:
+            super().set_task_progress(task_name, progress, details)
+
+
+class Engine(ParallelActionEngine):  # type: ignore[misc]
+    """TaskFlow's parallel engine, which saves a task when it begins and when it ends, and not twice each time."""
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where the tasks are saved; what one is given is known once the flow is compiled."""
+        return _Storage(self._flow_detail, self._backend, self._scopes)
+
+    def _scopes(self, name: str) -> Any:
+        return self._runtime.fetch_scopes_for(name) if self._compiled else None
+
+
 @dataclass(frozen=True)
 class Engines:
     """What the engines of all units of a run share.
@@ -53,14 +74,8 @@ class Engines:
     def load(self, unit: Unit, detail: FlowDetail, given: Mapping[str, Json]) -> Any:
         """The engine of a unit; given is what the units before it have made."""
         flow = flow_of(self.migration, unit, detail)
-        engine = engines.load(
-            flow,
-            flow_detail=detail,
-            backend=self.run.store,
-            engine="parallel",
-            executor=self.executor,
-            never_resolve=self.keep,
-        )
+        options = {"executor": self.executor, "never_resolve": self.keep}
+        engine = Engine(flow, detail, self.run.store, options)
         # Not as part of what is recorded: a process that dies in that write leaves what no engine can load.
         needed = {name: given[name] for name in flow.requires if name in given}
         engine.storage.inject(needed, transient=True)

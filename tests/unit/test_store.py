@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from taskflow import engines, states, task
+from taskflow import states, task
 from taskflow.exceptions import NotFound, StorageFailure
 from taskflow.patterns import graph_flow
 from taskflow.persistence.base import Backend
 from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
 
+from pumphouse.engine import Engine
 from pumphouse.errors import EXIT_CONNECTION, EXIT_USAGE, PumphouseError
 from pumphouse.store import open_store
 from pumphouse.store.times import now
@@ -62,9 +63,10 @@ def load(store: Backend, uuid: str, executor: ThreadPoolExecutor, *tasks: task.T
     flow = graph_flow.Flow(uuid)
     flow.add(*tasks)
     detail = flow_detail(store, uuid)
-    return engines.load(
-        flow, store=needed, flow_detail=detail, backend=store, engine="parallel", executor=executor
-    )
+    engine = Engine(flow, detail, store, {"executor": executor})
+    if needed:
+        engine.storage.inject(needed)
+    return engine
 
 
 def atoms(store: Backend, uuid: str) -> dict[str, TaskDetail]:
@@ -230,7 +232,7 @@ def test_a_task_that_only_runs_and_ends_is_two_writes(sqlite_store: Backend) -> 
     _, details = book_with(sqlite_store, "a")
     statements: list[str] = []
     sa.event.listen(
-        sqlite_store.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+        sqlite_store.autocommit, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
     )
     execute(sqlite_store, details["a"], *(Make(f"m{number}") for number in range(10)))
     assert sum("UPDATE atomdetails" in statement for statement in statements) == 20

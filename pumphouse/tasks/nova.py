@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from keystoneauth1.adapter import Adapter
 
-from pumphouse.cloud import call
+from pumphouse.cloud import call, get_all
 from pumphouse.errors import WaitError, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.base import in_doubt
@@ -66,7 +66,7 @@ def flavor_path(flavor_id: str, *rest: str) -> str:
 def servers_of(cloud: Cloud, tenant_id: str) -> list[Json]:
     """All servers of a tenant."""
     options = {"all_tenants": 1, "project_id": tenant_id} if cloud.is_admin else {}
-    servers = [server.to_dict() for server in cloud.nova.servers.list(search_opts=options, limit=-1)]
+    servers = get_all(compute(cloud), "/servers/detail", "servers", **options)
     return [server for server in servers if server["tenant_id"] == tenant_id]
 
 

@@ -17,7 +17,7 @@ from tests.faults.world import World
 
 SEEDS = 20
 # The seeds of a run that is not exhaustive.
-FEW = 5
+FEW = 3
 # Done, failed, finished in part, no connection: see pumphouse --help.
 CLEAR = (0, 1, 3, 4)
 # Chance may give less than a tenth.

@@ -84,7 +84,7 @@ def test_no_secret_is_in_anything_written(
     )
 
 
-@pytest.mark.parametrize("path", ["/v3/users$", BOOT])
+@pytest.mark.parametrize("path", ["/v3/users$", pytest.param(BOOT, marks=pytest.mark.exhaustive)])
 def test_a_refusal_that_repeats_the_request_gives_nothing_away(
     world: World, operator: Operator, proxy: Proxy, reference: Reference, path: str
 ) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import random
-import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from openstack.connection import Connection
 
-from lab import Lab, LabError, furnish
+from lab import Lab, furnish
 from lab.__main__ import main
 from lab.disks import server_disk, sha512, write_bytes
-from lab.layout import make_clouds
+
+# All other tests have a lab; only these need one more.
+pytestmark = pytest.mark.exhaustive
 
 BYTES = random.Random(5).randbytes(1 << 20)
 
@@ -154,22 +154,3 @@ def test_secrets_stay_in_private_files(own: Lab) -> None:
     assert password not in repr(own.clouds())
     assert not any(password in " ".join(process.cmdline()) for _, _, process in own.status())
     assert not any(password in log.read_text(errors="replace") for log in own.dir.glob("*/logs/*.log"))
-
-
-def test_ports_in_use_are_named(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(LabError, match=f"ports in use: .*{port}"):
-            make_clouds(tmp_path / "new", port_base=port)
-
-
-def test_a_directory_too_deep_for_a_socket_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="too long"):
-        make_clouds(tmp_path / ("d" * 100))
-
-
-def test_a_lab_that_was_never_made_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"make one with: python -m lab --dir .* up"):
-        Lab(tmp_path).status()

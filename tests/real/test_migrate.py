@@ -19,6 +19,8 @@ from lab.sample.base import Sizes, connect, get, put
 from tests.real.listing import Listing, changes, listing
 from tests.real.runner import Runner
 
+NOTHING = {"added": [], "removed": [], "changed": []}
+
 
 @pytest.fixture(scope="module")
 def runner(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Runner:
@@ -70,6 +72,7 @@ def stored_image(lab: Lab, sample: Sample) -> Path:
     return stored
 
 
+@pytest.mark.exhaustive
 def test_the_sample_tenant_from_dry_run_to_second_run(lab: Lab, runner: Runner, shop: Sample) -> None:
     """One long test, because what it shows is the order: nothing, everything, nothing more."""
     before = {cloud: listing(lab.clouds_yaml, cloud) for cloud in ("source", "destination")}
@@ -77,11 +80,7 @@ def test_the_sample_tenant_from_dry_run_to_second_run(lab: Lab, runner: Runner, 
 
     plan = runner.json("migrate", "tenant", shop.name, "--dry-run")
     for cloud in before:
-        assert changes(before[cloud], listing(lab.clouds_yaml, cloud)) == {
-            "added": [],
-            "removed": [],
-            "changed": [],
-        }
+        assert changes(before[cloud], listing(lab.clouds_yaml, cloud)) == NOTHING
     assert plan["data"]["tenant"] == {"id": shop.tenant_id, "name": shop.name}
     assert plan["summary"]["conflict"] == 0
 
@@ -151,10 +150,14 @@ def test_a_tenant_with_troubles_arrives_as_far_as_it_can_and_in_full_when_they_a
     assert compare(tenant, facts(lab.dir, "destination", new_id)) == []
 
 
-def test_a_changed_disk_arrives_from_a_running_server_and_no_secret_is_printed(
+def test_a_tenant_with_a_changed_disk_from_dry_run_to_second_run_and_no_secret_is_printed(
     lab: Lab, runner: Runner, small: Sample, tmp_path: Path
 ) -> None:
     config = runner.write_config(tmp_path / "pumphouse.yaml", source_servers="leave")
+    before = {cloud: listing(lab.clouds_yaml, cloud) for cloud in ("source", "destination")}
+    runner.json("migrate", "tenant", small.name, "--dry-run", config=config)
+    for cloud, found in before.items():
+        assert changes(found, listing(lab.clouds_yaml, cloud)) == NOTHING
     tenant = facts(lab.dir, "source", small.tenant_id)
     server = next(found for name, found in tenant.items() if name.startswith("server"))
     assert server["disk"] != hashlib.sha512(stored_image(lab, small).read_bytes()).hexdigest()
@@ -163,6 +166,10 @@ def test_a_changed_disk_arrives_from_a_running_server_and_no_secret_is_printed(
     assert facts(lab.dir, "source", small.tenant_id) == tenant
     new_id = new_tenant(json.loads(result.stdout))
     assert compare(tenant, facts(lab.dir, "destination", new_id)) == []
+    moved = listing(lab.clouds_yaml, "destination").keys()
+    again = runner.json("migrate", "tenant", small.name, "--yes", config=config)
+    assert by_kind(again, "created", "failed") == Counter()
+    assert listing(lab.clouds_yaml, "destination").keys() == moved
 
     passwords = [
         row.rpartition(",")[2] for row in runner.passwords.read_text().splitlines() if small.name in row

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,8 +49,9 @@ class Tenant:
         return self.members[0]
 
 
+@cache
 def connect(clouds_yaml: Path, cloud: str) -> Connection:
-    """A connection of a cloud's administrator, its services looked up once so that threads can share it."""
+    """The connection of a cloud's administrator that all share: one login, its services looked up once."""
     config = openstack.config.OpenStackConfig(config_files=[str(clouds_yaml)])
     region = config.get_one(cloud, compute_default_microversion=COMPUTE_MICROVERSION)
     return warm(Connection(config=region))

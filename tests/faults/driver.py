@@ -116,21 +116,21 @@ class Command:
         end_s = time.monotonic() + TIMEOUT_S
         while (found := re.search(pattern, self.output())) is None:
             assert time.monotonic() < end_s, f"not said: {pattern}\n{self.output()[-6000:]}"
-            select.select([_pipe(self._parent.stdout)], [], [], 0.02)
+            self._is_heard(0.02)
         return found
 
     def reaches(self, moment: threading.Event) -> bool:
         """Wait until something has happened; False when it has ended without that."""
         end_s = time.monotonic() + TIMEOUT_S
         while not moment.wait(0.02):
-            if select.select([_pipe(self._parent.stdout)], [], [], 0)[0]:
+            if self._is_heard(0):
                 return False
             assert time.monotonic() < end_s, f"never happened\n{self.output()[-6000:]}"
         return True
 
     def wait(self) -> Ended:
         """Wait for its end, which comes within TIMEOUT_S."""
-        if not select.select([_pipe(self._parent.stdout)], [], [], TIMEOUT_S)[0]:
+        if not self._is_heard(TIMEOUT_S):
             self.signal()
             raise AssertionError(f"still running after {TIMEOUT_S} s\n{self.output()[-6000:]}")
         code = self._hear()["code"]
@@ -143,6 +143,11 @@ class Command:
     def _tell(self, line: str) -> None:
         _pipe(self._parent.stdin).write(f"{line}\n")
         _pipe(self._parent.stdin).flush()
+
+    def _is_heard(self, timeout_s: float) -> bool:
+        poll = select.poll()  # select() itself takes no file beyond the first 1,024
+        poll.register(_pipe(self._parent.stdout), select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
 
     def _hear(self) -> dict[str, int]:
         answer: dict[str, int] = json.loads(_pipe(self._parent.stdout).readline())

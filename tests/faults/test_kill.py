@@ -174,7 +174,7 @@ def test_at_random_moments(
     while len(kills_s) < RANDOM_MOMENTS:
         arguments, runs = migrate(world), runs + 1
         while True:
-            delay_s = chance.uniform(0, reference.seconds / 2)
+            delay_s = chance.uniform(0, reference.seconds / 4)
             ended = killed_after(delay_s, operator.start(*arguments))
             if ended.code != KILLED:
                 break

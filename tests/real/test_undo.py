@@ -211,7 +211,7 @@ def test_what_a_dead_run_booted_is_finished_by_the_next_and_becomes_its_own(
     moved.clouds.destination.glance.images.delete(theirs["id"])
     assert leftover["id"] not in left
     for _ in range(2):
-        tasks["completed"].execute(found, settled)
+        tasks["completed"].execute(data, found, settled)
     assert moved.step().action is Action.REUSE
     assert nova.servers.get(made["id"]).metadata[STAMP] == data["id"]
     # What served and broke later is nobody's to remove.

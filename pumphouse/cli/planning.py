@@ -126,8 +126,11 @@ def make(way: Way, tenant_id: str, before: Any, **edits: Any) -> Plan:
     """The plan of a tenant, with what earlier runs of it have done and what a person wants otherwise."""
     from pumphouse.plan import make_plan
 
-    looks = way.source.session.one_look(), way.destination.session.one_look()
-    with looks[0], looks[1], ThreadPoolExecutor(way.config.limits.workers) as pool:
+    with (
+        way.source.session.one_look(),
+        way.destination.session.one_look(),
+        ThreadPoolExecutor(way.config.limits.workers) as pool,
+    ):
         return make_plan(way.source, way.destination, tenant_id, way.config, pool, before=before, **edits)
 
 

@@ -10,6 +10,9 @@ from lab.sample.base import connect
 
 Listing = dict[str, dict[str, Any]]
 
+# The changes between two listings that are the same.
+NOTHING: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
+
 COLLECTIONS = {
     "identity": [
         ("/projects", "projects"),

@@ -16,10 +16,8 @@ from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.proof import compare, facts
 from lab.sample.base import Sizes, connect, get, put
-from tests.real.listing import Listing, changes, listing
+from tests.real.listing import NOTHING, Listing, changes, listing
 from tests.real.runner import Runner
-
-NOTHING = {"added": [], "removed": [], "changed": []}
 
 
 @pytest.fixture(scope="module")

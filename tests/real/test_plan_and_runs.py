@@ -13,10 +13,8 @@ import yaml
 from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes, connect, get
-from tests.real.listing import Listing, changes, listing
+from tests.real.listing import NOTHING, Listing, changes, listing
 from tests.real.runner import Runner
-
-SAME = {"added": [], "removed": [], "changed": []}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +60,7 @@ def test_a_plan_is_written_shown_edited_run_and_taken_back(
     runner.run("plan", "tenant", small.name, "-o", str(path), exit_code=0)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
-        before, SAME
+        before, NOTHING
     )
     shown = runner.run("plan", "show", str(path), exit_code=0, configured=False)
     assert f"Migrate tenant {small.name}" in shown.stdout
@@ -93,7 +91,7 @@ def test_a_plan_is_written_shown_edited_run_and_taken_back(
     undone = runner.json("revert", run["run"], "--yes")
     assert undone["summary"].keys() <= {"reverted", "reused"}
     assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
-        before, SAME
+        before, NOTHING
     )
     refused = runner.run("resume", run["run"], "--yes", exit_code=2)
     assert "was reverted" in refused.stderr

@@ -35,7 +35,6 @@ POLICIES = {
     "user_passwords": "disabled",
     "passwords_file": "",
 }
-NOTHING = {"added": [], "removed": [], "changed": []}
 
 
 @pytest.fixture(scope="module")

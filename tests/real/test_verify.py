@@ -133,7 +133,7 @@ def forget_nameserver(there: There) -> None:
 
 def admit_office(there: There) -> None:
     path = f"/address-groups/{there.network('address-groups', 'offices')}/add_addresses"
-    put(there.admin.network, path, address_group={"addresses": ["203.0.113.0/24"]})
+    put(there.admin.network, path, addresses=["203.0.113.0/24"])
 
 
 def close_port(there: There) -> None:

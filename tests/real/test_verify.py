@@ -178,7 +178,7 @@ def another_group(there: There) -> None:
     user, role = there.admin.current_user_id, there.keystone("roles", "member")
     path = f"/projects/{there.tenant_id}/users/{user}/roles/{role}"
     put(with_role, path)
-    scoped = there.admin.connect_as_project(there.tenant_id)
+    scoped = there.admin.connect_as_project({"id": there.tenant_id})
     scoped.compute.default_microversion = "2.64"
     post(scoped.compute, "/os-server-groups", server_group={"name": "stray", "policy": "affinity"})
     send(with_role, "DELETE", path)

@@ -83,6 +83,7 @@ class Item:
     owned: whether it is the tenant's, and not only used by it.
     not_expected: why no migration brings it; empty when one does.
     temporary: whether a migration needed it for a while only.
+    tolerated: whether it is nobody's business at the destination.
     """
 
     ref: Ref
@@ -93,6 +94,7 @@ class Item:
     owned: bool = True
     not_expected: str = ""
     temporary: bool = False
+    tolerated: bool = False
 
 
 class Verdict(StrEnum):
@@ -306,8 +308,7 @@ def _surplus(
 ) -> Iterator[Finding]:
     """What the destination's tenant has besides: what was made of something that is gone, and other things."""
     for item in items:
-        # What is nobody's business at the source is none here, unless a migration made it.
-        if not item.owned or item.ref in matched or (item.not_expected and not item.stamp):
+        if not item.owned or item.tolerated or item.ref in matched:
             continue
         verdict, reason = Verdict.EXTRA, "not from the source"
         if item.stamp in sources:

@@ -142,7 +142,7 @@ def _assignment(raw: Json, names: Json, cloud: Cloud, services: set[str]) -> Ite
     elif raw["role"]["name"].lower() in PRIVILEGED:
         refused = f"the role {raw['role']['name']} is never granted by a migration"
     item_id = ".".join((actor.kind, actor.id, role.id, *["inherited"] * inherited))
-    return ASSIGNMENT.item(raw, item_id, name=name, not_expected=refused)
+    return ASSIGNMENT.item(raw, item_id, name=name, not_expected=refused, tolerated=bool(refused))
 
 
 def _account(user_id: str, cloud: Cloud, services: set[str]) -> str:

@@ -189,6 +189,12 @@ def test_what_no_migration_brings_is_noted_and_not_missing() -> None:
     assert (found.verdict, found.reason) == (Verdict.NOTED, "it is in ERROR")
 
 
+def test_what_no_migration_brings_is_extra_at_the_destination_unless_it_is_tolerated_there() -> None:
+    found = findings([], [thing("d", THERE, not_expected="it has no bytes")])["a"]
+    assert (found.verdict, found.reason) == (Verdict.EXTRA, "not from the source; it has no bytes")
+    assert not findings([], [thing("d", THERE, not_expected="an administrator's", tolerated=True)])
+
+
 def test_what_a_run_was_not_to_migrate_is_noted_whether_it_is_there_or_not() -> None:
     chosen = {Ref("box", "s-box"), Ref("quota", "t.compute"), Ref("assignment", "t.u.r"), Ref("user", "u")}
     missing, differing = (_as_chosen(thing(i, {**RAW, "name": i}), chosen) for i in ("lost", "other"))

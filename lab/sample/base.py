@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 IMAGE_RAM_MIB = 64
 COMPUTE_MICROVERSION = "2.90"  # the first with a server's hostname (Nova 24.0.0, Xena)
+POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,23 @@ def together(function: Callable[..., T], *columns: Sequence[Any]) -> list[T]:
 
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
     """Wait for a condition; raises LabError that says what did not happen."""
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end_s:
+    until_none_left(lambda: not condition(), what, timeout_s)
+
+
+def until_none_left(left: Callable[[], int], what: str, timeout_s: float = 120) -> None:
+    """Wait for many things, of which so many are left; raises LabError when they have not become fewer for a while."""
+    fewest, end_s = math.inf, 0.0
+    while True:
+        began_s = time.monotonic()
+        if not (count := left()):
+            return
+        now_s = time.monotonic()
+        if count < fewest:
+            fewest, end_s = count, now_s + timeout_s
+        if now_s > end_s:
             raise LabError(f"{what}: not after {timeout_s:.0f} s")
-        time.sleep(0.2)
+        # The look at a hundred takes the services as long as much of the work that is waited for.
+        time.sleep(max(POLL_S, now_s - began_s))
 
 
 def names(first: Sequence[str], further: str, count: int) -> list[str]:

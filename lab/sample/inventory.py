@@ -8,7 +8,7 @@ from typing import Any
 
 from openstack.connection import Connection
 
-from lab.sample.base import delete, get, put, together, until
+from lab.sample.base import delete, get, put, together, until_none_left
 
 Inventory = dict[str, dict[str, str]]
 
@@ -112,17 +112,17 @@ def _remove_owned(admin: Connection, project_id: str) -> None:
     storage, owned = admin.block_storage, _owned(admin, project_id)
     ours: dict[str, Any] = {"all_projects": True, "project_id": project_id}
     delete(admin.compute, "servers", owned["server"].values())
-    until(lambda: not list(admin.compute.servers(**ours)), "servers deleted")
+    until_none_left(lambda: len(list(admin.compute.servers(**ours))), "servers deleted")
     delete(admin.compute, "os-server-groups", owned["server_group"].values())
     delete(storage, "snapshots", owned["snapshot"].values())
-    until(lambda: not list(storage.snapshots(**ours)), "snapshots deleted")
+    until_none_left(lambda: len(list(storage.snapshots(**ours))), "snapshots deleted")
     # Those that were to be deleted with their server are on their way out already.
     left = [volume.id for volume in storage.volumes(**ours) if volume.status != "deleting"]
     delete(storage, "volumes", left)
     image_ids = list(owned["image"].values())
     together(lambda image_id: admin.image.update_image(image_id, is_protected=False), image_ids)
     delete(admin.image, "images", image_ids)
-    until(lambda: not list(storage.volumes(**ours)), "volumes deleted")
+    until_none_left(lambda: len(list(storage.volumes(**ours))), "volumes deleted")
 
 
 def _remove_networks(admin: Connection, project_id: str) -> None:

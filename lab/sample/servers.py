@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from openstack.connection import Connection
 
 from lab.layout import LabError
-from lab.sample.base import IMAGE_RAM_MIB, Tenant, get, names, post, together, until
+from lab.sample.base import IMAGE_RAM_MIB, Tenant, get, names, post, together, until_none_left
 
 SERVERS = ("web", "batch", "db")
 FROM_VOLUME = "vault"
@@ -215,12 +215,12 @@ def attach(tenant: Tenant, server_id: str, volume_id: str, device: str, **option
 def wait_for_servers(tenant: Tenant, statuses: dict[str, str]) -> None:
     """Wait until each server has its status; raises LabError with Nova's reason when one fails."""
 
-    def there() -> bool:
+    def left() -> int:
         servers = {server["id"]: server for server in get(tenant.owner.compute, "/servers/detail")["servers"]}
         for server_id in statuses:
             if servers[server_id]["status"] == "ERROR":
                 fault = servers[server_id].get("fault", {}).get("message", "without saying why")
                 raise LabError(f"Nova could not make server {servers[server_id]['name']}: {fault}")
-        return all(servers[server_id]["status"] == status for server_id, status in statuses.items())
+        return sum(servers[server_id]["status"] != status for server_id, status in statuses.items())
 
-    until(there, "servers in their state", timeout_s=300)
+    until_none_left(left, "servers in their state", timeout_s=300)

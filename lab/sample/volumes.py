@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab.layout import LabError
-from lab.sample.base import Tenant, get, names, post, together, until
+from lab.sample.base import Tenant, get, names, post, together, until_none_left
 
 VOLUMES = ("data", "archive", "seed", "logs")
 ROOT = "root"
@@ -55,13 +55,13 @@ def _create(tenant: Tenant, name: str, image_id: str) -> str:
 def wait_for_volumes(tenant: Tenant, status: str, ids: set[str]) -> None:
     """Wait until all these volumes have a status; raises LabError when one fails."""
 
-    def there() -> bool:
+    def left() -> int:
         listed = get(tenant.owner.block_storage, "/volumes/detail")["volumes"]
         states = {volume["id"]: volume["status"] for volume in listed if volume["id"] in ids}
         failed = [volume_id for volume_id, state in states.items() if state.startswith("error")]
         if failed:
             raise LabError(f"Cinder could not make the volumes {', '.join(failed)}; its log says why")
-        return all(states.get(volume_id) == status for volume_id in ids)
+        return sum(states.get(volume_id) != status for volume_id in ids)
 
     if ids:
-        until(there, f"volumes {status}")
+        until_none_left(left, f"volumes {status}")

@@ -39,14 +39,27 @@ def prepare(say: Say) -> tuple[Path, Path]:
 
 def venv_dir() -> Path:
     """The services' venv; named by what it is made from."""
-    made_from = REQUIREMENTS.read_bytes() + CONSTRAINTS.read_bytes() + sys.version.encode()
+    made_from = REQUIREMENTS.read_bytes() + CONSTRAINTS.read_bytes() + f"{sys.version} {_python()}".encode()
     return cache_dir() / f"venv-{hashlib.sha256(made_from).hexdigest()[:12]}"
+
+
+def _python() -> str:
+    """What runs the services: the distribution's Python, if it is of this version.
+
+    It is built with a profile of what programs do. One that was built on the machine mostly is not, and the
+    services then take a fifth more of the CPU.
+    """
+    own = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    whole = (
+        Path(own).exists() and subprocess.run([own, "-c", "import venv"], capture_output=True).returncode == 0
+    )
+    return own if whole else sys.executable
 
 
 def _missing_packages() -> list[str]:
     missing = [package for program, package in PROGRAMS.items() if not database.find_program(program)]
-    # Debian keeps what `python -m venv` needs in a package of its own.
-    return missing if find_spec("ensurepip") else [*missing, "python3-venv"]
+    # Debian keeps pip in a package of its own.
+    return missing if find_spec("pip") else [*missing, "python3-pip"]
 
 
 def _install_packages(say: Say) -> None:
@@ -75,10 +88,10 @@ def _apt(sudo: list[str], command: list[str]) -> None:
 
 
 def _make_venv(venv: Path) -> None:
-    _run(sys.executable, "-m", "venv", "--clear", str(venv))
+    _run(_python(), "-m", "venv", "--clear", "--without-pip", str(venv))
     _run(
-        str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--requirement", str(REQUIREMENTS), "--constraint", str(CONSTRAINTS),
+        sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), "install", "--quiet",
+        "--disable-pip-version-check", "--requirement", str(REQUIREMENTS), "--constraint", str(CONSTRAINTS),
     )  # fmt: skip
     (venv / COMPLETE).touch()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +12,7 @@ from taskflow import engines, task
 from taskflow.patterns import graph_flow
 
 from pumphouse.cloud import Cloud
+from pumphouse.config import Policies
 from pumphouse.flows import link
 from pumphouse.model import Action, Json, Record, Ref, Step
 from pumphouse.plan import decide
@@ -55,8 +56,10 @@ class ByHand:
         self.tenant_id = tenant_id
         self.kinds = {kind.NAME: kind for kind in kinds}
         self.mappings = {name: settings.get("mappings", {}).get(name, {}) for name in MAPPINGS}
-        all_settings = {"mappings": self.mappings, "policies": settings.get("policies", {})}
-        self.migration = Migration(source, destination, all_settings, TransferLimits(1))
+        policies = {**asdict(Policies(user_passwords="disabled")), **settings.get("policies", {})}
+        self.migration = Migration(
+            source, destination, {"mappings": self.mappings, "policies": policies}, TransferLimits(1)
+        )
 
     def records(self) -> dict[Ref, Record]:
         """What discovery finds, and what that needs."""

@@ -77,7 +77,7 @@ class World:
 
     def carry(self, **mappings: dict[str, str]) -> ByHand:
         """The migration of the tenant with the kinds of Neutron."""
-        return ByHand(self.source, self.destination, self.tenant_id, KINDS, policies={}, mappings=mappings)
+        return ByHand(self.source, self.destination, self.tenant_id, KINDS, mappings=mappings)
 
     def migrate(self, on_conflict: str = "fail", **mappings: dict[str, str]) -> dict[str, Any]:
         """Carry all that can be; the results of all tasks."""

@@ -93,7 +93,7 @@ def clean(cloud: Cloud, before: dict[str, list[str]]) -> None:
 def carry(clouds: Clouds, world: SimpleNamespace, **mappings: dict[str, str]) -> ByHand:
     """The migration of the tenant with its flavors and keypairs."""
     found = (clouds.source, clouds.destination, world.project.id, KINDS)
-    return ByHand(*found, policies={"user_passwords": "disabled"}, mappings=mappings)
+    return ByHand(*found, mappings=mappings)
 
 
 def make(cloud: Cloud, name: str, specs: dict[str, str] | None = None, **fields: Any) -> str:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from pumphouse.cloud import Cloud
-from pumphouse.model import Action, Json, Ref
+from pumphouse.model import Action, Ref
 from pumphouse.tasks import assignment, domain, group, membership, role, tenant, user
 from pumphouse.tasks.base import ensured_id
 from pumphouse.tasks.keystone import INHERITED_TO
@@ -58,9 +58,8 @@ def world(lab: Any) -> Iterator[SimpleNamespace]:
 
 def carry(world: SimpleNamespace) -> ByHand:
     domains = {"domains": {f"old-{world.tag}": f"new-{world.tag}"}}
-    policies: Json = {"user_passwords": "disabled", "passwords_file": None}
     found = (world.source, world.destination, world.project.id, KINDS)
-    return ByHand(*found, policies=policies, mappings=domains)
+    return ByHand(*found, mappings=domains)
 
 
 def of_domain(cloud: Cloud, world: SimpleNamespace) -> dict[str, Any]:

@@ -29,14 +29,7 @@ from tests.real.by_hand import ByHand, Clouds, connect
 
 pytestmark = pytest.mark.exhaustive
 
-POLICIES = {
-    "root_disk": "snapshot",
-    "source_servers": "stop",
-    "keep_snapshots": False,
-    "user_passwords": "disabled",
-    "passwords_file": "",
-    "volume_format": "qcow2",
-}
+POLICIES = {"volume_format": "qcow2"}
 
 
 @dataclass

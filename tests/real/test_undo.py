@@ -28,14 +28,6 @@ from pumphouse.tasks.neutron import NETWORKS, SECURITY_GROUPS
 from tests.real.by_hand import ByHand, Clouds, connect
 from tests.real.listing import changes, listing
 
-POLICIES = {
-    "root_disk": "snapshot",
-    "source_servers": "stop",
-    "keep_snapshots": False,
-    "user_passwords": "disabled",
-    "passwords_file": "",
-}
-
 
 @pytest.fixture(scope="module")
 def clouds(lab: Lab) -> Clouds:
@@ -84,9 +76,7 @@ def sample(lab: Lab) -> Iterator[Sample]:
 
 @pytest.fixture(scope="module")
 def moved(lab: Lab, clouds: Clouds, sample: Sample) -> Moved:
-    carry = ByHand(
-        clouds.source, clouds.destination, sample.tenant_id, list(KINDS.values()), policies=POLICIES
-    )
+    carry = ByHand(clouds.source, clouds.destination, sample.tenant_id, list(KINDS.values()))
     steps = {ref: step for ref, step in carry.steps().items() if ref.kind != "server"}
     return Moved(lab, clouds, sample.tenant_id, carry, carry.run(steps))
 
@@ -286,7 +276,7 @@ def test_an_upload_that_died_is_done_again_and_a_finished_one_is_not(lab: Lab, c
     body = uuid.uuid4().bytes * (1 << 18)
     made = glance.images.create(name="undo", disk_format="raw", container_format="bare")
     glance.images.upload(made["id"], io.BytesIO(body))
-    carry = ByHand(clouds.source, clouds.destination, clouds.source.project_id, [], policies=POLICIES)
+    carry = ByHand(clouds.source, clouds.destination, clouds.source.project_id, [])
     record = image.fetch(clouds.source, [made["id"]])[made["id"]]
     step = Step(record, Action.CREATE, "", "undo")
     tasks = {task.name.rpartition("-")[2]: task for task in image.tasks(carry.migration, step)}
@@ -334,7 +324,7 @@ def die_in_the_middle(clouds: Clouds, image_id: str, body: bytes) -> None:
 def test_a_tenant_goes_without_leaving_a_group_and_tells_what_others_made_in_it(clouds: Clouds) -> None:
     destination = clouds.destination
     source_id = clouds.source.keystone.projects.create(f"undo-{uuid.uuid4().hex[:6]}", "default").id
-    carry = ByHand(clouds.source, destination, source_id, [KINDS["domain"], tenant], policies=POLICIES)
+    carry = ByHand(clouds.source, destination, source_id, [KINDS["domain"], tenant])
     try:
         results = carry.run(carry.steps())
         ref = Ref("tenant", source_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskflow import task
 from taskflow.types.failure import Failure
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pumphouse.errors import ConfigError, ConflictError, PumphouseError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step
@@ -26,6 +27,8 @@ STAMP = "pumphouse_source_id"
 # How long to wait before each look for what a call has made that ended without an answer: the service may
 # still be at work on it.
 LOOKS_S = (0.0, 1.0, 3.0)
+# With 1, 2 and 4 s between them.
+CLEARING_ATTEMPTS = 4
 
 T = TypeVar("T")
 
@@ -271,6 +274,20 @@ def undo(name: str, remove: Callable[..., Any], *args: Any) -> str:
             LOG.error("%s: could not be undone: %s", name, explain(error))
             return f"{name}: {explain(error)}"
     return ""
+
+
+def persistently(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call what clears away, and call it again when it fails: nobody comes back for what stays behind.
+
+    Raises what the last call raised; that something is not there at once.
+    """
+    attempts = Retrying(
+        retry=retry_if_exception(lambda error: http_status(error) != 404),
+        stop=stop_after_attempt(CLEARING_ATTEMPTS),
+        wait=wait_exponential(),
+        reraise=True,
+    )
+    return attempts(function, *args, **kwargs)
 
 
 def kept(*reasons: str) -> Json | None:

@@ -18,6 +18,7 @@ from pumphouse.tasks.base import (
     Migration,
     in_doubt,
     kept,
+    persistently,
     symbol,
     undo,
 )
@@ -183,7 +184,7 @@ class RemoveSnapshot(BaseCloudsTask):
 
 def _delete_all(cloud: Cloud, **stamp: str) -> list[str]:
     try:
-        images = list_images(cloud, **stamp)
+        images = persistently(list_images, cloud, **stamp)
     except Exception as error:
         return [f"its snapshots at the {cloud.name} could not be looked for: {explain(error)}"]
     (source_id,) = stamp.values()
@@ -198,7 +199,7 @@ def _is_ours(image: Mapping[str, Any], source_id: str) -> bool:
 
 def _delete(cloud: Cloud, image_id: str) -> str:
     try:
-        cloud.glance.images.delete(image_id)
+        persistently(cloud.glance.images.delete, image_id)
     except Exception as error:
         if http_status(error) != 404:
             return f"its snapshot {image_id} stays behind at the {cloud.name}: {explain(error)}"

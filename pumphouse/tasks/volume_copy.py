@@ -7,7 +7,8 @@ belong to the operator's own project, so that the tenant's quota need not hold t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskflow import task
@@ -23,6 +24,7 @@ from pumphouse.tasks.base import (
     Migration,
     in_doubt,
     kept,
+    persistently,
     symbol,
     undo,
 )
@@ -55,6 +57,9 @@ SNAPSHOT, CLONE, EXPORTED, READ, IMAGE, UPLOADED, REMOVED = (
 )
 # The property that says, at the destination, of which volume an image is.
 VOLUME = "pumphouse_volume_id"
+
+# What served: its title, the cloud it is at, and what deletes it.
+Copy = tuple[str, "Cloud", Callable[[], Any]]
 
 
 def copy_tasks(migration: Migration, step: Step) -> list[task.Task]:
@@ -267,31 +272,49 @@ class RemoveCopies(BaseCloudsTask):
 
     def execute(self, data: Json, volume: Json) -> Json:
         """Delete it; what cannot be deleted is a note, because the volume has arrived all the same."""
-        return {"notes": [*self._images(data), *self._copies(data, VOLUMES), *self._copies(data, SNAPSHOTS)]}
+        finds = (
+            self._exports,
+            self._images,
+            partial(self._copies, VOLUMES),
+            partial(self._copies, SNAPSHOTS),
+        )
+        return {"notes": [note for find in finds for note in _clear_away(find, data)]}
 
-    def _images(self, data: Json) -> Iterable[str]:
+    def _exports(self, data: Json) -> list[Copy]:
         prefix = _image_name(data, "")
         mine = list_images(self.source, owner=self.source.project_id)
-        exports = [image["id"] for image in mine if (image["name"] or "").startswith(prefix)]
-        copied = [image["id"] for image in list_images(self.destination, **{VOLUME: data["id"]})]
-        for cloud, ids in ((self.source, exports), (self.destination, copied)):
-            for image_id in ids:
-                yield from _note(cloud, f"image {image_id}", cloud.glance.images.delete, image_id)
+        return [_image(self.source, image) for image in mine if (image["name"] or "").startswith(prefix)]
 
-    def _copies(self, data: Json, what: str) -> Iterable[str]:
-        project_id = self.source.project_id
-        for item in _copies(self.source, what, data):
-            yield from _note(
-                self.source, f"{what} {item['id']}", remove, self.source, what, project_id, item["id"]
-            )
+    def _images(self, data: Json) -> list[Copy]:
+        return [
+            _image(self.destination, image) for image in list_images(self.destination, **{VOLUME: data["id"]})
+        ]
+
+    def _copies(self, what: str, data: Json) -> list[Copy]:
+        arguments = (self.source, what, self.source.project_id)
+        return [
+            (f"{what} {item['id']}", self.source, partial(remove, *arguments, item["id"]))
+            for item in _copies(self.source, what, data)
+        ]
 
 
-def _note(cloud: Cloud, title: str, function: Any, *args: Any) -> Iterable[str]:
+def _image(cloud: Cloud, image: Mapping[str, Any]) -> Copy:
+    return f"image {image['id']}", cloud, partial(cloud.glance.images.delete, image["id"])
+
+
+def _clear_away(find: Callable[[Json], list[Copy]], data: Json) -> Iterator[str]:
+    """Remove what served to copy a volume; yields why something stays behind."""
     try:
-        function(*args)
+        copies = persistently(find, data)
     except Exception as error:
-        if http_status(error) != 404:
-            yield f"{title}, a copy, stays behind at the {cloud.name}: {explain(error)}"
+        yield f"copies of it could not be looked for: {explain(error)}"
+        return
+    for title, cloud, delete in copies:
+        try:
+            persistently(delete)
+        except Exception as error:
+            if http_status(error) != 404:
+                yield f"{title}, a copy, stays behind at the {cloud.name}: {explain(error)}"
 
 
 def _look_again(find: Callable[[], str | None]) -> str | None:

@@ -74,6 +74,21 @@ def test_fail_fast_starts_nothing_else(
     finish(operator, proxy, reference)
 
 
+def test_what_has_served_is_removed_though_the_clouds_refuse_twice(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference
+) -> None:
+    proxy.rules = [
+        Rule([Answer(403)], service=f"{side}/glance", method="DELETE", count=2)
+        for side in ("source", "destination")
+    ]
+    operator.run(*migrate(world)).expect(0)
+    assert [rule.harmed for rule in proxy.rules] == [2, 2]
+    proxy.rules = ()
+    reference.assert_same()
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+
+
 def finish(operator: Operator, proxy: Proxy, reference: Reference) -> None:
     """Resume without what hindered it, compare, undo it, compare."""
     proxy.rules = ()

@@ -290,6 +290,15 @@ def persistently(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return attempts(function, *args, **kwargs)
 
 
+def cleared(delete: Callable[..., Any], *args: Any) -> str:
+    """Remove what has served; returns why it stays behind, and nothing when it does not. Absence is success."""
+    try:
+        persistently(delete, *args)
+    except Exception as error:
+        return "" if http_status(error) == 404 else str(explain(error))
+    return ""
+
+
 def kept(*reasons: str) -> Json | None:
     """The result of a revert: why something stays, `{"kept": ...}`; None when nothing does."""
     said = "; ".join(reason for reason in reasons if reason)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.errors import PumphouseError, WaitError, explain, http_status
+from pumphouse.errors import PumphouseError, WaitError, explain
 from pumphouse.model import Json, Step
 from pumphouse.tasks.base import (
     LOOKS_S,
@@ -16,6 +16,7 @@ from pumphouse.tasks.base import (
     BaseCloudsTask,
     BaseCloudTask,
     Migration,
+    cleared,
     in_doubt,
     kept,
     persistently,
@@ -198,9 +199,5 @@ def _is_ours(image: Mapping[str, Any], source_id: str) -> bool:
 
 
 def _delete(cloud: Cloud, image_id: str) -> str:
-    try:
-        persistently(cloud.glance.images.delete, image_id)
-    except Exception as error:
-        if http_status(error) != 404:
-            return f"its snapshot {image_id} stays behind at the {cloud.name}: {explain(error)}"
-    return ""
+    why = cleared(cloud.glance.images.delete, image_id)
+    return f"its snapshot {image_id} stays behind at the {cloud.name}: {why}" if why else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from taskflow import task
 
 from pumphouse.cloud import call
-from pumphouse.errors import WaitError, explain, http_status
+from pumphouse.errors import WaitError, explain
 from pumphouse.model import Json, Ref, Step
 from pumphouse.tasks.base import (
     LOOKS_S,
@@ -22,6 +22,7 @@ from pumphouse.tasks.base import (
     BaseCloudsTask,
     BaseCloudTask,
     Migration,
+    cleared,
     in_doubt,
     kept,
     persistently,
@@ -310,11 +311,8 @@ def _clear_away(find: Callable[[Json], list[Copy]], data: Json) -> Iterator[str]
         yield f"copies of it could not be looked for: {explain(error)}"
         return
     for title, cloud, delete in copies:
-        try:
-            persistently(delete)
-        except Exception as error:
-            if http_status(error) != 404:
-                yield f"{title}, a copy, stays behind at the {cloud.name}: {explain(error)}"
+        if why := cleared(delete):
+            yield f"{title}, a copy, stays behind at the {cloud.name}: {why}"
 
 
 def _look_again(find: Callable[[], str | None]) -> str | None:

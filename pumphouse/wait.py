@@ -12,6 +12,10 @@ from pumphouse.errors import WaitError
 
 T = TypeVar("T")
 
+# Of the time, looks take no more than a quarter.
+_LOOK_SHARE = 4
+_TICK_MAX_S = 30.0
+
 
 def wait_for(
     batch: Batch[T],
@@ -33,13 +37,26 @@ def wait_for(
     cancelled = cancelled or threading.Event()
     end_s = time.monotonic() + timeout_s
     while True:
+        began_s = time.monotonic()
         item = _get(batch, item_id)
         if done(item):
             return item
-        if time.monotonic() > end_s:
+        now_s = time.monotonic()
+        if now_s > end_s:
             raise WaitError(f"{title}: not done after {timeout_s:.0f} s", "look at the resource in the cloud")
         # All waiters wake at the same ticks of the clock, so that one list call serves them all.
-        cancelled.wait(interval_s - time.monotonic() % interval_s)
+        tick_s = _tick_s(interval_s, now_s - began_s)
+        cancelled.wait(tick_s - now_s % tick_s)
+
+
+def _tick_s(interval_s: float, look_s: float) -> float:
+    """How often to look where one look takes so long: a cloud's hundred servers are not to be listed all the time.
+
+    The ticks of a doubled interval are ticks of the interval too.
+    """
+    while interval_s < min(look_s * _LOOK_SHARE, _TICK_MAX_S):
+        interval_s *= 2
+    return interval_s
 
 
 def _get(batch: Batch[T], item_id: str) -> T | None:

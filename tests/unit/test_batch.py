@@ -10,7 +10,7 @@ import pytest
 
 from pumphouse.batch import Batch
 from pumphouse.errors import WaitError
-from pumphouse.wait import wait_for
+from pumphouse.wait import _tick_s, wait_for
 
 
 class Shelf:
@@ -85,3 +85,8 @@ def test_waiting_too_long_is_an_error_that_names_what_was_waited_for() -> None:
             timeout_s=0.02,
             interval_s=0.01,
         )
+
+
+@pytest.mark.parametrize(("look_s", "tick_s"), [(0.01, 0.5), (0.3, 2.0), (0.8, 4.0), (3600, 32.0)])
+def test_the_longer_a_look_takes_the_fewer_there_are(look_s: float, tick_s: float) -> None:
+    assert _tick_s(0.5, look_s) == tick_s

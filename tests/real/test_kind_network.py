@@ -44,6 +44,7 @@ def ensure(world: World, steps: Any, item: Json) -> tuple[EnsureNetwork, Json, J
     (step,) = [step for ref, step in steps.items() if ref.id == item["id"]]
     found = world.carry()
     task: EnsureNetwork = found.kinds["network"].tasks(found.migration, step)[1]
+    task.notes = []  # as its execute begins
     ensured = {f"tenant-{world.tenant_id}-ensured": {"id": world.twin_tenant(), "made": False}}
     return task, step.record.data, ensured
 

@@ -51,8 +51,12 @@ def is_further_page(request: Request) -> bool:
 
 
 def requests(proxy: Proxy) -> Counter[str]:
-    """What was asked for, without ids and queries; of each list the first page only."""
-    asked = [exchange.request for exchange in proxy.exchanges]
+    """What was asked for, without ids and queries; of each list the first page only.
+
+    What is asked again with a new token is left out: Keystone revokes those of the second in which a run gave
+    its role back.
+    """
+    asked = [exchange.request for exchange in proxy.exchanges if exchange.status != 401]
     proxy.forget()
     return Counter(
         request.shape.partition("?")[0]

@@ -255,7 +255,7 @@ def test_volumes_and_floating_ip(
         "root": "in-use",
     }
     assert volumes["data"]["attachments"][0]["server_id"] == servers["db"]["id"]
-    assert volumes["logs"]["attachments"][0]["device"] == "/dev/vdc"
+    assert volumes["logs"]["attachments"][0]["device"].endswith("dc")  # Nova gives it the prefix of the root
     assert volumes["root"]["attachments"][0]["server_id"] == servers["vault"]["id"]
     assert volumes["archive"]["metadata"]["shop_volume"] == "archive"
     assert volumes["archive"]["description"]
@@ -346,7 +346,8 @@ def test_a_half_made_one_is_made_anew(lab: Lab, admin: Connection) -> None:
 
 def test_the_command_prints_json(lab: Lab, sample: Sample) -> None:
     command = [sys.executable, "-m", "lab", "--dir", str(lab.dir), "populate", "--name", NAME, "-f", "json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == sample.summary()
 
 

@@ -49,7 +49,7 @@ def under(record: Record, policies: Mapping[str, Any]) -> Record:
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
-    """The volume that carries the stamp."""
+    """The volume that carries the stamp, else those of the same name; not what a run left half made."""
     tenants = {record.ref: search.ids.get(Ref("tenant", record.data["tenant_id"])) for record in records}
     volumes = {t: owned(search.destination, VOLUMES, t) for t in set(tenants.values()) if t}
     return {record.ref: _twins(record, volumes.get(tenants[record.ref] or "", [])) for record in records}
@@ -136,10 +136,11 @@ def _skip(snapshot: Json, volume: Json) -> str:
 
 
 def _twins(record: Record, volumes: Sequence[Json]) -> list[Twin]:
-    ours = [
-        v for v in volumes if is_twin(v, record.ref.id) and not is_left(v, "") and v["status"] != "deleting"
-    ]
-    return [_twin(volume) for volume in ours]
+    """The stamped volume, or else those of the same name that are not the twins of others."""
+    sound = [volume for volume in volumes if volume["status"] != "deleting" and not is_left(volume, "")]
+    ours = [volume for volume in sound if is_twin(volume, record.ref.id)]
+    others = [v for v in sound if STAMP not in v["metadata"] and record.name and v["name"] == record.name]
+    return [_twin(volume) for volume in ours or others]
 
 
 def _twin(volume: Json) -> Twin:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from openstack.connection import Connection
 
 from lab import Lab
 from lab.populate import Sample, populate, remove
-from lab.sample.base import Sizes, connect, get, post, send
+from lab.sample.base import Sizes, connect, get, post, send, until
 from tests.real.conftest import lab
 from tests.real.listing import Listing, changes, listing
 from tests.real.runner import Runner
@@ -51,12 +52,30 @@ class Story:
     after: Listing = field(default_factory=dict)
 
 
-def namesakes(lab: Lab, runner: Runner, sample: Sample) -> Any:
+def complete(lab: Lab, sample: Sample) -> None:
+    """Give the tenant what no sample has: a snapshot of a volume, and that it is disabled."""
+    storage = owner(lab, "source", sample).block_storage
+    snapshot = {"name": "monday", "volume_id": sample.made["volume"]["archive"]}
+    path = f"/snapshots/{post(storage, '/snapshots', snapshot=snapshot)['snapshot']['id']}"
+    until(lambda: get(storage, path)["snapshot"]["status"] == "available", "a snapshot")
+    identity = connect(lab.clouds_yaml, "source").identity
+    send(identity, "PATCH", f"/projects/{sample.tenant_id}", project={"enabled": False})
+
+
+def owner(lab: Lab, cloud: str, sample: Sample) -> Connection:
+    """The session of the user who owns what is in the tenant."""
+    login = {"username": f"{sample.name}.alice", "password": sample.passwords["alice"]}
+    return connect(lab.clouds_yaml, cloud).connect_as(
+        **login, user_domain_id="default", project_id=sample.tenant_id
+    )
+
+
+def namesakes(lab: Lab, runner: Runner, sample: Sample, namesake: Sample) -> Any:
     """The plan of the tenant beside its namesake, of which only the project itself is said to be ours."""
-    admin = connect(lab.clouds_yaml, "destination")
-    projects = get(admin.identity, "/projects")["projects"]
-    project = next(project for project in projects if project["name"] == sample.name)
-    send(admin.identity, "PATCH", f"/projects/{project['id']}", project={STAMP: sample.tenant_id})
+    volume = {"name": "monday", "size": 1}  # what the snapshot would become
+    post(owner(lab, "destination", namesake).block_storage, "/volumes", volume=volume)
+    identity = connect(lab.clouds_yaml, "destination").identity
+    send(identity, "PATCH", f"/projects/{namesake.tenant_id}", project={STAMP: sample.tenant_id})
     return runner.json("migrate", "tenant", sample.tenant_id, "--dry-run")
 
 
@@ -89,23 +108,24 @@ def revert_all(runner: Runner, sample: Sample) -> None:
 def story(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """The sample tenant from its namesake to the last revert."""
     runner = Runner(lab, tmp_path_factory.mktemp("conformance"))
+    runner.write_config(runner.config, volume_snapshots="copy")
     name = f"conform-{uuid.uuid4().hex[:6]}"
     try:
         with ThreadPoolExecutor() as pool:
             there = pool.submit(populate, lab.clouds_yaml, name, Sizes(), cloud="destination")
             story = Story(populate(lab.clouds_yaml, name, Sizes()))
-            there.result()
-        tell(lab, runner, story)
+        tell(lab, runner, story, there.result())
         yield story
     finally:
         for cloud in ("source", "destination"):
             remove(lab.clouds_yaml, name, cloud=cloud)
 
 
-def tell(lab: Lab, runner: Runner, story: Story) -> None:
+def tell(lab: Lab, runner: Runner, story: Story, namesake: Sample) -> None:
     """Let it all happen."""
     sample = story.sample
-    story.namesakes = namesakes(lab, runner, sample)
+    complete(lab, sample)
+    story.namesakes = namesakes(lab, runner, sample, namesake)
     remove(lab.clouds_yaml, sample.name, cloud="destination")
     partner = {"name": f"{sample.name}.partner", "domain_id": "default"}
     post(connect(lab.clouds_yaml, "destination").identity, "/projects", project=partner)

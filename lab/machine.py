@@ -47,7 +47,7 @@ def _python() -> str:
     """What runs the services: the distribution's Python, if it is of this version.
 
     It is built with a profile of what programs do. One that was built on the machine mostly is not, and the
-    services then take a fifth more of the CPU.
+    services then take a quarter more of the CPU.
     """
     own = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
     whole = (

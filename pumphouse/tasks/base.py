@@ -267,12 +267,22 @@ class BaseEnsureFromSourceTask(EnsureMixin, BaseCloudsTask):
 
 def undo(name: str, remove: Callable[..., Any], *args: Any) -> str:
     """Call what takes something back; returns why that failed, and nothing when it did not. Absence is success."""
+    why = _why_it_stays(remove, *args)
+    if why:
+        LOG.error("%s: could not be undone: %s", name, why)
+    return f"{name}: {why}" if why else ""
+
+
+def cleared(delete: Callable[..., Any], *args: Any) -> str:
+    """Remove what has served; returns why it stays behind, and nothing when it does not. Absence is success."""
+    return _why_it_stays(persistently, delete, *args)
+
+
+def _why_it_stays(remove: Callable[..., Any], *args: Any) -> str:
     try:
         remove(*args)
     except Exception as error:  # a revert that raises would leave all earlier tasks as they are
-        if http_status(error) != 404:
-            LOG.error("%s: could not be undone: %s", name, explain(error))
-            return f"{name}: {explain(error)}"
+        return "" if http_status(error) == 404 else str(explain(error))
     return ""
 
 
@@ -288,15 +298,6 @@ def persistently(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         reraise=True,
     )
     return attempts(function, *args, **kwargs)
-
-
-def cleared(delete: Callable[..., Any], *args: Any) -> str:
-    """Remove what has served; returns why it stays behind, and nothing when it does not. Absence is success."""
-    try:
-        persistently(delete, *args)
-    except Exception as error:
-        return "" if http_status(error) == 404 else str(explain(error))
-    return ""
 
 
 def kept(*reasons: str) -> Json | None:

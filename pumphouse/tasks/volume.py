@@ -13,7 +13,6 @@ from taskflow import task
 from pumphouse.errors import ConfigError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    STAMP,
     BaseRetrieveTask,
     Migration,
     Search,
@@ -42,8 +41,8 @@ from pumphouse.tasks.volume_make import (
     AttachVolume,
     CompleteVolume,
     EnsureVolume,
+    candidates,
     is_bootable,
-    is_left,
     is_twin,
     volumes_of_id,
 )
@@ -270,11 +269,7 @@ def _types(mapping: Mapping[str, str], data: Json, types: Mapping[str, Json]) ->
 
 
 def _twins(record: Record, volumes: Iterable[Json]) -> list[Twin]:
-    """The stamped volume, or else those of the same name that are not the twins of others."""
-    sound = [volume for volume in volumes if volume["status"] != "deleting" and not is_left(volume, "")]
-    ours = [volume for volume in sound if is_twin(volume, record.ref.id)]
-    others = [v for v in sound if STAMP not in v["metadata"] and record.name and v["name"] == record.name]
-    return [_twin(record, volume) for volume in ours or others]
+    return [_twin(record, volume) for volume in candidates(record, volumes)]
 
 
 def _twin(record: Record, volume: Json) -> Twin:

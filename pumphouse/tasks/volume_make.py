@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pumphouse.cloud import Cloud, call
 from pumphouse.errors import ConflictError, PumphouseError, http_status
-from pumphouse.model import Json
+from pumphouse.model import Json, Record
 from pumphouse.tasks.base import STAMP, BaseCloudTask, BaseEnsureTask, ensured_id, kept, undo
 from pumphouse.tasks.cinder import (
     ATTEMPT,
@@ -234,6 +234,14 @@ def is_bootable(volume: Json) -> bool:
 
 def is_twin(volume: Json, source_id: str) -> bool:
     return bool(volume["metadata"].get(STAMP) == source_id and ATTEMPT not in volume["metadata"])
+
+
+def candidates(record: Record, volumes: Iterable[Json]) -> list[Json]:
+    """The stamped volume, or else those of the same name that are not the twins of others."""
+    sound = [volume for volume in volumes if volume["status"] != "deleting" and not is_left(volume, "")]
+    ours = [volume for volume in sound if is_twin(volume, record.ref.id)]
+    others = [v for v in sound if STAMP not in v["metadata"] and record.name and v["name"] == record.name]
+    return ours or others
 
 
 def is_left(volume: Json, attempt: str) -> bool:

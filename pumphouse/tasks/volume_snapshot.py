@@ -18,7 +18,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ensure, retrieve, symbol
 from pumphouse.tasks.cinder import ATTEMPT, SNAPSHOTS, UNFINISHED, VOLUMES, own_metadata, owned
 from pumphouse.tasks.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
-from pumphouse.tasks.volume_make import CompleteVolume, EnsureVolume, is_bootable, is_left, is_twin
+from pumphouse.tasks.volume_make import CompleteVolume, EnsureVolume, candidates, is_bootable
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -136,11 +136,7 @@ def _skip(snapshot: Json, volume: Json) -> str:
 
 
 def _twins(record: Record, volumes: Sequence[Json]) -> list[Twin]:
-    """The stamped volume, or else those of the same name that are not the twins of others."""
-    sound = [volume for volume in volumes if volume["status"] != "deleting" and not is_left(volume, "")]
-    ours = [volume for volume in sound if is_twin(volume, record.ref.id)]
-    others = [v for v in sound if STAMP not in v["metadata"] and record.name and v["name"] == record.name]
-    return [_twin(volume) for volume in ours or others]
+    return [_twin(volume) for volume in candidates(record, volumes)]
 
 
 def _twin(volume: Json) -> Twin:

@@ -255,7 +255,7 @@ def test_volumes_and_floating_ip(
         "root": "in-use",
     }
     assert volumes["data"]["attachments"][0]["server_id"] == servers["db"]["id"]
-    assert volumes["logs"]["attachments"][0]["device"].endswith("dc")  # Nova gives it the prefix of the root
+    assert volumes["logs"]["attachments"][0]["device"] == "/dev/sdc"  # with the prefix of the root
     assert volumes["root"]["attachments"][0]["server_id"] == servers["vault"]["id"]
     assert volumes["archive"]["metadata"]["shop_volume"] == "archive"
     assert volumes["archive"]["description"]

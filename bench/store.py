@@ -1,7 +1,7 @@
 """Measure what a state store costs: CPU per task of TaskFlow's own flows, whose tasks do nothing.
 
-Each store as TaskFlow has it and as Pumphouse opens it, on 16 threads, each figure in a process of its own; the
-servers are started for it:
+Each store as TaskFlow has it and as Pumphouse opens it, on 16 threads, the least of five processes: what else the
+machine does only adds to it. The servers are started for it:
 
     python -m bench.store
 
@@ -34,6 +34,7 @@ TASKS = 1_000
 # A second or two of CPU is enough to tell 30 ms from 2.
 STOCK_TASKS = 100
 TASKS_PER_FLOW = 100
+PROCESSES = 5
 THREADS = 16
 MOST_CPU_MS = 2.0
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
@@ -49,11 +50,11 @@ class Nothing(task.Task):
 def main() -> int:
     """Print a line for each store."""
     print(f"{'CPU ms/task':16} {'TaskFlow':>10} {'Pumphouse':>10}")
-    print(f"{'none':16} {_in_new_process('', True, TASKS):10.2f}")
+    print(f"{'none':16} {_least('', True, TASKS):10.2f}")
     found = {}
     for name, stock_url, url in _stores():
-        stock_ms = _in_new_process(stock_url, True, STOCK_TASKS)
-        found[name] = _in_new_process(url, False, TASKS)
+        stock_ms = _least(stock_url, True, STOCK_TASKS)
+        found[name] = _least(url, False, TASKS)
         print(f"{name:16} {stock_ms:10.2f} {found[name]:10.2f}", flush=True)
     return int(max(found.values()) > MOST_CPU_MS)
 
@@ -68,9 +69,9 @@ def _stores() -> Iterator[tuple[str, str, str]]:
             yield kind, stock.render_as_string(hide_password=False), server.new_url()
 
 
-def _in_new_process(url: str, stock: bool, tasks: int) -> float:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_cpu_ms, (url, stock, tasks))
+def _least(url: str, stock: bool, tasks: int) -> float:
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return min(pool.apply(_cpu_ms, (url, stock, tasks)) for _ in range(PROCESSES))
 
 
 def _cpu_ms(url: str, stock: bool, tasks: int) -> float:

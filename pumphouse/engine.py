@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from oslo_utils import importutils
 from taskflow import states, task
 from taskflow.engines.action_engine.engine import ParallelActionEngine
-from taskflow.persistence.models import FlowDetail
+from taskflow.exceptions import StorageFailure
+from taskflow.persistence.models import AtomDetail, FlowDetail
 from taskflow.storage import META_PROGRESS_DETAILS, Storage
 
 from pumphouse.errors import NotFoundError, explain
@@ -44,6 +45,13 @@ class _Storage(Storage):  # type: ignore[misc]
         """Save what a task reports; what the engine adds before and after it, the state says already."""
         if details is not None:
             super().set_task_progress(task_name, progress, details)
+
+    def _save_atom_detail(self, connection: Any, recorded: AtomDetail, atom: AtomDetail) -> AtomDetail:
+        """Save a task; what tries again is made only then, because to make it takes as long as to save."""
+        try:
+            return Storage._save_atom_detail.__wrapped__(self, connection, recorded, atom)
+        except StorageFailure:
+            return super()._save_atom_detail(connection, recorded, atom)
 
 
 class Engine(ParallelActionEngine):  # type: ignore[misc]

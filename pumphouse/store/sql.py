@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -86,7 +86,7 @@ class FastConnection(Connection):  # type: ignore[misc]
         if self._update(self._update_book, book):
             return super().save_logbook(book) if len(book) else book
         books, flows, atoms = self._tables
-        with _failure(f"{book.name} was not saved"), self._engine.begin() as connection:
+        with self._failure(f"{book.name} was not saved"), self._engine.begin() as connection:
             connection.execute(books.insert(), _row(book))
             if len(book):
                 connection.execute(flows.insert(), [_row(flow, parent_uuid=book.uuid) for flow in book])
@@ -98,7 +98,7 @@ class FastConnection(Connection):  # type: ignore[misc]
         """The flows of a book, with their atoms unless lazy: by two queries, however many there are."""
         flows = {flow.uuid: flow for flow in super().get_flows_for_book(book_uuid, lazy=True)}
         if not lazy:
-            with _failure("the tasks were not read"), self._engine.connect() as connection:
+            with self._failure("the tasks were not read"), self._engine.connect() as connection:
                 for row in connection.execute(self._atoms_of_book, {"key": book_uuid}).mappings():
                     flows[row["parent_uuid"]].add(self._converter.convert_atom_detail(row))
         yield from flows.values()
@@ -108,14 +108,15 @@ class FastConnection(Connection):  # type: ignore[misc]
         message = f"{flow_detail.name} was not saved"
         known: set[str] = set()
         if len(flow_detail):
-            with _failure(message), self._autocommit.connect() as connection:
+            with self._failure(message), self._autocommit.connect() as connection:
                 known.update(connection.scalars(self._known_atoms, {"key": flow_detail.uuid}))
         new = [_atom_row(atom, flow_detail) for atom in flow_detail if atom.uuid not in known]
         if not new:
             found = self._update(self._update_flow, flow_detail)
         else:
-            with _failure(message), self._engine.begin() as connection:
-                found = self._update_flow(connection, flow_detail)
+            update = self._update_flow
+            with self._failure(message), self._engine.begin() as connection:
+                found = connection.exec_driver_sql(update.text, update.values(flow_detail)).rowcount > 0
                 if found:
                     connection.execute(self._tables.atomdetails.insert(), new)
         if not found:
@@ -129,10 +130,35 @@ class FastConnection(Connection):  # type: ignore[misc]
             raise NotFound(f"no atom {atom_detail.uuid} is recorded")
         return atom_detail
 
-    def _update(self, update: Callable[[sa.Connection, Any], bool], item: Any) -> bool:
+    def _update(self, update: _Update, item: Any) -> bool:
         """Update the row of an item, which takes no transaction around it; False when the item has no row."""
-        with _failure(f"{item.name} was not saved"), self._autocommit.connect() as connection:
-            return update(connection, item)
+        with self._failure(f"{item.name} was not saved"), self._driver_connection() as connection:
+            cursor = connection.cursor()
+            cursor.execute(update.text, update.values(item))
+            return bool(cursor.rowcount)
+
+    @contextmanager
+    def _driver_connection(self) -> Iterator[sa.PoolProxiedConnection]:
+        """A connection without what SQLAlchemy has around it, which takes longer than an update of one row."""
+        with closing(self._autocommit.raw_connection()) as connection:
+            try:
+                yield connection
+            except self._driver_error:
+                connection.invalidate()
+                raise
+
+    @contextmanager
+    def _failure(self, message: str) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, self._driver_error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise StorageFailure(f"{message}: {' '.join(str(cause).split())}") from error
+
+    @property
+    def _driver_error(self) -> type[Exception]:
+        error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
+        return error
 
     @cached_property
     def _update_book(self) -> _Update:
@@ -156,22 +182,20 @@ class _Update:
         }
         statement: Any = table.update().where(table.c.uuid == sa.bindparam("key")).values(values)
         compiled = statement.compile(dialect=dialect)
-        self._text = str(compiled)
+        self.text = str(compiled)
         self._order = compiled.positiontup
         self._process = {
             name: bind.type.dialect_impl(dialect).bind_processor(dialect)
             for name, bind in compiled.binds.items()
         }
 
-    def __call__(self, connection: sa.Connection, item: Any) -> bool:
-        """Update the row of an item; False when it has none."""
+    def values(self, item: Any) -> Any:
+        """What the text takes for an item: a mapping, or a sequence where the driver counts."""
         row = {"updated_at": timeutils.utcnow(), **item.to_dict(), "key": item.uuid}
-        values: Any = {
+        values = {
             name: process(row[name]) if process else row[name] for name, process in self._process.items()
         }
-        if self._order:
-            values = tuple(values[name] for name in self._order)
-        return bool(connection.exec_driver_sql(self._text, values).rowcount)
+        return tuple(values[name] for name in self._order) if self._order else values
 
 
 class FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
@@ -189,15 +213,6 @@ class FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
     def close(self) -> None:
         """Close the connections of the pool."""
         self.engine.dispose()
-
-
-@contextmanager
-def _failure(message: str) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        raise StorageFailure(f"{message}: {' '.join(str(cause).split())}") from error
 
 
 def _row(item: Any, **more: Any) -> dict[str, Any]:

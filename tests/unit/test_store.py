@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from taskflow import states, task
 from taskflow.exceptions import NotFound, StorageFailure
 from taskflow.patterns import graph_flow
@@ -231,13 +230,26 @@ def test_the_times_of_a_task_are_recorded_with_its_states(sqlite_store: Backend)
 def test_a_task_that_only_runs_and_ends_is_two_writes(sqlite_store: Backend) -> None:
     _, details = book_with(sqlite_store, "a")
     statements: list[str] = []
-    sa.event.listen(
-        sqlite_store.autocommit, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
-    )
+    with sqlite_store.engine.connect() as connection:  # the only one of the pool
+        connection.connection.driver_connection.set_trace_callback(statements.append)
     execute(sqlite_store, details["a"], *(Make(f"m{number}") for number in range(10)))
     assert sum("UPDATE atomdetails" in statement for statement in statements) == 20
-    assert sum("INSERT INTO atomdetails" in statement for statement in statements) == 1
-    assert not any("SELECT" in statement and "results" in statement for statement in statements[2:])
+    inserts = [number for number, text in enumerate(statements) if "INSERT INTO atomdetails" in text]
+    assert len(inserts) == 10
+    assert "COMMIT" not in statements[inserts[0] : inserts[-1]]
+    assert not any("SELECT" in text and "results" in text for text in statements[inserts[0] :])
+
+
+def test_a_connection_that_has_failed_is_not_used_again(sqlite_store: Backend) -> None:
+    _, details = book_with(sqlite_store, "a", tasks=1)
+    (atom,) = flow_detail(sqlite_store, details["a"])
+    with sqlite_store.engine.connect() as connection:
+        broken = connection.connection.driver_connection
+    broken.close()
+    with closing(sqlite_store.get_connection()) as connection:
+        with pytest.raises(StorageFailure, match="closed database"):
+            connection.update_atom_details(atom)
+        assert connection.update_atom_details(atom) is atom
 
 
 def test_sqlite_is_private_and_journals_ahead(tmp_path: Path) -> None:

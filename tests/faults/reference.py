@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.faults.commands import RECORDED, REVERT, migrate
+from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
 from tests.faults.driver import Operator
+from tests.faults.proxy import Proxy
 from tests.faults.world import World, shape
 from tests.real.listing import Listing, changes
 
@@ -70,9 +71,22 @@ def undisturbed(world: World, operator: Operator) -> Reference:
     reference = Reference(
         world, before, after["source"], shape(after["destination"], added, after["source"]), seconds
     )
+    undo(operator, reference)
+    return reference
+
+
+def undo(operator: Operator, reference: Reference) -> None:
+    """Undo the last run, and compare."""
     operator.run(*REVERT).expect(0)
     reference.assert_untouched()
-    return reference
+
+
+def finish(operator: Operator, proxy: Proxy, reference: Reference) -> None:
+    """Resume the last run without what hindered it, compare, undo it, compare."""
+    proxy.rules = ()
+    operator.run(*RESUME).expect(0)
+    reference.assert_same()
+    undo(operator, reference)
 
 
 def _settled(differences: Callable[[], list[str]]) -> None:

@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 from tests.conftest import Seen
-from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.commands import RECORDED, RESUME, migrate
 from tests.faults.driver import LONG_S, Operator
 from tests.faults.proxy import Proxy
-from tests.faults.reference import Reference
+from tests.faults.reference import Reference, finish
 from tests.faults.rules import one_in_ten
 from tests.faults.world import World
 
@@ -45,11 +45,7 @@ def test_a_tenth_of_all_calls_fails(
     codes.append(operator.run(*RESUME).expect(*CLEAR).code)
     harmed = Counter(exchange.action for exchange in proxy.exchanges if exchange.action)
     calls = len(proxy.exchanges)
-    proxy.rules = ()
-    operator.run(*RESUME).expect(0)
-    reference.assert_same()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    finish(operator, proxy, reference)
     ways = ", ".join(f"{count} {way}" for way, count in sorted(harmed.items()))
     took_s = time.monotonic() - start_s
     seen(f"exits {codes}, {harmed.total()} of {calls} calls harmed ({ways}), {took_s:.0f} s")

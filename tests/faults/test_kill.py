@@ -15,7 +15,7 @@ from tests.faults.commands import RESUME, REVERT, migrate
 from tests.faults.driver import KILLED, LONG_S, Operator
 from tests.faults.moments import killed_after
 from tests.faults.proxy import Proxy
-from tests.faults.reference import Reference
+from tests.faults.reference import Reference, undo
 from tests.faults.rules import IMAGE_BYTES, Hold, Rule
 from tests.faults.world import World
 from tests.real.listing import listing
@@ -75,8 +75,7 @@ def test_after_every_task_transition(
     seen(f"killed after each of {points} task transitions, {done} images copied once")
     assert points >= KILL_POINTS_MIN
     assert done == 2
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    undo(operator, reference)
 
 
 @pytest.mark.exhaustive
@@ -102,8 +101,7 @@ def test_with_the_answer_to_every_write(
     reference.assert_same()
     seen(f"killed with the answer to each of {len(shapes)} kinds of writes under way")
     assert len(shapes) >= 20
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    undo(operator, reference)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,6 @@ def test_at_random_moments(
             arguments = RESUME
         ended.expect(0)
         reference.assert_same()
-        operator.run(*REVERT).expect(0)
-        reference.assert_untouched()
+        undo(operator, reference)
     moments = " ".join(f"{delay_s:.1f}" for delay_s in kills_s)
     seen(f"killed {len(kills_s)} times in {runs} runs, after s: {moments}")

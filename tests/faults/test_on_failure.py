@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.faults.commands import RESUME, REVERT, SHOW, migrate
+from tests.faults.commands import SHOW, migrate
 from tests.faults.driver import Operator
 from tests.faults.proxy import Proxy
-from tests.faults.reference import Reference
+from tests.faults.reference import Reference, finish, undo
 from tests.faults.rules import Answer, Rule
 from tests.faults.world import World
 
@@ -85,14 +85,4 @@ def test_what_has_served_is_removed_though_the_clouds_refuse_twice(
     assert [rule.harmed for rule in proxy.rules] == [2, 2]
     proxy.rules = ()
     reference.assert_same()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
-
-
-def finish(operator: Operator, proxy: Proxy, reference: Reference) -> None:
-    """Resume without what hindered it, compare, undo it, compare."""
-    proxy.rules = ()
-    operator.run(*RESUME).expect(0)
-    reference.assert_same()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    undo(operator, reference)

@@ -13,7 +13,7 @@ from tests.faults.commands import RESUME, REVERT, migrate
 from tests.faults.driver import KILLED, LONG_S, Operator
 from tests.faults.moments import killed_at_random
 from tests.faults.proxy import Proxy
-from tests.faults.reference import Reference
+from tests.faults.reference import Reference, undo
 from tests.faults.rules import Answer, Rule
 from tests.faults.world import World
 
@@ -40,8 +40,7 @@ def test_after_a_kill_at_a_random_moment(
     world: World, operator: Operator, reference: Reference, seen: Seen, seed: int
 ) -> None:
     seen(killed_at_random(random.Random(f"revert {seed}"), world, operator, reference))
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    undo(operator, reference)
 
 
 @pytest.mark.parametrize("on_failure", [pytest.param("revert", marks=pytest.mark.exhaustive), "keep"])
@@ -51,8 +50,7 @@ def test_after_a_late_failure(
     operator.configure(on_failure=on_failure)
     proxy.rules = [NO_SERVER]
     operator.run(*migrate(world)).expect(3)
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    undo(operator, reference)
 
 
 @pytest.mark.exhaustive
@@ -83,8 +81,7 @@ def test_it_goes_on_where_it_is_refused_says_so_and_can_be_run_again(
     assert {"networks", "users"} <= left
     assert not {"servers", "images", "routers", "keypairs"} & left
     proxy.rules = ()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    undo(operator, reference)
 
 
 def test_a_server_that_was_rebuilt_since_is_kept_unless_it_is_forced(

@@ -8,10 +8,10 @@ import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from pumphouse.errors import EXIT_LOCKED
-from tests.faults.commands import RESUME, REVERT
+from tests.faults.commands import RESUME
 from tests.faults.driver import Ended, Operator
 from tests.faults.moments import killed_at_random
-from tests.faults.reference import Reference
+from tests.faults.reference import Reference, undo
 from tests.faults.world import World
 from tests.stores.conftest import installed, servers, url
 
@@ -43,5 +43,4 @@ def test_a_killed_run_goes_on_and_back(
     killed_at_random(random.Random(0), world, operator, reference)
     resumed(operator).expect(0)
     reference.assert_same()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()
+    undo(operator, reference)

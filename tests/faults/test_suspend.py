@@ -8,10 +8,10 @@ import time
 import pytest
 
 from tests.conftest import Seen
-from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
+from tests.faults.commands import RECORDED, migrate
 from tests.faults.driver import Command, Operator
 from tests.faults.proxy import Proxy
-from tests.faults.reference import Reference
+from tests.faults.reference import Reference, finish
 from tests.faults.rules import IMAGE_BYTES, Hold, Rule
 from tests.faults.world import World
 
@@ -65,12 +65,3 @@ def test_the_second_ends_at_once(
     seen(f"ended {took_s:.2f} s after the second signal")
     assert f"stopped at once: go on with pumphouse resume {run}" in ended.stderr
     finish(operator, proxy, reference)
-
-
-def finish(operator: Operator, proxy: Proxy, reference: Reference) -> None:
-    """Resume the run, compare, undo it, compare."""
-    proxy.rules = ()
-    operator.run(*RESUME).expect(0)
-    reference.assert_same()
-    operator.run(*REVERT).expect(0)
-    reference.assert_untouched()

@@ -17,7 +17,7 @@ from tests.faults.world import World
 
 SEEDS = 20
 # The seeds of a run that is not exhaustive.
-FEW = 3
+FEW = 2
 # Done, failed, finished in part, no connection: see pumphouse --help.
 CLEAR = (0, 1, 3, 4)
 # Chance may give less than a tenth.

@@ -28,6 +28,9 @@ from pumphouse.tasks.neutron import NETWORKS, SECURITY_GROUPS
 from tests.real.by_hand import ByHand, Clouds, connect
 from tests.real.listing import changes, listing
 
+# Each task by itself; tests/faults has whole runs that die.
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture(scope="module")
 def clouds(lab: Lab) -> Clouds:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
 from taskflow import states
@@ -23,7 +26,7 @@ from pumphouse.model import Ref
 from pumphouse.store import open_store
 from pumphouse.tasks.base import symbol
 from tests.stores.servers import PASSWORD, Server
-from tests.stores.work import FAILING, lines
+from tests.stores.work import FAILING, lines, work_apart
 
 KILL_AT = (1, 4, 9)
 # Less than the result of one task.
@@ -32,23 +35,49 @@ TIMEOUT_S = 120
 ALL = 12
 
 
+class Ended(NamedTuple):
+    """A process that has ended: the exit code, the last line, the errors."""
+
+    code: int
+    said: str
+    error: str
+
+
+@dataclass
+class Started:
+    """A process that has begun, and writes into two files."""
+
+    process: BaseProcess
+    out: Path
+    error: Path
+
+    def wait(self) -> Ended:
+        """Wait for its end."""
+        self.process.join(TIMEOUT_S)
+        assert self.process.exitcode is not None, "it does not end"
+        return Ended(self.process.exitcode, self.out.read_text().splitlines()[-1], self.error.read_text())
+
+
 class Worker:
     """Starts processes that work on the one run of a store."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.log = url, folder / "log"
+        self.url, self.log, self._folder = url, folder / "log", folder
+        self._forks = get_context("forkserver")
+        # What is imported takes longer than what is done with it.
+        self._forks.set_forkserver_preload(["tests.stores.work"])
 
-    def start(self, **order: int) -> subprocess.Popen[str]:
+    def start(self, **order: int) -> Started:
         """One process."""
-        said = json.dumps({"url": self.url, "log": str(self.log), **order})
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-m", "tests.stores.work", said], **pipes)
+        out, error = (self._folder / f"{uuid4().hex}.{stream}" for stream in ("out", "error"))
+        said = {"url": self.url, "log": self.log, **order}
+        process = self._forks.Process(target=work_apart, args=(out, error, dict(os.environ)), kwargs=said)
+        process.start()
+        return Started(process, out, error)
 
-    def run(self, **order: int) -> tuple[int, str, str]:
-        """One process to its end: the exit code, the last line, the errors."""
-        with self.start(**order) as process:
-            out, error = process.communicate(timeout=TIMEOUT_S)
-            return process.returncode, out.splitlines()[-1], error
+    def run(self, **order: int) -> Ended:
+        """One process to its end."""
+        return self.start(**order).wait()
 
     def finish(self) -> None:
         """Go on to the end, which is reached at the second attempt, because one of the tasks fails at first."""
@@ -105,13 +134,13 @@ def test_a_killed_run_goes_on_and_repeats_nothing_that_was_done(url: str, tmp_pa
 
 def test_a_second_process_is_refused_and_told_who_has_it(url: str, tmp_path: Path) -> None:
     worker = Worker(url, tmp_path)
-    with worker.start(wait_at=3) as first:
-        until(lambda: len(lines(worker.log)) >= 3)
-        code, _, error = worker.run()
-        assert code == EXIT_FAILED
-        assert f"process {first.pid} of " in error
-        (tmp_path / "go").touch()
-        assert first.wait(TIMEOUT_S) == 0
+    first = worker.start(wait_at=3)
+    until(lambda: len(lines(worker.log)) >= 3)
+    code, _, error = worker.run()
+    assert code == EXIT_FAILED
+    assert f"process {first.process.pid} of " in error
+    (tmp_path / "go").touch()
+    assert first.wait().code == 0
     worker.finish()
 
 
@@ -131,13 +160,13 @@ def test_a_server_that_goes_stops_the_run_which_goes_on_when_it_is_back(
     server: Server, tmp_path: Path
 ) -> None:
     worker = Worker(server.new_url(), tmp_path)
-    with worker.start(wait_at=5) as process:
-        until(lambda: len(lines(worker.log)) >= 5)
-        server.kill()
-        (tmp_path / "go").touch()
-        _, error = process.communicate(timeout=TIMEOUT_S)
+    process = worker.start(wait_at=5)
+    until(lambda: len(lines(worker.log)) >= 5)
+    server.kill()
+    (tmp_path / "go").touch()
+    code, _, error = process.wait()
     server.start()
-    assert process.returncode == EXIT_FAILED
+    assert code == EXIT_FAILED
     assert_told(error)
     executed = Counter(lines(worker.log))
     done = worker.done()

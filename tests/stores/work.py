@@ -1,8 +1,6 @@
 """A run of tasks that leave a line in a log, in a process that ends or waits where it is told to.
 
-    python -m tests.stores.work '{"url": ..., "log": ..., "kill_at": 5}'
-
-The first process records the run, each other one goes on with it. It prints the states of the resources.
+The first process records the run, each other one goes on with it.
 """
 
 from __future__ import annotations
@@ -145,8 +143,8 @@ def go_on(store: Backend, log: Log) -> dict[str, int]:
     return {str(state): count for state, count in report.count().items()}
 
 
-def main(url: str, log: str, kill_at: int = 0, wait_at: int = 0, file_bytes: int = 0) -> None:
-    """Do it.
+def work(url: str, log: Path, kill_at: int = 0, wait_at: int = 0, file_bytes: int = 0) -> None:
+    """Do it, and print the states of the resources.
 
     file_bytes: how large a file may become, so that the store finds no room.
     """
@@ -157,10 +155,14 @@ def main(url: str, log: str, kill_at: int = 0, wait_at: int = 0, file_bytes: int
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
         try:
-            print(json.dumps(go_on(store, Log(Path(log), kill_at, wait_at))))
+            print(json.dumps(go_on(store, Log(log, kill_at, wait_at))))
         except PumphouseError as error:
             sys.exit(f"{error}; {error.hint}")
 
 
-if __name__ == "__main__":
-    main(**json.loads(sys.argv[1]))
+def work_apart(out: Path, error: Path, environment: dict[str, str], **order: Any) -> None:
+    """Do it in a process of its own, which writes into files."""
+    os.environ.update(environment)
+    for path, stream in ((out, sys.stdout), (error, sys.stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream.fileno())
+    work(**order)

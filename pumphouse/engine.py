@@ -47,7 +47,7 @@ class _Storage(Storage):  # type: ignore[misc]
             super().set_task_progress(task_name, progress, details)
 
     def _save_atom_detail(self, connection: Any, recorded: AtomDetail, atom: AtomDetail) -> AtomDetail:
-        """Save a task; what tries again is made only then, because to make it takes as long as to save."""
+        """Save a task, and only when that fails by what tries again: to set that up takes as long as to save."""
         try:
             return Storage._save_atom_detail.__wrapped__(self, connection, recorded, atom)
         except StorageFailure:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable  # noqa: E402
 from typing import Any  # noqa: E402
 
 import os_brick  # noqa: E402
-from cinder import service, utils  # noqa: E402
+from cinder import policy, service, utils  # noqa: E402
 from cinder.common import constants  # noqa: E402
 from cinder.privsep import sys_admin_pctxt  # noqa: E402
 from cinder.wsgi import wsgi  # noqa: E402
@@ -24,6 +24,8 @@ def start() -> Callable[..., Iterable[bytes]]:
     """Start all of Cinder and give its API's application."""
     _without_green_threads()
     application = wsgi.initialize_application()
+    # Cinder leaves it to the first request, and a second one beside that finds rules that are not registered yet.
+    policy.init()
     sys_admin_pctxt.set_client_mode(False)
     utils.get_root_helper = lambda: "env"
     os_brick.setup(cfg.CONF)

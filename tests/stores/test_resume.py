@@ -33,6 +33,9 @@ KILL_AT = (1, 4, 9)
 ROOM_BYTES = 60_000
 TIMEOUT_S = 120
 ALL = 12
+# What is imported takes longer than what is done with it.
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.stores.work"])
 
 
 class Ended(NamedTuple):
@@ -63,15 +66,15 @@ class Worker:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.log, self._folder = url, folder / "log", folder
-        self._forks = get_context("forkserver")
-        # What is imported takes longer than what is done with it.
-        self._forks.set_forkserver_preload(["tests.stores.work"])
 
     def start(self, **order: int) -> Started:
         """One process."""
         out, error = (self._folder / f"{uuid4().hex}.{stream}" for stream in ("out", "error"))
         said = {"url": self.url, "log": self.log, **order}
-        process = self._forks.Process(target=work_apart, args=(out, error, dict(os.environ)), kwargs=said)
+        # A daemon: one that waits for ever, in a test that has failed, ends with the tests.
+        process = FORKS.Process(
+            target=work_apart, args=(out, error, dict(os.environ)), kwargs=said, daemon=True
+        )
         process.start()
         return Started(process, out, error)
 

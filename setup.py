@@ -25,7 +25,7 @@ setup(
         "postgresql": ["psycopg[binary]>=3.1"],
         "mysql": ["PyMySQL>=1.1"],
         "zookeeper": ["kazoo>=2.10"],
-        "lab": ["cryptography>=42", "psutil>=5.9"],
+        "lab": ["cryptography>=42", "psutil>=5.9", "uv>=0.13"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3"],
         "lint": ["mypy>=1.10", "ruff>=0.5", "types-jsonschema", "types-PyYAML", "types-requests"],
     },

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from lab import database
@@ -17,6 +16,8 @@ from lab.progress import Say, step
 # Each program the lab runs, and the package of Debian and Ubuntu that brings it. The "core" packages bring no
 # service: nothing is started by them, and nothing that runs is disturbed.
 PROGRAMS = {"mariadbd": "mariadb-server-core", "mariadb": "mariadb-client-core", "qemu-img": "qemu-utils"}
+# Comes along with these; where it is not, the services take PyMySQL. See services/mysql_driver.py.
+COMPILED_DRIVER = "python3-mysqldb"
 REQUIREMENTS = Path(__file__).parent / "requirements-services.txt"
 CONSTRAINTS = Path(__file__).parent / "constraints-services.txt"
 COMPLETE = ".complete"  # a venv cannot be made elsewhere and moved: its programs name its path
@@ -56,16 +57,11 @@ def _python() -> str:
     return own if whole else sys.executable
 
 
-def _missing_packages() -> list[str]:
-    missing = [package for program, package in PROGRAMS.items() if not database.find_program(program)]
-    # Debian keeps pip in a package of its own.
-    return missing if find_spec("pip") else [*missing, "python3-pip"]
-
-
 def _install_packages(say: Say) -> None:
-    packages = _missing_packages()
-    if not packages:
+    missing = [package for program, package in PROGRAMS.items() if not database.find_program(program)]
+    if not missing:
         return
+    packages = [*missing, COMPILED_DRIVER]
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     sudo = _privilege()
     if sudo is None or not shutil.which("apt-get"):
@@ -88,10 +84,11 @@ def _apt(sudo: list[str], command: list[str]) -> None:
 
 
 def _make_venv(venv: Path) -> None:
-    _run(_python(), "-m", "venv", "--clear", "--without-pip", str(venv))
+    uv = (sys.executable, "-m", "uv", "--quiet", "--system-certs")
+    _run(*uv, "venv", "--clear", "--python", _python(), str(venv))
     _run(
-        sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), "install", "--quiet",
-        "--disable-pip-version-check", "--requirement", str(REQUIREMENTS), "--constraint", str(CONSTRAINTS),
+        *uv, "pip", "install", "--python", str(venv / "bin/python"),
+        "--requirement", str(REQUIREMENTS), "--constraint", str(CONSTRAINTS),
     )  # fmt: skip
     (venv / COMPLETE).touch()
 

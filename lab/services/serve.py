@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import mysql_driver
+
 THREADS = 16
 IDLE_CONNECTIONS = 256  # kept open between requests; cheroot's own limit is 10
 IDLE_TIMEOUT_S = 120
@@ -114,6 +116,7 @@ def main() -> None:
     # Thousands of modules are loaded and stay: looking for garbage among them costs a fifth of the start.
     gc.disable()
     try:
+        mysql_driver.use_compiled()
         application = APPLICATIONS[service]()
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS)

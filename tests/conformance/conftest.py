@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,6 +15,7 @@ from openstack.connection import Connection
 from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes, connect, get, post, send, until
+from tests.faults.driver import KILLED
 from tests.real.conftest import lab
 from tests.real.listing import Listing, changes, listing
 from tests.real.runner import Runner
@@ -81,19 +79,15 @@ def namesakes(lab: Lab, runner: Runner, sample: Sample, namesake: Sample) -> Any
 
 def start_and_kill(lab: Lab, runner: Runner, sample: Sample, before: Listing) -> Listing:
     """Kill a run as soon as its first server is at the destination; returns what it has made."""
-    command = [sys.executable, "-m", "pumphouse", "migrate", "tenant", sample.tenant_id, "--yes"]
-    null = subprocess.DEVNULL
-    with subprocess.Popen([*command, "--config", str(runner.config)], stdout=null, stderr=null) as process:
-        admin, end_s = connect(lab.clouds_yaml, "destination"), time.monotonic() + TIMEOUT_S
-        known = {key.partition("/")[2] for key in before if key.startswith("servers/")}
-        while (
-            not {server["id"] for server in get(admin.compute, "/servers?all_tenants=1")["servers"]} - known
-        ):
-            assert process.poll() is None, f"the run ended with {process.returncode} and made no server"
-            assert time.monotonic() < end_s, f"no server after {TIMEOUT_S} s"
-            time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    command = runner.start("migrate", "tenant", sample.tenant_id, "--yes")
+    admin, end_s = connect(lab.clouds_yaml, "destination"), time.monotonic() + TIMEOUT_S
+    known = {key.partition("/")[2] for key in before if key.startswith("servers/")}
+    while not {server["id"] for server in get(admin.compute, "/servers?all_tenants=1")["servers"]} - known:
+        assert not command.has_ended(), f"the run ended and made no server\n{command.output()}"
+        assert time.monotonic() < end_s, f"no server after {TIMEOUT_S} s"
+        time.sleep(0.1)
+    command.signal()
+    assert command.wait().code == KILLED
     return {key: value for key, value in listing(lab.clouds_yaml, "destination").items() if key not in before}
 
 

@@ -92,7 +92,11 @@ class Nursery:
 
 
 class Command:
-    """A command that runs."""
+    """A command that runs.
+
+    order: its "arguments", its whole "environment", the files of its "stdout" and "stderr"; how many
+    "transitions" are left to it, 0 for all, and the "log" of those: see tests.faults.kill.
+    """
 
     def __init__(self, nursery: Nursery, order: Mapping[str, Any]) -> None:
         self._nursery, self._order = nursery, order
@@ -123,10 +127,14 @@ class Command:
         """Wait until something has happened; False when it has ended without that."""
         end_s = time.monotonic() + TIMEOUT_S
         while not moment.wait(0.02):
-            if self._is_heard(0):
+            if self.has_ended():
                 return False
             assert time.monotonic() < end_s, f"never happened\n{self.output()[-6000:]}"
         return True
+
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._is_heard(0)
 
     def wait(self) -> Ended:
         """Wait for its end, which comes within TIMEOUT_S."""
@@ -189,7 +197,11 @@ class Operator:
         self._count += 1
         order = {
             "arguments": arguments,
-            "environment": {**self.environment, "PUMPHOUSE_CONFIG": str(self.folder / "pumphouse.yaml")},
+            "environment": {
+                **os.environ,
+                **self.environment,
+                "PUMPHOUSE_CONFIG": str(self.folder / "pumphouse.yaml"),
+            },
             "stdout": str(self.folder / f"{self._count}.out"),
             "stderr": str(self.folder / f"{self._count}.err"),
             "transitions": transitions,

@@ -71,11 +71,12 @@ def become(order: dict[str, Any]) -> None:
     for number, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
         os.dup2(os.open(name, flags, 0o600), number)
+    os.environ.clear()
     os.environ.update(order["environment"])
     random.seed()
     sys.argv = ["pumphouse", *order["arguments"]]
-    if order["transitions"]:
-        kill_after_new_transitions(Path(order["log"]), order["transitions"])
+    if count := order.get("transitions", 0):
+        kill_after_new_transitions(Path(order["log"]), count)
 
 
 def serve() -> None:

@@ -22,11 +22,13 @@ SETTLE_S = 10.0
 class Reference:
     """Both clouds before a run and after one that nothing disturbed.
 
+    operator: who ran it, and has undone it.
     destination: what it added there, without the ids; see `shape`.
     seconds: how long it took from its record to its end.
     """
 
     world: World
+    operator: Operator
     before: dict[str, Listing]
     source: Listing
     destination: Sequence[str]
@@ -68,9 +70,8 @@ def undisturbed(world: World, operator: Operator) -> Reference:
     seconds = time.monotonic() - start_s
     after = listings(world)
     added = changes(before["destination"], after["destination"])["added"]
-    reference = Reference(
-        world, before, after["source"], shape(after["destination"], added, after["source"]), seconds
-    )
+    made = shape(after["destination"], added, after["source"])
+    reference = Reference(world, operator, before, after["source"], made, seconds)
     undo(operator, reference)
     return reference
 

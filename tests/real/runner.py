@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
+import itertools
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
 from lab import Lab
+from tests.faults.driver import Command, Ended, Nursery
+
+NURSERY = Nursery()
+atexit.register(NURSERY.__exit__, None, None, None)
 
 
 class Runner:
     """Runs pumphouse with a configuration for the two clouds of a lab."""
 
     def __init__(self, lab: Lab, folder: Path) -> None:
-        self.lab = lab
+        self.lab, self._folder = lab, folder
+        self._numbers = itertools.count(1)
         self.passwords = folder / "passwords.csv"
         self._state = folder / "state.db"
         self.config = self.write_config(folder / "pumphouse.yaml")
@@ -31,16 +37,23 @@ class Runner:
         )
         return path
 
+    def start(self, *arguments: str, config: Path | None = None, configured: bool = True) -> Command:
+        """Start a command."""
+        options = ["--config", str(config or self.config)] if configured else []
+        said = self._folder / f"said-{next(self._numbers)}"
+        order = {
+            "arguments": [*arguments, *options],
+            "environment": dict(os.environ),
+            "stdout": f"{said}.out",
+            "stderr": f"{said}.err",
+        }
+        return Command(NURSERY, order)
+
     def run(
         self, *arguments: str, config: Path | None = None, exit_code: int, configured: bool = True
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> Ended:
         """Run a command; it has to end with that exit code, without a traceback."""
-        options = ["--config", str(config or self.config)] if configured else []
-        command = [sys.executable, "-m", "pumphouse", *arguments, *options]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-        assert result.returncode == exit_code, f"{result.stdout[-20_000:]}\n{result.stderr[-20_000:]}"
-        assert "Traceback" not in result.stderr
-        return result
+        return self.start(*arguments, config=config, configured=configured).wait().expect(exit_code)
 
     def json(self, *arguments: str, config: Path | None = None, exit_code: int = 0) -> Any:
         """What a command prints as JSON."""

@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def preload() -> None:
 
     for module in pkgutil.walk_packages(pumphouse.__path__, "pumphouse."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with suppress(ModuleNotFoundError):  # a state store's driver need not be there
+                importlib.import_module(module.name)
     for name in _CLIENTS:
         importlib.import_module(name)
 

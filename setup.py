@@ -26,7 +26,7 @@ setup(
         "mysql": ["PyMySQL>=1.1"],
         "zookeeper": ["kazoo>=2.10"],
         "lab": ["cryptography>=42", "psutil>=5.9", "uv>=0.13"],
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6"],
         "lint": ["mypy>=1.10", "ruff>=0.5", "types-jsonschema", "types-PyYAML", "types-requests"],
     },
     entry_points={"console_scripts": ["pumphouse = pumphouse.cli:main"]},

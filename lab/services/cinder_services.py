@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable  # noqa: E402
 from typing import Any  # noqa: E402
 
 import os_brick  # noqa: E402
+import rpc  # noqa: E402
 from cinder import policy, service, utils  # noqa: E402
 from cinder.common import constants  # noqa: E402
 from cinder.privsep import sys_admin_pctxt  # noqa: E402
@@ -23,6 +24,7 @@ BACKEND = "lab"
 def start() -> Callable[..., Iterable[bytes]]:
     """Start all of Cinder and give its API's application."""
     _without_green_threads()
+    rpc.wait_for_messages()
     application = wsgi.initialize_application()
     # Cinder leaves it to the first request, and a second one beside that finds rules that are not registered yet.
     policy.init()

@@ -17,6 +17,7 @@ import nova.conf  # noqa: E402
 import nova_driver  # noqa: E402
 import os_brick  # noqa: E402
 import os_vif  # noqa: E402
+import rpc  # noqa: E402
 from nova import context, objects, service  # noqa: E402
 from nova.api.openstack import wsgi_app  # noqa: E402
 from nova.compute import rpcapi as compute_rpcapi  # noqa: E402
@@ -34,6 +35,7 @@ def start() -> Callable[..., Iterable[bytes]]:
     # Nova loads a virt driver only from its own package.
     sys.modules["nova.virt.pumphouse_lab"] = nova_driver
     objects.register_all()
+    rpc.wait_for_messages()
     wsgi_app.init_global_data(wsgi_app._get_config_files(), "osapi_compute", "nova-api")
     _map_cells()
     priv_context.init(root_helper=["env"])

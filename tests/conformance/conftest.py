@@ -16,7 +16,7 @@ from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes, connect, get, post, send, until
 from tests.faults.driver import KILLED
-from tests.real.conftest import lab
+from tests.real.conftest import discard, lab
 from tests.real.listing import Listing, changes, listing
 from tests.real.runner import Runner
 
@@ -111,8 +111,7 @@ def story(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]
         tell(lab, runner, story, there.result())
         yield story
     finally:
-        for cloud in ("source", "destination"):
-            remove(lab.clouds_yaml, name, cloud=cloud)
+        discard(lab, name)
 
 
 def tell(lab: Lab, runner: Runner, story: Story, namesake: Sample) -> None:

@@ -7,6 +7,7 @@ the pid and then with the exit code, negative for a signal.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -37,6 +38,7 @@ def preload() -> None:
                 importlib.import_module(module.name)
     for name in _CLIENTS:
         importlib.import_module(name)
+    gc.freeze()  # else each of them copies the pages of all that, as its first search for garbage marks it
 
 
 def kill_after_new_transitions(log: Path, count: int) -> None:
@@ -53,9 +55,10 @@ def kill_after_new_transitions(log: Path, count: int) -> None:
 
     def save_and_die(self: Any, atom: Any) -> Any:
         nonlocal left
-        result = save(self, atom)
-        transition = f"{atom.name} {atom.intention} {atom.state}"
+        # One at a time: what is saved while another ends the process would be missing in the log.
         with lock, log.open("a") as lines:
+            result = save(self, atom)
+            transition = f"{atom.name} {atom.intention} {atom.state}"
             if transition not in seen:
                 seen.add(transition)
                 lines.write(f"{transition}\n")

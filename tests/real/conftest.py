@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lab import Lab
+from lab.populate import remove
+
+# Labs that end with the session: to remove what is in them takes as long as to make it.
+THROWN_AWAY: set[Path] = set()
+
+
+def discard(lab: Lab, name: str) -> None:
+    """Remove a sample tenant from both clouds, unless they go with all that is in them."""
+    if lab.dir in THROWN_AWAY:
+        return
+    for cloud in ("source", "destination"):
+        remove(lab.clouds_yaml, name, cloud=cloud)
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +31,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield Lab(directory)
         return
     lab = Lab(tmp_path_factory.mktemp("lab"))
+    THROWN_AWAY.add(lab.dir)
     try:
         lab.up()
         # For the other folders of tests in the same session.

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from lab import Lab
-from lab.populate import Sample, populate, remove
+from lab.populate import Sample, populate
 from lab.proof import compare, facts
 from lab.sample.base import Sizes, connect, get, put
+from tests.real.conftest import discard
 from tests.real.listing import NOTHING, Listing, changes, listing
 from tests.real.runner import Runner
 
@@ -30,8 +31,7 @@ def shop(lab: Lab) -> Iterator[Sample]:
     """The whole sample tenant."""
     sample = populate(lab.clouds_yaml, f"shop-{uuid.uuid4().hex[:6]}", Sizes())
     yield sample
-    for cloud in ("source", "destination"):
-        remove(lab.clouds_yaml, sample.name, cloud=cloud)
+    discard(lab, sample.name)
 
 
 @pytest.fixture
@@ -39,8 +39,7 @@ def small(lab: Lab) -> Iterator[Sample]:
     """A tenant with one server."""
     sample = populate(lab.clouds_yaml, f"small-{uuid.uuid4().hex[:6]}", Sizes.small())
     yield sample
-    for cloud in ("source", "destination"):
-        remove(lab.clouds_yaml, sample.name, cloud=cloud)
+    discard(lab, sample.name)
 
 
 def by_kind(result: dict, *outcomes: str) -> Counter[str]:

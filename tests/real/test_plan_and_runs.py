@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from lab import Lab
-from lab.populate import Sample, populate, remove
+from lab.populate import Sample, populate
 from lab.sample.base import Sizes, connect, get
+from tests.real.conftest import discard
 from tests.real.listing import NOTHING, Listing, changes, listing
 from tests.real.runner import Runner
 
@@ -27,8 +28,7 @@ def small(lab: Lab) -> Iterator[Sample]:
     """A tenant with one server."""
     sample = populate(lab.clouds_yaml, f"plan-{uuid.uuid4().hex[:6]}", Sizes.small())
     yield sample
-    for cloud in ("source", "destination"):
-        remove(lab.clouds_yaml, sample.name, cloud=cloud)
+    discard(lab, sample.name)
 
 
 def both(lab: Lab) -> dict[str, Listing]:

@@ -71,8 +71,7 @@ def test_fail_fast_starts_nothing_else(
     found = outcomes(operator.run(*migrate(world), "-f", "json").expect(3).json)
     assert "tenant" in found["failed"]
     assert not {"network", "server", "image"} & found["created"]
-    proxy.rules = ()
-    undo(operator, reference)
+    finish(operator, proxy, reference)
 
 
 def test_what_has_served_is_removed_though_the_clouds_refuse_twice(

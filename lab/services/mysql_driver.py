@@ -1,6 +1,6 @@
 """MySQLdb in place of PyMySQL, where the distribution has it for the Python that runs the services.
 
-It parses in C what the database answers; with PyMySQL that is every fifth second of the services' CPU. PyPI has
+It parses in C what the database answers; with PyMySQL that is every sixth second of the services' CPU. PyPI has
 it only as a source that needs a compiler and MariaDB's headers.
 """
 

@@ -22,6 +22,7 @@ _TAGS = {_TAG + name for name in _NAMES}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Far below what overflows the stack of libyaml's composer, which ends the process.
 _DEPTH_MAX = 100
+_TOO_DEEP = f"nested too deeply; expected at most {_DEPTH_MAX} levels"
 
 
 class Problem(NamedTuple):
@@ -127,6 +128,8 @@ _SYNTAX = (
     ("values are not allowed", "a ':' in the wrong place; expected name: value, indented as its neighbours"),
     ("find expected ':'", "a name without a value; expected name: value"),
     ("another document", "a second document; expected one, without '---' in the middle"),
+    # libyaml as PyYAML has it since 6.0.4 stops here, at a depth of its own, before an event is seen.
+    ("maximum nesting depth", _TOO_DEEP),
     ("unknown escape", "an unknown escape after a backslash; expected '\\\\' or single quotes"),
 )
 _NOT_CLOSED = re.compile("end of stream|or ']'|or '}'")
@@ -139,7 +142,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         raise ConfigError([f"{name}:{line}: the control character {ord(control[0]):#04x}; expected text"])
     try:
         if deep := _too_deep(text):
-            raise ConfigError([f"{name}:{deep}: nested too deeply; expected at most {_DEPTH_MAX} levels"])
+            raise ConfigError([f"{name}:{deep}: {_TOO_DEEP}"])
         root: yaml.Node | None = yaml.compose(text, _LOADER)
     except yaml.MarkedYAMLError as error:
         raise ConfigError([f"{name}:{_syntax(text, error)}"]) from None
@@ -161,6 +164,8 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> str:
     mark, problem = error.problem_mark, str(error.problem)
     if mark and text[mark.index : mark.index + 1] == "\t":
         problem = "tab character"
+    elif error.context == "while scanning a tag":
+        problem = "tag"
     # What is never closed is noticed at the end only; the place to look is where it begins.
     if error.context_mark and _NOT_CLOSED.search(problem):
         mark = error.context_mark

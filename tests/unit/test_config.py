@@ -236,7 +236,12 @@ IN_CLOUDS = {
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
-def test_what_is_not_yaml_is_one_message_with_its_line(text: str) -> None:
+@pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
+def test_what_is_not_yaml_is_one_message_with_its_line(
+    text: str, loader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # PyYAML may be built without libyaml.
+    monkeypatch.setattr(yamlfile, "_LOADER", getattr(yaml, loader, yaml.SafeLoader))
     assert problems(text) == [UNREADABLE[text]]
 
 

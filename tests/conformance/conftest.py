@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,12 +79,15 @@ def namesakes(lab: Lab, runner: Runner, sample: Sample, namesake: Sample) -> Any
 def start_and_kill(lab: Lab, runner: Runner, sample: Sample, before: Listing) -> Listing:
     """Kill a run as soon as its first server is at the destination; returns what it has made."""
     command = runner.start("migrate", "tenant", sample.tenant_id, "--yes")
-    admin, end_s = connect(lab.clouds_yaml, "destination"), time.monotonic() + TIMEOUT_S
+    compute = connect(lab.clouds_yaml, "destination").compute
     known = {key.partition("/")[2] for key in before if key.startswith("servers/")}
-    while not {server["id"] for server in get(admin.compute, "/servers?all_tenants=1")["servers"]} - known:
-        assert not command.has_ended(), f"the run ended and made no server\n{command.output()}"
-        assert time.monotonic() < end_s, f"no server after {TIMEOUT_S} s"
-        time.sleep(0.1)
+
+    def made() -> bool:
+        servers = {server["id"] for server in get(compute, "/servers?all_tenants=1")["servers"]}
+        assert servers - known or not command.has_ended(), f"it ended and made no server\n{command.output()}"
+        return bool(servers - known)
+
+    until(made, "the first server", TIMEOUT_S)
     command.signal()
     assert command.wait().code == KILLED
     return {key: value for key, value in listing(lab.clouds_yaml, "destination").items() if key not in before}

@@ -57,4 +57,4 @@ class Runner:
 
     def json(self, *arguments: str, config: Path | None = None, exit_code: int = 0) -> Any:
         """What a command prints as JSON."""
-        return json.loads(self.run(*arguments, "-f", "json", config=config, exit_code=exit_code).stdout)
+        return self.run(*arguments, "-f", "json", config=config, exit_code=exit_code).json

@@ -25,10 +25,10 @@ from typing import Any
 
 from taskflow import task
 
-from pumphouse import runs
-from pumphouse.config import Limits
+from pumphouse.config.settings import Limits
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, State, Step, Unit
-from pumphouse.run import execute
+from pumphouse.run import record as runs
+from pumphouse.run.execute import execute
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol

@@ -25,7 +25,7 @@ from typing import Any
 
 from pumphouse.cloud import Cloud
 from pumphouse.errors import PumphouseError, explain
-from pumphouse.transfer import Hashes, TransferLimits, copy_image
+from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image
 
 MIB = 1 << 20
 LEAST_RATIO = 0.8

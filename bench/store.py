@@ -26,7 +26,7 @@ from taskflow.persistence import backends
 from taskflow.persistence.base import Backend
 from taskflow.persistence.models import FlowDetail, LogBook
 
-from pumphouse.engine import Engine
+from pumphouse.run.engine import Engine
 from pumphouse.store import open_store
 from tests.stores.servers import running
 

@@ -68,8 +68,8 @@ def check(
     output_format: str, config_path: Path | None, source_cloud: str | None, destination_cloud: str | None
 ) -> None:
     """Log in to both clouds and say what they offer and what will not be possible."""
-    from pumphouse.check import check as check_clouds
-    from pumphouse.report import check_data, console, dump, print_check
+    from pumphouse.cloud.check import check as check_clouds
+    from pumphouse.show.report import check_data, console, dump, print_check
 
     config = load(config_path, source_cloud, destination_cloud)
     found = check_clouds(*clouds(config))

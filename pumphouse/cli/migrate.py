@@ -29,7 +29,7 @@ from pumphouse.cli.running import perform, recorded, turn
 from pumphouse.cli.several import migrate_several
 from pumphouse.errors import StalePlanError
 from pumphouse.model import Selection
-from pumphouse.selection import NAMED_KINDS, OWNED_KINDS
+from pumphouse.plan.selection import NAMED_KINDS, OWNED_KINDS
 
 if TYPE_CHECKING:
     from pumphouse.model import Plan
@@ -66,9 +66,9 @@ def migrate(
         return
     if plan_path is None:
         raise click.UsageError("expected a command or --plan FILE; see pumphouse migrate --help")
-    from pumphouse.plan import planned_config
-    from pumphouse.planfile import changes, edits
-    from pumphouse.planfile import load as load_plan
+    from pumphouse.plan.file import load as load_plan
+    from pumphouse.plan.make import planned_config
+    from pumphouse.plan.staleness import changes, edits
 
     loaded = load_plan(plan_path)
     config = planned_config(load(config_path, source_cloud, destination_cloud), loaded.plan)
@@ -171,7 +171,7 @@ for _kind in NAMED_KINDS:
 
 def _subject(chosen: Way, kind: str, resource: str, tenant: str | None) -> tuple[str, Selection]:
     """The tenant that a single resource is moved with, and the selection of only that."""
-    from pumphouse.tenants import find_owner, find_tenant
+    from pumphouse.plan.lookup import find_owner, find_tenant
 
     if tenant is not None:
         return find_tenant(chosen.source, tenant), Selection(names=((kind, resource),))
@@ -200,8 +200,8 @@ def _migrate(
     chosen: Way, tenant_id: str, planned: Callable[[Any], Plan], yes: bool, output_format: str
 ) -> int:
     """Plan, show, ask and run, while nobody else works on that tenant; returns the exit code."""
-    from pumphouse.report import console, print_plan
-    from pumphouse.run import execute
+    from pumphouse.run.execute import execute
+    from pumphouse.show.report import console, print_plan
 
     out = console(stderr=output_format != "table")
     with turn(chosen, tenant_id, out) as (store, before):

@@ -13,7 +13,7 @@ from pumphouse.errors import ConfigError
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
-    from pumphouse.config import Config
+    from pumphouse.config.settings import Config
     from pumphouse.model import Plan
     from pumphouse.tasks.base import Migration
 
@@ -24,7 +24,7 @@ def _set_logging(_context: click.Context, parameter: click.Parameter, value: boo
     """Log to stderr: ours from `-v` on, the clients' too with `--debug`, never a secret."""
     if not value:
         return
-    from pumphouse.transport import SecretFilter
+    from pumphouse.cloud.transport import SecretFilter
 
     handler = logging.StreamHandler()
     handler.addFilter(SecretFilter())
@@ -78,7 +78,7 @@ def cloud_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def load(path: Path | None, source_cloud: str | None, destination_cloud: str | None) -> Config:
     """The configuration; its warnings are printed."""
-    from pumphouse.config import load
+    from pumphouse.config.settings import load
 
     config = load(path, source_cloud=source_cloud, destination_cloud=destination_cloud)
     for warning in config.warnings:
@@ -97,7 +97,7 @@ def clouds(config: Config, *, read_only: bool = True) -> tuple[Cloud, Cloud]:
     source.login()
     destination.login()
     if config.policies.user_passwords == "hash":
-        from pumphouse.tasks.password_hashes import check_databases
+        from pumphouse.tasks.keystone.password_hashes import check_databases
 
         check_databases(source, destination)
     return source, destination
@@ -116,7 +116,7 @@ def refuse_same_cloud(config: Config, source: Cloud, destination: Cloud) -> None
 
 def refuse_other_clouds(plan: Plan, source: Cloud, destination: Cloud, what: str) -> None:
     """Raise ConfigError when a plan was made for other clouds than those of the configuration."""
-    from pumphouse.plan import title
+    from pumphouse.plan.make import title
 
     for planned, cloud in ((plan.source, source), (plan.destination, destination)):
         if planned != title(cloud):
@@ -129,7 +129,7 @@ def refuse_other_clouds(plan: Plan, source: Cloud, destination: Cloud, what: str
 def migration(plan: Plan, source: Cloud, destination: Cloud) -> Migration:
     """What the tasks of a plan are made with."""
     from pumphouse.tasks.base import Migration
-    from pumphouse.transfer import TransferLimits
+    from pumphouse.tasks.glance.transfer import TransferLimits
 
     limits = plan.cfg["limits"]
     transfers = TransferLimits(limits["transfers"], limits["bytes_per_second"])

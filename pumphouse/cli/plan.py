@@ -65,9 +65,10 @@ def tenant(
 @logging_options
 def show(file: Path, output_format: str) -> None:
     """Print a plan file; `-f dot` draws its units for Graphviz."""
-    from pumphouse.planfile import load as load_plan
-    from pumphouse.planfile import offline_migration, plan_data, plan_dot, with_tasks
-    from pumphouse.report import console, dump, print_plan
+    from pumphouse.plan.data import offline_migration, plan_data, with_tasks
+    from pumphouse.plan.dot import plan_dot
+    from pumphouse.plan.file import load as load_plan
+    from pumphouse.show.report import console, dump, print_plan
 
     plan = load_plan(file).plan
     tasks = offline_migration(plan)

@@ -13,11 +13,11 @@ import click
 
 from pumphouse.cli.options import clouds, load, migration, refuse_same_cloud
 from pumphouse.model import Selection
-from pumphouse.selection import NAMED_KINDS
+from pumphouse.plan.selection import NAMED_KINDS
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
-    from pumphouse.config import Config
+    from pumphouse.config.settings import Config
     from pumphouse.model import Plan
 
 
@@ -100,8 +100,8 @@ def is_several(
 
 def tenant_ids(source: Cloud, tenants: Sequence[str], all_tenants: bool) -> list[str]:
     """The ids of the tenants that were named; what `--all-tenants` leaves out is said."""
-    from pumphouse.tenants import all_tenants as find_all
-    from pumphouse.tenants import find_tenant, find_tenants
+    from pumphouse.plan.lookup import all_tenants as find_all
+    from pumphouse.plan.lookup import find_tenant, find_tenants
 
     if not all_tenants:
         return [find_tenant(source, tenants[0])] if len(tenants) == 1 else find_tenants(source, tenants)
@@ -113,8 +113,8 @@ def tenant_ids(source: Cloud, tenants: Sequence[str], all_tenants: bool) -> list
 
 def plan_tenant(way: Way, tenant_id: str, selection: Selection) -> Plan:
     """The plan of a tenant, with what the state store knows of earlier runs."""
-    from pumphouse.plan import title
-    from pumphouse.runs import done_before
+    from pumphouse.plan.make import title
+    from pumphouse.run.record import done_before
     from pumphouse.store import open_store
 
     with closing(open_store(way.config.state_url)) as store:
@@ -124,7 +124,7 @@ def plan_tenant(way: Way, tenant_id: str, selection: Selection) -> Plan:
 
 def make(way: Way, tenant_id: str, before: Any, **edits: Any) -> Plan:
     """The plan of a tenant, with what earlier runs of it have done and what a person wants otherwise."""
-    from pumphouse.plan import make_plan
+    from pumphouse.plan.make import make_plan
 
     with (
         way.source.session.one_look(),
@@ -136,8 +136,8 @@ def make(way: Way, tenant_id: str, before: Any, **edits: Any) -> Plan:
 
 def show_plan(way: Way, plan: Plan, output: Path | None, output_format: str) -> None:
     """Print a plan, and write it to a file if one is named."""
-    from pumphouse.planfile import save
-    from pumphouse.report import console, dump, print_plan
+    from pumphouse.plan.file import save
+    from pumphouse.show.report import console, dump, print_plan
 
     if output or output_format != "table":
         data = _data(way, plan)
@@ -151,7 +151,7 @@ def show_plan(way: Way, plan: Plan, output: Path | None, output_format: str) -> 
 
 def show_plans(way: Way, ids: Sequence[str], selection: Selection, output_format: str) -> None:
     """Plan several tenants and print the plans: one after the other as tables, else as one list."""
-    from pumphouse.report import dump
+    from pumphouse.show.report import dump
 
     plans = (plan_tenant(way, tenant_id, selection) for tenant_id in ids)
     if output_format != "table":
@@ -163,6 +163,6 @@ def show_plans(way: Way, ids: Sequence[str], selection: Selection, output_format
 
 
 def _data(way: Way, plan: Plan) -> dict[str, Any]:
-    from pumphouse.planfile import plan_data, with_tasks
+    from pumphouse.plan.data import plan_data, with_tasks
 
     return with_tasks(plan_data(plan), plan, migration(plan, way.source, way.destination))

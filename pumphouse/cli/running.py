@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
 
     from pumphouse.cli.planning import Way
-    from pumphouse.engine import Listener
     from pumphouse.model import Plan, Report
-    from pumphouse.runs import Run
+    from pumphouse.run.engine import Listener
+    from pumphouse.run.record import Run
 
 Work = Callable[["Listener", threading.Event], "Report"]
 
@@ -36,9 +36,9 @@ Work = Callable[["Listener", threading.Event], "Report"]
 @contextmanager
 def turn(way: Way, tenant_id: str, out: Console) -> Iterator[tuple[Backend, Any]]:
     """Have a tenant to oneself: gives the state store, and what earlier runs of the tenant have done."""
-    from pumphouse import runs
-    from pumphouse.lock import locked
-    from pumphouse.plan import title
+    from pumphouse.plan.make import title
+    from pumphouse.run import record as runs
+    from pumphouse.run.lock import locked
     from pumphouse.store import open_store
 
     ends = {"source": title(way.source), "destination": title(way.destination)}
@@ -57,7 +57,7 @@ def turn(way: Way, tenant_id: str, out: Console) -> Iterator[tuple[Backend, Any]
 
 def recorded(way: Way, store: Backend, plan: Plan, out: Console) -> Run:
     """The run of a plan that is about to begin: from now on both clouds are written to."""
-    from pumphouse import runs
+    from pumphouse.run import record as runs
 
     way.read_only(False)
     run = runs.record(store, plan)
@@ -70,7 +70,7 @@ def perform(run: Run, work: Work, out: Console, output_format: str, resume: str)
 
     resume: the command that goes on with it after an interruption.
     """
-    from pumphouse.report import dump, print_report, report_data
+    from pumphouse.show.report import dump, print_report, report_data
 
     report, code = performed(run, work, out, resume)
     if output_format != "table":
@@ -84,7 +84,7 @@ def perform(run: Run, work: Work, out: Console, output_format: str, resume: str)
 
 def performed(run: Run, work: Work, out: Console, resume: str) -> tuple[Report, int]:
     """Do something with a run and show it meanwhile; returns the report and the exit code."""
-    from pumphouse.progress import shown
+    from pumphouse.show.progress import shown
 
     with _interruptible(resume) as stop, shown(run.plan, out) as listener:
         report = work(listener, stop)

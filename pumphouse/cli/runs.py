@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
 
     from pumphouse.cloud import Cloud
-    from pumphouse.runs import Run
+    from pumphouse.run.record import Run
 
 
 @click.group()
@@ -48,8 +48,8 @@ def list_runs(
     config_path: Path | None,
 ) -> None:
     """List the runs, the newest first."""
-    from pumphouse.history import listed, print_list
-    from pumphouse.report import console, dump
+    from pumphouse.show.report import console, dump
+    from pumphouse.show.runs import listed, print_list
 
     with _store(config_path) as store:
         found = listed(store, state=state, tenant=tenant, since=since.astimezone() if since else None)
@@ -65,9 +65,9 @@ def list_runs(
 @config_option
 def show(run: str, output_format: str, config_path: Path | None) -> None:
     """Show a run: its units and tasks with their states, times, ids and failures."""
-    from pumphouse import runs
-    from pumphouse.history import print_run, run_data
-    from pumphouse.report import console, dump
+    from pumphouse.run import record as runs
+    from pumphouse.show.report import console, dump
+    from pumphouse.show.runs import print_run, run_data
 
     with _store(config_path) as store:
         data = run_data(runs.load(store, runs.find(store, run)))
@@ -91,9 +91,9 @@ def resume(
     destination_cloud: str | None,
 ) -> None:
     """Go on with a run that was interrupted, or try again what failed in it."""
-    from pumphouse.report import console
-    from pumphouse.resume import differences, refuse_reverted, refuse_superseded
-    from pumphouse.run import execute
+    from pumphouse.run.execute import execute
+    from pumphouse.run.resume import differences, refuse_reverted, refuse_superseded
+    from pumphouse.show.report import console
 
     with _held(run, config_path, source_cloud, destination_cloud) as (found, source, destination):
         refuse_reverted(found)
@@ -134,11 +134,11 @@ def revert(
     destination_cloud: str | None,
 ) -> None:
     """Undo a run: remove what it made, keep what it found, start the servers that it stopped."""
-    from pumphouse.history import print_undos
-    from pumphouse.report import console
-    from pumphouse.resume import refuse_superseded
-    from pumphouse.revert import plan_revert
-    from pumphouse.revert import revert as undo
+    from pumphouse.run.resume import refuse_superseded
+    from pumphouse.run.revert import plan_revert
+    from pumphouse.run.revert import revert as undo
+    from pumphouse.show.report import console
+    from pumphouse.show.runs import print_undos
 
     with _held(run, config_path, source_cloud, destination_cloud) as (found, source, destination):
         out = console(stderr=output_format != "table")
@@ -162,7 +162,7 @@ def revert(
 
 @contextmanager
 def _store(config_path: Path | None) -> Iterator[Backend]:
-    from pumphouse.config import load_state_url
+    from pumphouse.config.settings import load_state_url
     from pumphouse.store import open_store
 
     with closing(open_store(load_state_url(config_path))) as store:
@@ -174,8 +174,8 @@ def _held(
     wanted: str, config_path: Path | None, source_cloud: str | None, destination_cloud: str | None
 ) -> Iterator[tuple[Run, Cloud, Cloud]]:
     """A recorded run that nobody else works on meanwhile, with the clouds it moves its tenant between."""
-    from pumphouse import runs
-    from pumphouse.lock import locked
+    from pumphouse.run import record as runs
+    from pumphouse.run.lock import locked
     from pumphouse.store import open_store
 
     config = load(config_path, source_cloud, destination_cloud)

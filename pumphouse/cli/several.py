@@ -37,7 +37,7 @@ def migrate_several(way: Way, ids: Sequence[str], selection: Selection, yes: boo
 
     A tenant that fails does not stop the others; Ctrl-C does, once what runs is suspended.
     """
-    from pumphouse.report import console, dump, print_plan
+    from pumphouse.show.report import console, dump, print_plan
 
     is_table = output_format == "table"
     out = console(stderr=not is_table)
@@ -65,8 +65,8 @@ def _not_started(plan: Plan) -> _End:
 
 def _one(way: Way, shown: Plan, selection: Selection, out: Console, is_table: bool) -> _End:
     """The turn of one tenant, whatever happens; planned anew, because hours may have passed."""
-    from pumphouse.report import print_report
-    from pumphouse.run import execute
+    from pumphouse.run.execute import execute
+    from pumphouse.show.report import print_report
 
     out.print(f"\nTenant {shown.tenant_name} ({shown.tenant.id})", style="bold", markup=False)
     try:
@@ -91,7 +91,7 @@ def _one(way: Way, shown: Plan, selection: Selection, out: Console, is_table: bo
 
 def _anew(way: Way, shown: Plan, selection: Selection, before: Any, out: Console) -> Plan:
     """The plan as it is now; what it has become since it was shown is said."""
-    from pumphouse.planfile import changes
+    from pumphouse.plan.staleness import changes
 
     plan = make(way, shown.tenant.id, before, selection=selection)
     for change in changes(shown, plan):
@@ -100,7 +100,7 @@ def _anew(way: Way, shown: Plan, selection: Selection, before: Any, out: Console
 
 
 def _data(end: _End) -> dict[str, Any]:
-    from pumphouse.report import report_data
+    from pumphouse.show.report import report_data
 
     if end.report:
         return {"run": end.report.run, "exit_code": end.code, **report_data(end.report)}

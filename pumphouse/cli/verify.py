@@ -15,9 +15,9 @@ from pumphouse.errors import EXIT_DIFFERENT, EXIT_DONE
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
-    from pumphouse.config import Config
+    from pumphouse.config.settings import Config
     from pumphouse.model import Plan, Ref
-    from pumphouse.runs import Run
+    from pumphouse.run.record import Run
     from pumphouse.verify import Known
 
 
@@ -42,9 +42,9 @@ def tenant(
     destination_cloud: str | None,
 ) -> None:
     """Read a tenant and its twin afresh and compare them field by field; exit code 6 when anything differs."""
-    from pumphouse.report import console, dump
-    from pumphouse.tenants import find_tenant
-    from pumphouse.verify import text
+    from pumphouse.plan.lookup import find_tenant
+    from pumphouse.show import verification as text
+    from pumphouse.show.report import console, dump
     from pumphouse.verify import verify as compare
 
     config = load(config_path, source_cloud, destination_cloud)
@@ -61,8 +61,8 @@ def tenant(
 
 def _known(config: Config, source: Cloud, destination: Cloud, tenant_id: str, wanted: str | None) -> Known:
     """What the state store tells of the tenant: of one run all, of the others which servers they stopped."""
-    from pumphouse import runs
-    from pumphouse.plan import title
+    from pumphouse.plan.make import title
+    from pumphouse.run import record as runs
     from pumphouse.store import open_store
     from pumphouse.verify import Known
 
@@ -84,7 +84,7 @@ def _known(config: Config, source: Cloud, destination: Cloud, tenant_id: str, wa
 
 def _of_run(run: Run, tenant_id: str, statuses: dict) -> Known:  # type: ignore[type-arg]
     from pumphouse.errors import UsageError
-    from pumphouse.outcomes import report
+    from pumphouse.run.outcomes import report
     from pumphouse.verify import Known
 
     if run.plan.tenant.id != tenant_id:
@@ -99,8 +99,8 @@ def _of_run(run: Run, tenant_id: str, statuses: dict) -> Known:  # type: ignore[
 
 def _chosen(plan: Plan) -> set[Ref] | None:
     """What a plan was to migrate; None when that is all of the tenant."""
-    from pumphouse.plan import LEFT_OUT
-    from pumphouse.selection import not_made
+    from pumphouse.plan.make import LEFT_OUT
+    from pumphouse.plan.selection import not_made
 
     left_out = {step.ref for step in plan.steps() if step.reason in (LEFT_OUT, not_made(step.ref.kind))}
     if not (plan.selection or plan.left_out or left_out):

@@ -17,35 +17,24 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from pumphouse.tasks import (
+from pumphouse.tasks import quota
+from pumphouse.tasks.base import BaseCloudsTask, BaseCloudTask, BaseEnsureTask, BaseRetrieveTask
+from pumphouse.tasks.cinder import volume, volume_snapshot
+from pumphouse.tasks.glance import image
+from pumphouse.tasks.keystone import assignment, domain, group, membership, role, tenant, tenant_state, user
+from pumphouse.tasks.keystone.tenant import EnsureTenant, RetrieveTenant, migrate_tenant
+from pumphouse.tasks.neutron import (
     address_group,
-    assignment,
-    domain,
-    flavor,
     floating_ip,
-    group,
-    image,
-    keypair,
-    membership,
     network,
     port,
-    quota,
     rbac_policy,
-    role,
     router,
     security_group,
-    server,
-    server_group,
     subnet,
-    tenant,
-    tenant_state,
     trunk,
-    user,
-    volume,
-    volume_snapshot,
 )
-from pumphouse.tasks.base import BaseCloudsTask, BaseCloudTask, BaseEnsureTask, BaseRetrieveTask
-from pumphouse.tasks.tenant import EnsureTenant, RetrieveTenant, migrate_tenant
+from pumphouse.tasks.nova import flavor, keypair, server, server_group
 
 # A kind comes after those that it needs, because twins are recognised by the twins of their parents.
 KINDS: dict[str, ModuleType] = {

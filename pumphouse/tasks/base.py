@@ -17,7 +17,7 @@ from pumphouse.model import Json, Record, Ref, Step
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
-    from pumphouse.transfer import TransferLimits
+    from pumphouse.tasks.glance.transfer import TransferLimits
 
 LOG = logging.getLogger(__name__)
 

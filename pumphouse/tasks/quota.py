@@ -22,7 +22,7 @@ from pumphouse.tasks.base import (
     retrieve,
     symbol,
 )
-from pumphouse.tasks.nova import compute
+from pumphouse.tasks.nova.common import compute
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

@@ -12,12 +12,12 @@ from taskflow import engines, task
 from taskflow.patterns import graph_flow
 
 from pumphouse.cloud import Cloud
-from pumphouse.config import Policies
+from pumphouse.config.settings import Policies
 from pumphouse.flows import link
 from pumphouse.model import Action, Json, Record, Ref, Step
-from pumphouse.plan import decide
+from pumphouse.plan.make import decide
 from pumphouse.tasks.base import Migration, Search, symbol
-from pumphouse.transfer import TransferLimits
+from pumphouse.tasks.glance.transfer import TransferLimits
 
 MAPPINGS = ("domains", "roles", "users", "flavors", "external_networks", "availability_zones", "volume_types")
 

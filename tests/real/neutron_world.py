@@ -13,9 +13,10 @@ from keystoneauth1.exceptions import NotFound
 
 from pumphouse.cloud import Cloud
 from pumphouse.model import Action, Json, Ref, Step
-from pumphouse.tasks import (
+from pumphouse.tasks.base import STAMP, stamp_tag
+from pumphouse.tasks.keystone import domain, tenant
+from pumphouse.tasks.neutron import (
     address_group,
-    domain,
     floating_ip,
     network,
     port,
@@ -23,11 +24,9 @@ from pumphouse.tasks import (
     router,
     security_group,
     subnet,
-    tenant,
     trunk,
 )
-from pumphouse.tasks.base import STAMP, stamp_tag
-from pumphouse.tasks.neutron import (
+from pumphouse.tasks.neutron.common import (
     ADDRESS_GROUPS,
     FLOATING_IPS,
     NETWORKS,
@@ -38,8 +37,8 @@ from pumphouse.tasks.neutron import (
     TRUNKS,
     Collection,
 )
-from pumphouse.tasks.port_forwardings import delete, listed
-from pumphouse.tasks.router_links import disconnect, interfaces
+from pumphouse.tasks.neutron.port_forwardings import delete, listed
+from pumphouse.tasks.neutron.router_links import disconnect, interfaces
 from tests.real.by_hand import ByHand, connect
 
 KINDS: Sequence[ModuleType] = (

@@ -12,13 +12,7 @@ from taskflow.patterns import graph_flow
 from lab import Lab
 from lab.sample.base import connect
 from pumphouse.cloud import Cloud
-from pumphouse.tasks import (
-    BaseCloudTask,
-    BaseRetrieveTask,
-    EnsureTenant,
-    RetrieveTenant,
-    migrate_tenant,
-)
+from pumphouse.tasks import BaseCloudTask, BaseRetrieveTask, EnsureTenant, RetrieveTenant, migrate_tenant
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pumphouse.check import check
 from pumphouse.cloud import Cloud, call, get_all, same_keystone
-from pumphouse.config import CloudConfig
+from pumphouse.cloud.check import check
+from pumphouse.config.settings import CloudConfig
 from pumphouse.errors import CloudError, PumphouseError, ReadOnlyError, explain, http_status
 
 

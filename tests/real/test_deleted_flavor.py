@@ -12,10 +12,11 @@ import pytest
 
 from pumphouse.cloud import call
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks import domain, flavor, server, tenant
 from pumphouse.tasks.base import ensured_id
-from pumphouse.tasks.glance import list_images
-from pumphouse.tasks.nova import compute, servers_of, wait_for_server
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.keystone import domain, tenant
+from pumphouse.tasks.nova import flavor, server
+from pumphouse.tasks.nova.common import compute, servers_of, wait_for_server
 from tests.real.by_hand import ByHand, connect
 
 pytestmark = pytest.mark.exhaustive

@@ -12,8 +12,8 @@ import pytest
 
 from lab import Lab
 from pumphouse.tasks.base import STAMP
-from pumphouse.tasks.glance import list_images
-from pumphouse.tasks.neutron import NETWORKS
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.neutron.common import NETWORKS
 from tests.real.by_hand import Clouds
 from tests.real.neutron_world import neutron_world
 from tests.real.runner import Runner

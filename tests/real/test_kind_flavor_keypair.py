@@ -21,9 +21,10 @@ from novaclient.api_versions import APIVersion
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.errors import ConfigError, ConflictError, PumphouseError
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks import domain, flavor, keypair, role, tenant, user
 from pumphouse.tasks.base import STAMP, ensured_id
-from pumphouse.tasks.nova import compute, flavor_path
+from pumphouse.tasks.keystone import domain, role, tenant, user
+from pumphouse.tasks.nova import flavor, keypair
+from pumphouse.tasks.nova.common import compute, flavor_path
 from tests.real.by_hand import ByHand, Clouds, connect
 
 pytestmark = pytest.mark.exhaustive

@@ -10,9 +10,9 @@ import pytest
 
 from pumphouse.cloud import call
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks.floating_ip import FIELDS
-from pumphouse.tasks.neutron import FLOATING_IPS, NETWORKS, PORTS, ROUTERS, SUBNETS
-from pumphouse.tasks.port_forwardings import listed
+from pumphouse.tasks.neutron.common import FLOATING_IPS, NETWORKS, PORTS, ROUTERS, SUBNETS
+from pumphouse.tasks.neutron.floating_ip import FIELDS
+from pumphouse.tasks.neutron.port_forwardings import listed
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
 pytestmark = pytest.mark.exhaustive

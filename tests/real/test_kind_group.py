@@ -11,9 +11,9 @@ import pytest
 
 from pumphouse.cloud import Cloud
 from pumphouse.model import Action, Ref
-from pumphouse.tasks import assignment, domain, group, membership, role, tenant, user
 from pumphouse.tasks.base import ensured_id
-from pumphouse.tasks.keystone import INHERITED_TO
+from pumphouse.tasks.keystone import assignment, domain, group, membership, role, tenant, user
+from pumphouse.tasks.keystone.common import INHERITED_TO
 from tests.real.by_hand import ByHand, connect
 
 pytestmark = pytest.mark.exhaustive

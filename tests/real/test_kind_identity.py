@@ -17,10 +17,10 @@ from keystoneauth1.session import Session
 from pumphouse.cloud import Cloud
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Json, Ref
-from pumphouse.plan import decide
-from pumphouse.tasks import assignment, domain, role, tenant, user
+from pumphouse.plan.make import decide
 from pumphouse.tasks.base import STAMP, ensured_id
-from pumphouse.tasks.keystone import INHERITED_TO
+from pumphouse.tasks.keystone import assignment, domain, role, tenant, user
+from pumphouse.tasks.keystone.common import INHERITED_TO
 from tests.real.by_hand import ByHand, Clouds, connect
 
 pytestmark = pytest.mark.exhaustive

@@ -12,9 +12,10 @@ import pytest
 
 from pumphouse.cloud import Cloud
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks import domain, image, tenant
 from pumphouse.tasks.base import ensured_id
-from pumphouse.tasks.glance import list_images
+from pumphouse.tasks.glance import image
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, connect
 
 pytestmark = pytest.mark.exhaustive

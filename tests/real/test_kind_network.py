@@ -11,8 +11,8 @@ from keystoneauth1.exceptions import BadRequest
 from pumphouse.errors import ConflictError
 from pumphouse.model import Action, Json
 from pumphouse.tasks.base import stamp_tag
-from pumphouse.tasks.network import FIELDS, EnsureNetwork
-from pumphouse.tasks.neutron import NETWORKS, PORTS, _unknown, is_stamped
+from pumphouse.tasks.neutron.common import NETWORKS, PORTS, _unknown, is_stamped
+from pumphouse.tasks.neutron.network import FIELDS, EnsureNetwork
 from tests.real.neutron_world import World, decisions, everything, made, neutron_world, same
 
 pytestmark = pytest.mark.exhaustive

@@ -10,9 +10,9 @@ import pytest
 
 from pumphouse.errors import ConflictError
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks import port
-from pumphouse.tasks.neutron import NETWORKS, PORTS, SECURITY_GROUPS, SUBNETS
-from pumphouse.tasks.port import FIELDS, _data
+from pumphouse.tasks.neutron import port
+from pumphouse.tasks.neutron.common import NETWORKS, PORTS, SECURITY_GROUPS, SUBNETS
+from pumphouse.tasks.neutron.port import FIELDS, _data
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
 pytestmark = pytest.mark.exhaustive

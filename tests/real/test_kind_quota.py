@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks import domain, quota, tenant
+from pumphouse.tasks import quota
+from pumphouse.tasks.keystone import domain, tenant
 from pumphouse.tasks.quota import SERVICES
 from tests.real.by_hand import ByHand, connect
 

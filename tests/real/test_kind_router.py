@@ -9,9 +9,9 @@ import pytest
 
 from pumphouse.errors import ConflictError
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks.neutron import NETWORKS, PORTS, ROUTERS, SUBNETS
-from pumphouse.tasks.router import FIELDS
-from pumphouse.tasks.router_links import disconnect, interfaces
+from pumphouse.tasks.neutron.common import NETWORKS, PORTS, ROUTERS, SUBNETS
+from pumphouse.tasks.neutron.router import FIELDS
+from pumphouse.tasks.neutron.router_links import disconnect, interfaces
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
 pytestmark = pytest.mark.exhaustive

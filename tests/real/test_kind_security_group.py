@@ -9,9 +9,9 @@ import pytest
 
 from pumphouse.cloud import Cloud, call
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks.neutron import SECURITY_GROUPS
-from pumphouse.tasks.security_group import FIELDS
-from pumphouse.tasks.security_rules import EnsureSecurityGroupRules, rule_key
+from pumphouse.tasks.neutron.common import SECURITY_GROUPS
+from pumphouse.tasks.neutron.security_group import FIELDS
+from pumphouse.tasks.neutron.security_rules import EnsureSecurityGroupRules, rule_key
 from tests.real.neutron_world import World, decisions, everything, made, neutron_world, same
 
 pytestmark = pytest.mark.exhaustive

@@ -11,8 +11,9 @@ import pytest
 
 from pumphouse.cloud import Cloud, call
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks import domain, server_group, tenant
-from pumphouse.tasks.nova import compute, list_server_groups
+from pumphouse.tasks.keystone import domain, tenant
+from pumphouse.tasks.nova import server_group
+from pumphouse.tasks.nova.common import compute, list_server_groups
 from tests.real.by_hand import ByHand, connect
 
 pytestmark = pytest.mark.exhaustive

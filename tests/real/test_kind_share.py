@@ -10,7 +10,7 @@ import pytest
 
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.model import Action, Json
-from pumphouse.tasks.neutron import ADDRESS_GROUPS, NETWORKS, SECURITY_GROUPS
+from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, NETWORKS, SECURITY_GROUPS
 from tests.real.neutron_world import World, decisions, everything, neutron_world
 
 pytestmark = pytest.mark.exhaustive

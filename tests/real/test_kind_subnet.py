@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pumphouse.model import Action, Json
-from pumphouse.tasks.neutron import NETWORKS, PORTS, SUBNETS
-from pumphouse.tasks.subnet import FIELDS
+from pumphouse.tasks.neutron.common import NETWORKS, PORTS, SUBNETS
+from pumphouse.tasks.neutron.subnet import FIELDS
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
 pytestmark = pytest.mark.exhaustive

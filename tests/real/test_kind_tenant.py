@@ -11,8 +11,9 @@ import pytest
 
 from pumphouse.cloud import call
 from pumphouse.model import Action, Ref
-from pumphouse.tasks import domain, tenant, uncarried
+from pumphouse.plan import uncarried
 from pumphouse.tasks.base import ensured_id
+from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, connect
 
 pytestmark = pytest.mark.exhaustive

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pumphouse.model import Action, Json
-from pumphouse.tasks.neutron import PORTS, TRUNKS
-from pumphouse.tasks.trunk import FIELDS
+from pumphouse.tasks.neutron.common import PORTS, TRUNKS
+from pumphouse.tasks.neutron.trunk import FIELDS
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
 pytestmark = pytest.mark.exhaustive

@@ -20,11 +20,13 @@ from lab.sample.sizes import Sizes
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Json, Ref, Step
-from pumphouse.tasks import KINDS, domain, tenant, volume, volume_snapshot
+from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import STAMP, symbol
-from pumphouse.tasks.cinder import SNAPSHOTS, UNFINISHED, VOLUMES, act, owned
-from pumphouse.tasks.cinder import remove as remove_item
-from pumphouse.tasks.glance import list_images
+from pumphouse.tasks.cinder import volume, volume_snapshot
+from pumphouse.tasks.cinder.common import SNAPSHOTS, UNFINISHED, VOLUMES, act, owned
+from pumphouse.tasks.cinder.common import remove as remove_item
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, Clouds, connect
 
 pytestmark = pytest.mark.exhaustive

@@ -16,7 +16,7 @@ import pytest
 
 from pumphouse.cloud import Cloud
 from pumphouse.errors import TransferError
-from pumphouse.transfer import Copied, Hashes, TransferLimits, copy_image
+from pumphouse.tasks.glance.transfer import Copied, Hashes, TransferLimits, copy_image
 
 MIB = 1 << 20
 BYTES = os.urandom(20 * MIB + 321)

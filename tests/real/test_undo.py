@@ -17,14 +17,17 @@ from lab import Lab
 from lab.disks import server_disk, write_bytes
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes
+from pumphouse.cloud.loans import give_back, keypair_loan
 from pumphouse.errors import PumphouseError
-from pumphouse.loans import give_back, keypair_loan
 from pumphouse.model import Action, Json, Ref, Step
-from pumphouse.tasks import KINDS, image, server, tenant
+from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import STAMP, symbol
-from pumphouse.tasks.boot_key import boot_key
-from pumphouse.tasks.glance import list_images
-from pumphouse.tasks.neutron import NETWORKS, SECURITY_GROUPS
+from pumphouse.tasks.glance import image
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.keystone import tenant
+from pumphouse.tasks.neutron.common import NETWORKS, SECURITY_GROUPS
+from pumphouse.tasks.nova import server
+from pumphouse.tasks.nova.boot_key import boot_key
 from tests.real.by_hand import ByHand, Clouds, connect
 from tests.real.listing import changes, listing
 

@@ -19,10 +19,10 @@ import pytest
 from taskflow import states
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
-from pumphouse import runs
 from pumphouse.errors import EXIT_FAILED
-from pumphouse.lock import is_locked
 from pumphouse.model import Ref
+from pumphouse.run import record as runs
+from pumphouse.run.lock import is_locked
 from pumphouse.store import open_store
 from pumphouse.tasks.base import symbol
 from tests.stores.servers import PASSWORD, Server

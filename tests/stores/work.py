@@ -23,11 +23,11 @@ from typing import Any
 from taskflow import task
 from taskflow.persistence.base import Backend
 
-from pumphouse import runs
 from pumphouse.errors import PumphouseError
-from pumphouse.lock import locked
 from pumphouse.model import Action, Plan, Record, Ref, Step, Unit
-from pumphouse.run import execute
+from pumphouse.run import record as runs
+from pumphouse.run.execute import execute
+from pumphouse.run.lock import locked
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol

@@ -8,7 +8,11 @@ from contextlib import closing
 import pytest
 from taskflow.persistence.base import Backend
 
-from pumphouse import flows, plan, revert, run, runs
+from pumphouse import flows
+from pumphouse.plan import make as plan
+from pumphouse.run import execute as run
+from pumphouse.run import record as runs
+from pumphouse.run import revert
 from pumphouse.store import open_store
 from tests.unit.memory import KINDS, World
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from taskflow import task
 
-from pumphouse import plan, run, runs
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step
+from pumphouse.plan import make as plan
+from pumphouse.run import execute as run
+from pumphouse.run import record as runs
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
 
 

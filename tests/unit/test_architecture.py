@@ -1,4 +1,4 @@
-"""Who may import whom: the direction of the data, as the README draws it."""
+"""Who may import whom: the floor plan in docs/architecture.md, held against the imports."""
 
 from __future__ import annotations
 
@@ -8,42 +8,22 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "pumphouse"
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pumphouse"
 MODULES = {
-    str(path.relative_to(PACKAGE.parent).with_suffix("")).replace("/", "."): path
-    for path in PACKAGE.rglob("*.py")
+    str(path.relative_to(ROOT).with_suffix("")).replace("/", "."): path for path in PACKAGE.rglob("*.py")
 }
-KIND_NAMES = {
-    name for name, path in MODULES.items() if path.parent.name == "tasks" and "\nNAME = " in path.read_text()
-}
-# Each line may import the lines before it; nothing imports what comes later.
-LAYERS = [
-    {"pumphouse"},
-    {"errors"},
-    {"model", "batch", "yamlfile"},
-    {"wait", "transfer", "transport", "config", "config_schema", "state_url"},
-    {"credentials", "loans"},
-    {"tenancy"},
-    {"cloud"},
-    {"rights"},
-    {"check", "tasks", "selection"},
-    {"plan", "tenants", "flows", "store", "lock", "verify"},
-    {"planfile"},
-    {"outcomes"},
-    {"runs"},
-    {"engine"},
-    {"run", "resume"},
-    {"revert"},
-    {"report"},
-    {"history", "progress"},
-    {"cli"},
-    {"__main__"},
-]
-# What may be named in annotations only is not imported when the program runs.
-TASKFLOW_ALLOWED = {
-    f"pumphouse.{name}"
-    for name in ("flows", "store", "lock", "outcomes", "runs", "engine", "run", "resume", "revert", "history")
-}
+FLOOR_PLAN, SERVICE_PLAN = (
+    [line.split() for line in block.strip().splitlines()]
+    for block in (ROOT / "docs" / "architecture.md").read_text().split("```")[1::2]
+    if block.startswith("text\n")
+    for block in [block.removeprefix("text\n")]
+)
+ROOMS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+FLOORS = {room: int(number) for number, *words in FLOOR_PLAN for room in words if room in ROOMS}
+SERVICES = {service: set(below) for service, *below in SERVICE_PLAN}
+KIND_MODULES = {name for name, path in MODULES.items() if "\nNAME = " in path.read_text()}
+TASKFLOW_ROOMS = {"tasks", "flows", "run", "store"}
 
 
 def runtime_imports(path: Path) -> Iterator[str]:
@@ -65,25 +45,40 @@ def runtime_imports(path: Path) -> Iterator[str]:
             yield from (name if name in MODULES else node.module for name in full)
 
 
-def layer(module: str) -> int:
-    part = module.removeprefix("pumphouse.").partition(".")[0]
-    return next(number for number, names in enumerate(LAYERS) if part in names)
+def room(module: str) -> str:
+    return module.removeprefix("pumphouse.").partition(".")[0]
+
+
+def service(module: str) -> str:
+    """The service of a module of tasks; empty for what all share."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["pumphouse", "tasks"] and len(parts) > 3 else ""
+
+
+def test_the_floor_plan_has_every_room() -> None:
+    assert FLOORS.keys() == ROOMS - {"__init__"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_nothing_later_is_imported(module: str) -> None:
-    name = module.removesuffix(".__init__")
-    ours = {imported for imported in runtime_imports(MODULES[module]) if imported.startswith("pumphouse")}
-    assert [imported for imported in ours if layer(imported) > layer(name)] == []
+def test_a_room_imports_only_rooms_below_it(module: str) -> None:
+    own = room(module)
+    ours = {room(name) for name in runtime_imports(MODULES[module]) if name.startswith("pumphouse.")} - {own}
+    floor = FLOORS.get(own, -1)
+    assert {other for other in ours if FLOORS[other] >= floor} == set()
 
 
-@pytest.mark.parametrize("module", sorted(KIND_NAMES))
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if service(name)))
+def test_a_service_imports_only_services_below_it(module: str) -> None:
+    others = {service(name) for name in runtime_imports(MODULES[module])} - {"", service(module)}
+    assert others <= SERVICES[service(module)]
+
+
+@pytest.mark.parametrize("module", sorted(KIND_MODULES))
 def test_a_kind_never_imports_another(module: str) -> None:
-    assert set(runtime_imports(MODULES[module])) & (KIND_NAMES - {module}) == set()
+    assert set(runtime_imports(MODULES[module])) & (KIND_MODULES - {module}) == set()
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_taskflow_is_imported_only_where_flows_are_made(module: str) -> None:
-    if module in TASKFLOW_ALLOWED or module.startswith(("pumphouse.tasks.", "pumphouse.store.")):
-        return
-    assert [name for name in runtime_imports(MODULES[module]) if name.startswith("taskflow")] == []
+    if room(module) not in TASKFLOW_ROOMS:
+        assert [name for name in runtime_imports(MODULES[module]) if name.startswith("taskflow")] == []

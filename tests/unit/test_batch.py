@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pumphouse.batch import Batch
+from pumphouse.cloud.batch import Batch
+from pumphouse.cloud.wait import _tick_s, wait_for
 from pumphouse.errors import WaitError
-from pumphouse.wait import _tick_s, wait_for
 
 
 class Shelf:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pumphouse.check import CloudCheck, Service, _not_possible
-from pumphouse.rights import UNMADE, UNSEEN
+from pumphouse.cloud.check import CloudCheck, Service, _not_possible
+from pumphouse.cloud.rights import UNMADE, UNSEEN
 
 COMPLETE = (
     Service("block-storage", "cinder", "3.0", "3.0", "3.71"),

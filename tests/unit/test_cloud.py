@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pumphouse.cloud import Cloud
-from pumphouse.config import CloudConfig
+from pumphouse.config.settings import CloudConfig
 from pumphouse.errors import CloudError, ConfigError
 
 CLOUDS = """

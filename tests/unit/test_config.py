@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from pumphouse import config, yamlfile
-from pumphouse.config import CloudConfig, Limits, Mappings, Policies, load
-from pumphouse.config_schema import schema, validate
+from pumphouse.config import settings as config
+from pumphouse.config import yamlfile
+from pumphouse.config.schema import schema, validate
+from pumphouse.config.settings import CloudConfig, Limits, Mappings, Policies, load
 from pumphouse.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 from taskflow.persistence.base import Backend
 
-from pumphouse import history, runs
-from pumphouse.history import listed, print_list, print_run, print_undos, run_data
-from pumphouse.revert import plan_revert
+from pumphouse.run import record as runs
+from pumphouse.run.revert import plan_revert
+from pumphouse.show import runs as history
+from pumphouse.show.runs import listed, print_list, print_run, print_undos, run_data
 from tests.unit.memory import TENANT, World, execute, migration, planned, step
 
 ONE = step("thing", "one", TENANT.ref)
@@ -90,7 +91,7 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: Worl
 def test_what_a_revert_will_do_is_listed(
     store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pumphouse.revert.clock_difference_s", lambda cloud: 0.0)
+    monkeypatch.setattr("pumphouse.run.revert.clock_difference_s", lambda cloud: 0.0)
     recorded = runs.record(store, planned(TENANT, ONE))
     execute(recorded, world)
     text = printed(print_undos, recorded, plan_revert(recorded, migration(world), force=False))

@@ -13,10 +13,11 @@ from keystoneclient.v3.roles import Role
 
 from pumphouse.errors import ConfigError
 from pumphouse.model import Ref, Twin
-from pumphouse.tasks import assignment, keypair, role
 from pumphouse.tasks.base import Search, differs_in_case, named
-from pumphouse.tasks.keystone import assignment_id, by_name
-from pumphouse.tasks.user import _without
+from pumphouse.tasks.keystone import assignment, role
+from pumphouse.tasks.keystone.common import assignment_id, by_name
+from pumphouse.tasks.keystone.user import _without
+from pumphouse.tasks.nova import keypair
 
 NOWHERE: Any = None
 ID = st.text("0123456789abcdef", min_size=1, max_size=64)

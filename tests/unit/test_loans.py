@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pumphouse.loans import Ledger, keypair_loan, role_loan
+from pumphouse.cloud.loans import Ledger, keypair_loan, role_loan
 
 ROLE, KEY = role_loan("t", "u", "r"), keypair_loan("u", "key", "aa:bb")
 

@@ -15,11 +15,11 @@ import pytest
 from taskflow.persistence.base import Backend
 
 from pumphouse.errors import EXIT_LOCKED, LockedError
-from pumphouse.lock import is_locked, locked
+from pumphouse.run.lock import is_locked, locked
 
 HOLD = """
 import os, sys
-from pumphouse.lock import is_locked, locked
+from pumphouse.run.lock import is_locked, locked
 from pumphouse.store import open_store
 store = open_store("memory://")
 with locked(store, "shop", str):

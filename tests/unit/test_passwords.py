@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pumphouse.errors import PumphouseError
-from pumphouse.tasks.passwords import Account, forget, reserve
+from pumphouse.tasks.keystone.passwords import Account, forget, reserve
 
 ALICE = Account("new", "Default", "alice")
 BOB = Account("new", "Default", "bob")

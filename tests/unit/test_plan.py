@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumphouse import plan as planning
 from pumphouse.errors import NotFoundError
 from pumphouse.model import Action, Record, Ref, Step, Twin
-from pumphouse.plan import decide, units
-from pumphouse.tasks import server
+from pumphouse.plan import make as planning
+from pumphouse.plan.lookup import find_tenant
+from pumphouse.plan.make import decide, units
 from pumphouse.tasks.base import Before
-from pumphouse.tenants import find_tenant
+from pumphouse.tasks.nova import server
 
 FLAVOR = Record(Ref("flavor", "0123456789"), "m1.tiny")
 

@@ -14,15 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from pumphouse import planfile, yamlfile
-from pumphouse.config import CloudConfig, Config
-from pumphouse.config_schema import schema, validate
+from pumphouse.config import yamlfile
+from pumphouse.config.schema import schema, validate
+from pumphouse.config.settings import CloudConfig, Config
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, Unit
-from pumphouse.plan import LEFT_OUT, block, cfg_of, settings_of, units
-from pumphouse.planfile import changes, edits, load, plan_data, plan_dot, plan_from, save
-from pumphouse.planfile.checks import problems
-from pumphouse.selection import not_made
+from pumphouse.plan import data as plan_format
+from pumphouse.plan.data import plan_data, plan_from
+from pumphouse.plan.dot import plan_dot
+from pumphouse.plan.file import Loaded, load, save
+from pumphouse.plan.file_checks import problems
+from pumphouse.plan.make import LEFT_OUT, block, cfg_of, settings_of, units
+from pumphouse.plan.selection import not_made
+from pumphouse.plan.staleness import changes, edits
 from pumphouse.tasks import KINDS
 
 DEFAULT = Config(CloudConfig(), CloudConfig())
@@ -128,7 +132,7 @@ def test_data_of_a_plan_is_the_plan(plan: Plan) -> None:
     data = plan_data(plan)
     assert plan_from(data) == plan
     assert plan_from(json.loads(json.dumps(data))) == plan
-    assert [planfile.unit_from(planfile.unit_data(unit)) for unit in plan.units] == list(plan.units)
+    assert [plan_format.unit_from(plan_format.unit_data(unit)) for unit in plan.units] == list(plan.units)
 
 
 @pytest.mark.parametrize("name", ["p.yaml", "p.yml", "p.json"])
@@ -136,7 +140,7 @@ def test_data_of_a_plan_is_the_plan(plan: Plan) -> None:
 @given(plan=plans())
 def test_loaded_is_what_was_saved(tmp_path: Path, name: str, plan: Plan) -> None:
     save(plan_data(plan), tmp_path / name)
-    assert load(tmp_path / name) == planfile.Loaded(plan, edited=False)
+    assert load(tmp_path / name) == Loaded(plan, edited=False)
 
 
 @settings(max_examples=100, deadline=None)
@@ -215,7 +219,7 @@ def test_tasks_of_every_kind_are_made_without_clouds() -> None:
         about = data.get(kind, {"name": "x", "project_id": "t"})
         tenant = step("tenant/t", Action.REUSE, to="u")
         only = plan_of(tenant, step(f"{kind}/x", data=about, needs=(TENANT,)))
-        written = planfile.with_tasks(plan_data(only), only, planfile.offline_migration(only))
+        written = plan_format.with_tasks(plan_data(only), only, plan_format.offline_migration(only))
         tasks = written["units"][1]["steps"][0].get("tasks", [])
         assert all(task["name"].startswith(f"{kind}-") and task["line"] for task in tasks)
         assert (len(tasks) > 0) == (kind != "domain")
@@ -224,7 +228,7 @@ def test_tasks_of_every_kind_are_made_without_clouds() -> None:
 
 
 def test_tasks_and_summary_are_for_the_reader(tmp_path: Path) -> None:
-    data = planfile.with_tasks(sample(), SAMPLE, planfile.offline_migration(SAMPLE))
+    data = plan_format.with_tasks(sample(), SAMPLE, plan_format.offline_migration(SAMPLE))
     first = data["units"][1]["steps"][0]["tasks"][0]
     assert first == {"name": "tenant-t-retrieved", "line": "read tenant demo"}
     assert data["summary"]["create"] == 5

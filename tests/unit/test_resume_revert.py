@@ -12,10 +12,12 @@ from taskflow import states as taskflow_states
 from taskflow.exceptions import StorageFailure
 from taskflow.persistence.base import Backend
 
-from pumphouse import engine, flows, outcomes, resume, revert, runs
+from pumphouse import flows
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State, Step
-from pumphouse.run import StoreLostError
+from pumphouse.run import engine, outcomes, resume, revert
+from pumphouse.run import record as runs
+from pumphouse.run.execute import StoreLostError
 from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
 from tests.unit.memory import TENANT, Ears, Make, World, execute, migration, planned, reason, states, step

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from pumphouse import flows, runs
+from pumphouse import flows
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Ref, Report, State, Step, Unit
+from pumphouse.run import record as runs
 from pumphouse.store import open_store
 from tests.unit import memory
 from tests.unit.memory import TENANT, Ears, World, migration, planned, reason, states, step

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.security_rules import RULE_FIELDS, automatic_rules, rule_differences, rule_key
+from pumphouse.tasks.neutron.security_rules import RULE_FIELDS, automatic_rules, rule_differences, rule_key
 
 WEB, DB, OTHER = "group-web", "group-db", "group-of-another-tenant"
 

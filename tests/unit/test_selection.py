@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pumphouse import plan as planning
 from pumphouse.errors import UsageError
 from pumphouse.model import Action, Plan, Record, Ref, Selection, Step
-from pumphouse.selection import choose, not_made, notes, options, resolve
+from pumphouse.plan import make as planning
+from pumphouse.plan.selection import choose, not_made, notes, options, resolve
 from pumphouse.tasks import KINDS
 
 TENANT = Ref("tenant", "t")

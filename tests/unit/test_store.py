@@ -23,8 +23,8 @@ from taskflow.patterns import graph_flow
 from taskflow.persistence.base import Backend
 from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
 
-from pumphouse.engine import Engine
 from pumphouse.errors import EXIT_CONNECTION, EXIT_USAGE, PumphouseError
+from pumphouse.run.engine import Engine
 from pumphouse.store import open_store
 from pumphouse.store.times import now
 from tests.unit.books import book_of, book_with, flow_detail

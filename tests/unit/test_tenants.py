@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from pumphouse.errors import NotFoundError
-from pumphouse.tenants import all_tenants, find_tenants
+from pumphouse.plan.lookup import all_tenants, find_tenants
 
 
 class Projects:

@@ -26,7 +26,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from pumphouse.errors import TransferError
-from pumphouse.transfer import CHUNK_BYTES, Copied, Hashes, TransferLimits, copy_image
+from pumphouse.tasks.glance.transfer import CHUNK_BYTES, Copied, Hashes, TransferLimits, copy_image
 
 SIZE_BYTES = 24 * CHUNK_BYTES + 12345
 HALF_BYTES = SIZE_BYTES // 2

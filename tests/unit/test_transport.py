@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from keystoneauth1 import exceptions
 from keystoneauth1.identity import generic, v3
 
-from pumphouse import transport
+from pumphouse.cloud import transport
+from pumphouse.cloud.transport import CloudSession, SecretFilter, connection_pool, mask_secrets
 from pumphouse.errors import ReadOnlyError
-from pumphouse.transport import CloudSession, SecretFilter, connection_pool, mask_secrets
 
 PASSWORD = "correct horse battery"
 BREAK_OFF = 0

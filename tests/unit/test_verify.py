@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from pumphouse.model import Json, Ref
+from pumphouse.show import verification as text
 from pumphouse.verify import (
     KINDS,
     NOT_CHOSEN,
@@ -20,7 +21,6 @@ from pumphouse.verify import (
     _as_it_was,
     _excused,
     not_compared,
-    text,
 )
 from pumphouse.verify.cinder import VOLUME
 from pumphouse.verify.compare import (

@@ -9,10 +9,11 @@ import pytest
 from pumphouse.errors import ConfigError
 from pumphouse.flows import unit_flow
 from pumphouse.model import Action, Json, Record, Ref, Step, Unit
-from pumphouse.tasks import server, server_boot, volume, volume_snapshot
 from pumphouse.tasks.base import STAMP, Migration
-from pumphouse.tasks.cinder import ATTEMPT, UNFINISHED, at_destination, own_metadata
-from pumphouse.transfer import TransferLimits
+from pumphouse.tasks.cinder import volume, volume_snapshot
+from pumphouse.tasks.cinder.common import ATTEMPT, UNFINISHED, at_destination, own_metadata
+from pumphouse.tasks.glance.transfer import TransferLimits
+from pumphouse.tasks.nova import server, server_boot
 
 TYPES: dict[str, Json] = {"standard": {}, "fast": {"extra_specs": {"multiattach": "<is> True"}}}
 NAMES = ("domains", "roles", "users", "flavors", "external_networks", "availability_zones", "volume_types")

@@ -1,0 +1,253 @@
+"""What both clouds are, and what will not be possible between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from keystoneauth1.adapter import Adapter
+from keystoneauth1.discover import version_to_string
+from keystoneauth1.exceptions import ClientException
+from os_service_types import ServiceTypes
+
+from pumphouse.cloud import Cloud, get_all, same_keystone
+from pumphouse.cloud.rights import UNMADE, UNSEEN
+from pumphouse.errors import explain
+
+# A login is renewed two minutes before its end by the local clock.
+CLOCK_TOLERANCE_S = 60
+
+_REQUIRED = {
+    "identity": "nothing can be moved",
+    "compute": "flavors, keypairs and servers cannot be moved",
+    "image": "images cannot be moved, nor the disks of servers",
+    "network": "networks, routers, security groups and ports cannot be moved, nor servers",
+}
+
+# The first microversion of Nova that has a feature, from its REST API Version History.
+_MICROVERSIONS: tuple[tuple[str, str], ...] = (
+    ("2.3", "user data of servers"),
+    ("2.10", "keypairs of other users than the operator"),
+    ("2.19", "descriptions of servers"),
+    ("2.52", "tags of servers"),
+    ("2.55", "descriptions of flavors"),
+    ("2.90", "hostnames of servers"),
+)
+
+# Neutron's extensions by alias, and what needs them.
+_EXTENSIONS = {
+    "address-scope": "address scopes",
+    "allowed-address-pairs": "allowed address pairs of ports",
+    "dns-integration": "DNS names of ports and networks",
+    "external-net": "external networks",
+    "extra_dhcp_opt": "DHCP options of ports",
+    "extraroute": "static routes of routers",
+    "net-mtu-writable": "the MTU of networks",
+    "port-security": "port security",
+    "qos": "QoS policies",
+    "rbac-policies": "networks shared with single projects",
+    "router": "routers and floating IPs",
+    "security-group": "security groups",
+    "security-groups-remote-address-group": "security group rules with address groups",
+    "standard-attr-tag": "tags, with which a migration knows its own resources",
+    "stateful-security-group": "stateless security groups",
+    "subnet-service-types": "service types of subnets",
+    "subnet_allocation": "subnet pools",
+    "trunk": "trunk ports",
+}
+
+# Services whose resources no migration carries, and what becomes of what depends on them.
+NOT_CARRIED = {
+    "application-container": "containers are not carried",
+    "backup": "backups are not carried",
+    "baremetal": "bare metal nodes are not carried",
+    "container-infrastructure-management": "clusters are not carried; their servers arrive without them",
+    "database": "database instances are not carried",
+    "dns": "zones and records are not carried",
+    "instance-ha": "recovery segments are not carried",
+    "key-manager": "secrets are not carried, so that encrypted volumes and signed images lose their keys",
+    "load-balancer": "load balancers are not carried",
+    "object-store": "containers and objects are not carried",
+    "orchestration": "stacks are not carried; their resources arrive without the stack",
+    "reservation": "leases are not carried",
+    "shared-file-system": "shares are not carried",
+    "workflow": "workflows are not carried",
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of a catalog; problem says why it did not answer."""
+
+    type: str
+    project: str
+    version: str = ""
+    min_microversion: str = ""
+    max_microversion: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class CloudCheck:
+    """What a login to one cloud shows.
+
+    clock_difference_s: the cloud's clock less the local one.
+    extensions: those of Neutron's that a migration uses, by alias.
+    """
+
+    name: str
+    auth_url: str
+    region: str | None
+    user: str
+    project: str
+    roles: tuple[str, ...]
+    is_admin: bool
+    services: tuple[Service, ...]
+    extensions: tuple[str, ...]
+    clock_difference_s: float | None
+
+    def service(self, service_type: str) -> Service | None:
+        """The service of that type, if it is there and answers."""
+        return next((s for s in self.services if s.type == service_type and not s.problem), None)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Both clouds, and what will not be possible between them, one sentence each."""
+
+    source: CloudCheck
+    destination: CloudCheck
+    not_possible: tuple[str, ...]
+
+
+def check(source: Cloud, destination: Cloud) -> Check:
+    """Log in to both clouds and look at what they offer; only reads.
+
+    Raises CloudError when a login fails.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        seen, offered = pool.map(_check_cloud, (source, destination))
+    same = ["source and destination are the same Keystone: a tenant cannot be moved onto itself"]
+    sentences = [*(same if same_keystone(source, destination) else ()), *_not_possible(seen, offered)]
+    return Check(seen, offered, tuple(sentences))
+
+
+def _check_cloud(cloud: Cloud) -> CloudCheck:
+    cloud.login()
+    access = cloud.access
+    services = _services(cloud)
+    network = next((s for s in services if s.type == "network" and not s.problem), None)
+    extensions = get_all(cloud.neutron, "/extensions", "extensions") if network else []
+    return CloudCheck(
+        name=cloud.name,
+        auth_url=cloud.auth_url,
+        region=cloud.region_name,
+        user=access.username,
+        project=access.project_name,
+        roles=cloud.roles,
+        is_admin=cloud.is_admin,
+        services=services,
+        extensions=tuple(sorted({extension["alias"] for extension in extensions} & set(_EXTENSIONS))),
+        clock_difference_s=clock_difference_s(cloud),
+    )
+
+
+def _services(cloud: Cloud) -> tuple[Service, ...]:
+    """The services of the catalog, those that a migration uses with the versions that they answer."""
+    known = ServiceTypes()
+    found = {
+        known.get_service_type(entry["type"]) or entry["type"]
+        for entry in cloud.access.service_catalog.catalog
+    }
+    with ThreadPoolExecutor(8) as pool:
+        return tuple(pool.map(lambda service_type: _service(cloud, service_type), sorted(found)))
+
+
+def _service(cloud: Cloud, service_type: str) -> Service:
+    project = ServiceTypes().get_project_name(service_type) or service_type
+    if service_type not in (*_REQUIRED, "block-storage", "placement"):
+        return Service(service_type, project)
+    adapter = Adapter(
+        cloud.session, service_type=service_type, interface=cloud.interface, region_name=cloud.region_name
+    )
+    try:
+        data = adapter.get_endpoint_data()
+    except ClientException as error:
+        return Service(service_type, project, problem=str(explain(error)))
+    if data is None:
+        return Service(
+            service_type, project, problem=f"no {cloud.interface} endpoint in region {cloud.region_name}"
+        )
+    versions = (data.api_version, data.min_microversion, data.max_microversion)
+    return Service(service_type, project, *(version_to_string(v) if v else "" for v in versions))
+
+
+def clock_difference_s(cloud: Cloud) -> float | None:
+    """The cloud's clock less the local one; the header Date is whole seconds, so exact to half a second."""
+    sent_s = time.time()
+    answer = cloud.session.get(cloud.auth_url, authenticated=False, raise_exc=False)
+    received_s = time.time()
+    if "Date" not in answer.headers:
+        return None
+    cloud_s = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    return round(cloud_s + 0.5 - (sent_s + received_s) / 2, 1)
+
+
+def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
+    yield from _missing_rights(source, f"it can only move tenant {source.project}, and cannot see {UNSEEN}")
+    yield from _missing_rights(
+        destination, f"it can only move into project {destination.project}, and cannot make {UNMADE}"
+    )
+    for cloud in (source, destination):
+        yield from _missing_services(cloud)
+        yield from _missing_microversions(cloud)
+        yield from _wrong_clock(cloud)
+    if source.service("block-storage") and not destination.service("block-storage"):
+        yield f"{destination.name} has no cinder: volumes cannot be moved, nor servers that have some"
+    yield from _missing_extensions(source, destination)
+    for service in source.services:
+        if service.type in NOT_CARRIED:
+            yield f"{source.name} has {service.project}: its {NOT_CARRIED[service.type]}"
+
+
+def _missing_rights(cloud: CloudCheck, what: str) -> Iterator[str]:
+    if not cloud.is_admin:
+        roles = ", ".join(cloud.roles) or "no role"
+        yield f"{cloud.user} is not admin of {cloud.name} but {roles}: {what}"
+
+
+def _missing_services(cloud: CloudCheck) -> Iterator[str]:
+    problems = {service.type: service.problem for service in cloud.services}
+    for service_type, consequence in _REQUIRED.items():
+        if why := problems.get(service_type, "it is not in the catalog"):
+            yield f"{cloud.name} has no usable {service_type} service ({why}): {consequence}"
+
+
+def _missing_microversions(cloud: CloudCheck) -> Iterator[str]:
+    nova = cloud.service("compute")
+    if not nova:
+        return
+    known = nova.max_microversion or "2.1"
+    for needed, what in _MICROVERSIONS:
+        if _parsed(known) < _parsed(needed):
+            yield f"{cloud.name} has nova {known}, not {needed}: no {what}"
+
+
+def _parsed(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _wrong_clock(cloud: CloudCheck) -> Iterator[str]:
+    difference_s = cloud.clock_difference_s or 0
+    if abs(difference_s) > CLOCK_TOLERANCE_S:
+        yield f"the clock of {cloud.name} is {difference_s:+.0f} s off: logins may end early; set the clocks"
+
+
+def _missing_extensions(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
+    if not destination.service("network"):
+        return
+    for alias in sorted(set(source.extensions) - set(destination.extensions)):
+        yield f"{destination.name} has no neutron extension {alias}: no {_EXTENSIONS[alias]}"

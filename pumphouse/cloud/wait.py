@@ -1,0 +1,66 @@
+"""Waiting for a resource to become what it shall be, with one list call for all that wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from pumphouse.cloud.batch import Batch
+from pumphouse.errors import WaitError
+
+T = TypeVar("T")
+
+# Of the time, looks take no more than a quarter.
+_LOOK_SHARE = 4
+_TICK_MAX_S = 30.0
+
+
+def wait_for(
+    batch: Batch[T],
+    item_id: str,
+    done: Callable[[T | None], bool],
+    *,
+    title: str,
+    timeout_s: float,
+    interval_s: float = 0.5,
+    cancelled: threading.Event | None = None,
+) -> T | None:
+    """Read an item through its batch until it is done; None stands for an item that does not exist.
+
+    done: is given the item and returns whether the waiting is over; raises when it never will be.
+    title: what is waited for, in words, for the error.
+
+    Raises WaitError after timeout_s.
+    """
+    cancelled = cancelled or threading.Event()
+    end_s = time.monotonic() + timeout_s
+    while True:
+        began_s = time.monotonic()
+        item = _get(batch, item_id)
+        if done(item):
+            return item
+        now_s = time.monotonic()
+        if now_s > end_s:
+            raise WaitError(f"{title}: not done after {timeout_s:.0f} s", "look at the resource in the cloud")
+        # All waiters wake at the same ticks of the clock, so that one list call serves them all.
+        tick_s = _tick_s(interval_s, now_s - began_s)
+        cancelled.wait(tick_s - now_s % tick_s)
+
+
+def _tick_s(interval_s: float, look_s: float) -> float:
+    """How often to look where one look takes so long: a cloud's hundred servers are not to be listed all the time.
+
+    The ticks of a doubled interval are ticks of the interval too.
+    """
+    while interval_s < min(look_s * _LOOK_SHARE, _TICK_MAX_S):
+        interval_s *= 2
+    return interval_s
+
+
+def _get(batch: Batch[T], item_id: str) -> T | None:
+    try:
+        return batch.get(item_id)
+    except KeyError:
+        return None

@@ -1,0 +1,1 @@
+"""The configuration: the file, its schema, and what is wrong with it by file and line."""

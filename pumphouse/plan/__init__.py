@@ -1,0 +1,1 @@
+"""What will be done: discovery, decisions, units, and the plan as a file."""

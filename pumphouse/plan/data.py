@@ -1,0 +1,199 @@
+"""A plan as plain data, and back, without loss."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from pumphouse.flows import ordered_tasks, unit_flow, unit_tasks
+from pumphouse.model import Action, Json, Plan, Record, Ref, Selection, Step, Unit
+from pumphouse.tasks.base import Migration
+from pumphouse.tasks.glance.transfer import TransferLimits
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+# The version of the format that this release writes, and the only one that it reads.
+FORMAT = 1
+_KEY_DIGITS = 12
+
+
+def plan_data(plan: Plan) -> Json:
+    """A plan as plain JSON; what has its default is left out."""
+    considered = [*(step.ref for step in plan.steps()), *plan.left_out]
+    return {
+        "format": FORMAT,
+        "label": f"Migrate tenant {plan.tenant_name}",
+        "key": plan_key(plan.tenant.id, plan.source, plan.destination),
+        "cfg": plan.cfg,
+        "data": {
+            "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
+            "source": plan.source,
+            "destination": plan.destination,
+            **plan.settings,
+            "settings_digest": digest(plan.settings),
+            **_given(selection=_selection_data(plan.selection)),
+            "resources": list(map(str, considered)),
+        },
+        "units": [unit_data(unit) for unit in plan.units],
+        "notes": list(plan.notes),
+    }
+
+
+def plan_from(data: Json) -> Plan:
+    """The plan that plan_data made the data from; what is not in a unit any more was left out."""
+    about = data["data"]
+    units = tuple(unit_from(unit) for unit in data["units"])
+    planned = {step.ref for unit in units for step in unit.steps}
+    considered = dict.fromkeys(ref_from(text) for text in about["resources"])
+    return Plan(
+        tenant=Ref("tenant", about["tenant"]["id"]),
+        tenant_name=about["tenant"]["name"],
+        source=about["source"],
+        destination=about["destination"],
+        units=units,
+        settings=settings_in(data),
+        notes=tuple(data.get("notes", ())),
+        cfg=data["cfg"],
+        left_out=tuple(ref for ref in considered if ref not in planned),
+        selection=_selection_from(about.get("selection", {})),
+    )
+
+
+def _selection_data(selection: Selection) -> Json:
+    """A selection whose names have been resolved."""
+    return _given(only=list(selection.only), skip=list(selection.skip), resources=_texts(selection.refs))
+
+
+def _selection_from(data: Json) -> Selection:
+    only, skip, refs = (tuple(data.get(name, ())) for name in ("only", "skip", "resources"))
+    return Selection(only, skip, refs=tuple(map(ref_from, refs)))
+
+
+def settings_in(data: Json) -> Json:
+    """The mappings and policies in the data of a plan."""
+    return {name: data["data"][name] for name in ("mappings", "policies") if name in data["data"]}
+
+
+def unit_data(unit: Unit) -> Json:
+    """A unit as plain JSON."""
+    needs = {"needs": list(unit.needs)} if unit.needs else {}
+    return {"name": unit.name, **needs, "steps": [_step_data(step) for step in unit.steps]}
+
+
+def unit_from(data: Json) -> Unit:
+    """The unit that unit_data made the data from."""
+    return Unit(data["name"], tuple(map(_step_from, data["steps"])), tuple(data.get("needs", ())))
+
+
+def ref_from(text: str) -> Ref:
+    """The address that is written `kind/id`; an id may have slashes."""
+    kind, _, resource_id = text.partition("/")
+    return Ref(kind, resource_id)
+
+
+def plan_key(tenant_id: str, source: str, destination: str) -> str:
+    """What all plans of a tenant and a pair of clouds have in common, in short."""
+    return digest([tenant_id, source, destination])
+
+
+def digest(data: object) -> str:
+    """A short hash of plain JSON, whatever the order of its names."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def offline_migration(plan: Plan) -> Migration:
+    """What the tasks of a plan are made with when they are only looked at: there are no clouds."""
+    nowhere = cast("Cloud", None)
+    return Migration(nowhere, nowhere, plan.settings, TransferLimits(1))
+
+
+def with_tasks(data: Json, plan: Plan, migration: Migration) -> Json:
+    """The data of a plan with all its tasks, in the order of execution, and a summary; both are for the reader."""
+    units = [_with_unit_tasks(*pair, migration) for pair in zip(data["units"], plan.units, strict=True)]
+    count = sum(len(step["tasks"]) for unit in units for step in unit["steps"] if "tasks" in step)
+    return {**data, "units": units, "summary": summary(plan, count)}
+
+
+def _with_unit_tasks(data: Json, unit: Unit, migration: Migration) -> Json:
+    owners = {item.name: step.ref for step, item in unit_tasks(migration, unit)}
+    tasks = ordered_tasks(unit_flow(migration, unit)) if owners else []
+    lines: dict[Ref, list[Json]] = {}
+    for item in tasks:
+        lines.setdefault(owners[item.name], []).append({"name": item.name, "line": item.line})
+    steps = [
+        {**step_data, "tasks": lines[step.ref]} if step.ref in lines else step_data
+        for step_data, step in zip(data["steps"], unit.steps, strict=True)
+    ]
+    return {**data, "steps": steps}
+
+
+def summary(plan: Plan, tasks: int) -> Json:
+    """How many resources there are of each decision, how many tasks, and the bytes to copy, at most."""
+    actions = Counter(step.action for step in plan.steps())
+    size_bytes = sum(unit.size_bytes for unit in plan.units)
+    return {**{action.value: actions[action] for action in Action}, "tasks": tasks, "size_bytes": size_bytes}
+
+
+def _step_data(step: Step) -> Json:
+    return {
+        "kind": step.ref.kind,
+        "id": step.ref.id,
+        "name": step.name,
+        "action": step.action.value,
+        "reason": step.reason,
+        **_given(because=step.because, destination_id=step.destination_id, notes=list(step.notes)),
+        "record": _record_data(step.record, step.notes),
+    }
+
+
+def _step_from(data: Json) -> Step:
+    notes = tuple(data.get("notes", ()))
+    return Step(
+        record=_record_from(Ref(data["kind"], data["id"]), data["record"], notes),
+        action=Action(data["action"]),
+        reason=data["reason"],
+        name=data["name"],
+        destination_id=data.get("destination_id"),
+        notes=notes,
+        because=data.get("because", ""),
+    )
+
+
+def _record_data(record: Record, step_notes: tuple[str, ...]) -> Json:
+    """A record; its notes only where the step has others."""
+    optional = _given(
+        data=record.data,
+        needs=_texts(record.needs),
+        part_of=str(record.part_of) if record.part_of else None,
+        size_bytes=record.size_bytes,
+        skip=record.skip,
+        must_exist=record.must_exist,
+        last=record.last,
+    )
+    notes = {"notes": list(record.notes)} if record.notes != step_notes else {}
+    return {"name": record.name, **optional, **notes}
+
+
+def _record_from(ref: Ref, data: Json, step_notes: tuple[str, ...]) -> Record:
+    simple = ("data", "size_bytes", "skip", "must_exist", "last")
+    return Record(
+        ref,
+        data["name"],
+        needs=tuple(map(ref_from, data.get("needs", ()))),
+        part_of=ref_from(data["part_of"]) if data.get("part_of") else None,
+        notes=tuple(data.get("notes", step_notes)),
+        **{name: data[name] for name in simple if name in data},
+    )
+
+
+def _given(**values: Any) -> Json:
+    """The values that are not empty, which is the default of each of them."""
+    return {name: value for name, value in values.items() if value not in (None, "", 0, [], {})}
+
+
+def _texts(refs: Iterable[Ref]) -> list[str]:
+    return list(map(str, refs))

@@ -1,0 +1,183 @@
+"""Which tenants an operator means: by their names, all of them, or by what is in them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from pumphouse.cloud import call, get_all
+from pumphouse.errors import NotFoundError, UsageError, http_status
+from pumphouse.tasks.cinder.common import has_cinder
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.keystone.common import SERVICE_PROJECTS
+from pumphouse.tasks.nova.common import compute
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+    from pumphouse.model import Json
+
+
+class Tenants(NamedTuple):
+    """The tenants of a cloud, as `--all-tenants` takes them: the ids, and in words what is left out."""
+
+    ids: list[str]
+    left_out: list[str]
+
+
+class Found(NamedTuple):
+    """A resource that was looked for in all tenants."""
+
+    id: str
+    name: str
+    tenant_id: str
+
+
+def find_tenant(source: Cloud, name_or_id: str) -> str:
+    """The id of the tenant that an operator named; NotFoundError when there is none, or more than one."""
+    if not source.is_admin:
+        return _own_tenant(source, name_or_id)
+    try:
+        return str(source.keystone.projects.get(name_or_id).id)
+    except Exception as error:
+        if http_status(error) != 404:
+            raise
+    projects = source.keystone.projects.list()
+    ids = [project.id for project in projects if project.name == name_or_id]
+    if len(ids) == 1:
+        return str(ids[0])
+    if ids:
+        raise NotFoundError(f"{len(ids)} tenants are named {name_or_id!r}: {', '.join(ids)}", "give the id")
+    near = difflib.get_close_matches(name_or_id, [project.name for project in projects], n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else "list them with: openstack project list"
+    )
+    raise NotFoundError(f"the source has no tenant {name_or_id!r}", hint)
+
+
+def _own_tenant(source: Cloud, name_or_id: str) -> str:
+    """The tenant that a login is scoped to which is not an administrator's, and sees no other."""
+    own = source.access.project_id, source.access.project_name
+    if name_or_id not in own:
+        raise NotFoundError(
+            f"the login of the source sees tenant {own[1]} only, not {name_or_id!r}",
+            "name that tenant, or log in as a member of the other or as an administrator",
+        )
+    return str(own[0])
+
+
+def find_tenants(source: Cloud, wanted: Iterable[str]) -> list[str]:
+    """The ids of several tenants, each once; NotFoundError says all that cannot be found."""
+    ids: dict[str, None] = {}
+    problems: list[str] = []
+    for name_or_id in wanted:
+        try:
+            ids[find_tenant(source, name_or_id)] = None
+        except NotFoundError as error:
+            problems.append(f"{error}; {error.hint}")
+    if problems:
+        raise NotFoundError("\n".join(problems))
+    return list(ids)
+
+
+def all_tenants(source: Cloud) -> Tenants:
+    """All tenants of all domains, disabled ones too, each after those it is a child of.
+
+    The operator's own project and that of the services are left out: what is in them belongs to the cloud. Raises
+    UsageError when the login may not list them.
+    """
+    if not source.is_admin:
+        raise UsageError(
+            "only an administrator of the source sees all tenants", "name the login's own tenant"
+        )
+    projects = {project.id: project for project in source.keystone.projects.list()}
+    paths = {project_id: _path(projects, project_id) for project_id in projects}
+    ids, left_out = [], []
+    for project_id in sorted(projects, key=lambda i: (len(paths[i]), paths[i], i)):
+        name = projects[project_id].name
+        if project_id == source.project_id:
+            left_out.append(f"{name} ({project_id}), which is the operator's own")
+        elif name in SERVICE_PROJECTS:
+            left_out.append(f"{name} ({project_id}), which is that of the services")
+        else:
+            ids.append(project_id)
+    return Tenants(ids, left_out)
+
+
+def _path(projects: dict[str, Any], project_id: str | None) -> tuple[str, ...]:
+    """The names of a project and of those above it, from the top; domains are not among them."""
+    project = projects.get(project_id or "")
+    return (*_path(projects, project.parent_id), project.name) if project else ()
+
+
+def find_owner(source: Cloud, kind: str, name_or_id: str) -> Found:
+    """The resource of a kind of `OWNED` that an operator named, whichever tenant it is in.
+
+    Raises NotFoundError when there is none, UsageError when there are several of its name.
+    """
+    found = OWNED[kind](source, {"id": name_or_id}) or OWNED[kind](source, {"name": name_or_id})
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(f"{item.id} of tenant {item.tenant_id}" for item in found)
+        raise UsageError(
+            f"{len(found)} {kind}s are named {name_or_id!r}: {listed}", "give the id, or --tenant"
+        )
+    near = difflib.get_close_matches(name_or_id, {item.name for item in OWNED[kind](source, {})}, n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else f"list them with: openstack {kind} list"
+    )
+    raise NotFoundError(f"the source has no {kind} {name_or_id!r} in any tenant", hint)
+
+
+def _servers(source: Cloud, wanted: Json) -> list[Found]:
+    # Nova takes a name for a regular expression that a part of the name has to match, so it only narrows down.
+    narrow = {"name": re.sub(r"[^\w-]", ".", wanted["name"])} if "name" in wanted else {}
+    filters = {"uuid": wanted["id"]} if "id" in wanted else narrow
+    everywhere = {"all_tenants": 1} if source.is_admin else {}
+    items = get_all(compute(source), "/servers/detail", "servers", **everywhere, **filters)
+    return _matching(items, wanted, "tenant_id")
+
+
+def _images(source: Cloud, wanted: Json) -> list[Found]:
+    return _matching(list_images(source, **wanted), wanted, "owner")
+
+
+def _networks(source: Cloud, wanted: Json) -> list[Found]:
+    return _matching(get_all(source.neutron, "/networks", "networks", **wanted), wanted, "project_id")
+
+
+def _volumes(source: Cloud, wanted: Json) -> list[Found]:
+    if not has_cinder(source):
+        return []
+    if "id" in wanted:
+        items = _volume(source, wanted["id"])
+    else:
+        items = get_all(source.cinder, "/volumes/detail", "volumes", all_tenants=1, **wanted)
+    return _matching(items, wanted, "os-vol-tenant-attr:tenant_id")
+
+
+def _volume(source: Cloud, volume_id: str) -> list[Json]:
+    """The volume of that id, of whichever tenant: Cinder's lists know no filter by id."""
+    try:
+        return [call(source.cinder, "GET", f"/volumes/{quote(volume_id, safe='')}")["volume"]]
+    except Exception as error:
+        if http_status(error) in (400, 404):
+            return []
+        raise
+
+
+def _matching(items: Iterable[Any], wanted: Json, owner: str) -> list[Found]:
+    found = [item for item in items if all(item[field] == value for field, value in wanted.items())]
+    return [Found(item["id"], item["name"] or "", item[owner]) for item in found if owner in item]
+
+
+# Users, flavors and keypairs are not a tenant's own: who moves one says with which tenant.
+OWNED: dict[str, Callable[[Cloud, Json], Sequence[Found]]] = {
+    "server": _servers,
+    "image": _images,
+    "network": _networks,
+    "volume": _volumes,
+}

@@ -1,0 +1,1 @@
+"""Doing it, and taking it back: engines, what is recorded, resume and revert."""

@@ -1,0 +1,286 @@
+"""A run: the units of a plan, each an engine of its own, started as those they need succeed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from graphlib import TopologicalSorter
+from typing import Any
+
+from taskflow import states
+from taskflow.exceptions import StorageFailure
+from taskflow.persistence.models import FlowDetail
+
+from pumphouse.cloud.loans import give_back
+from pumphouse.errors import EXIT_CONNECTION, PumphouseError, explain
+from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit
+from pumphouse.run import outcomes
+from pumphouse.run import record as runs
+from pumphouse.run.engine import Engines, Listener, forget_failures, is_undoing, mend
+from pumphouse.run.record import Run
+from pumphouse.tasks import KINDS
+from pumphouse.tasks.base import Migration, symbol
+
+LOG = logging.getLogger(__name__)
+
+# Units that copy bytes and are under way at once, per transfer slot: while one copies, another takes its snapshot.
+_COPYING_UNITS_PER_TRANSFER = 2
+_POLL_S = 0.5
+
+
+class StoreLostError(PumphouseError):
+    """The state store does not take what happens any more."""
+
+    exit_code = EXIT_CONNECTION
+
+
+@dataclass
+class Execution:
+    """What the threads of one process share while it executes or reverts a run.
+
+    stop: set from outside, halt from within: units under way are suspended and no other is started.
+    active: the engines that are running, by the names of their units.
+    """
+
+    run: Run
+    migration: Migration
+    listener: Listener
+    stop: threading.Event
+    engines: Engines
+    leases: ExitStack
+    halt: threading.Event = field(default_factory=threading.Event)
+    results: dict[str, Json] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    active: dict[str, Any] = field(default_factory=dict)
+
+    def settle(self, outcomes: list[Outcome]) -> None:
+        """Report outcomes."""
+        self.outcomes += outcomes
+        for outcome in outcomes:
+            self.listener.settled(outcome)
+
+    def drive(self, engine: Any, unit: Unit, detail: FlowDetail) -> None:
+        """Run an engine until it is done or suspended; failures of tasks are then in what is recorded."""
+        self.active[unit.name] = engine
+        try:
+            engine.run()
+        except StorageFailure:
+            self.halt.set()
+            raise
+        except Exception as error:
+            if not any(atom.failure or atom.revert_failure for atom in detail):
+                raise
+            LOG.debug("unit %s failed", unit.name, exc_info=error)
+        finally:
+            del self.active[unit.name]
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing else is to be started."""
+        return self.stop.is_set() or self.halt.is_set()
+
+    def suspend_all(self) -> None:
+        """Have the engines that are running finish what they have begun, and start nothing else."""
+        for engine in list(self.active.values()):
+            engine.suspend()
+
+
+@contextmanager
+def storing(run: Run) -> Iterator[None]:
+    """Turn a failure of the state store into StoreLostError, which says how to go on."""
+    try:
+        yield
+    except StorageFailure as error:
+        again = "revert" if run.book.meta["state"] in outcomes.REVERT_STATES else "resume"
+        raise StoreLostError(
+            f"the state store does not take what happens any more: {error}",
+            f"when it works again: pumphouse {again} {run.id}",
+        ) from error
+
+
+@contextmanager
+def execution(
+    run: Run, migration: Migration, listener: Listener, stop: threading.Event, *, keep: bool
+) -> Iterator[Execution]:
+    """The threads that execute or revert a run share this; what it borrows of the clouds is given back at the end.
+
+    keep: whether the tasks of a failed unit stay done.
+    """
+    with (
+        ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "task") as executor,
+        _loans(run, migration),
+        ExitStack() as leases,
+    ):
+        engines = Engines(run, migration, listener, executor, keep)
+        yield Execution(run, migration, listener, stop, engines, leases)
+        _give_back(leases)
+
+
+def execute(run: Run, migration: Migration, listener: Listener, stop: threading.Event) -> Report:
+    """Execute what of a recorded run is not done yet, and report what became of every resource of it.
+
+    stop: once set, tasks under way are finished and no other is started.
+
+    Raises StoreLostError when the state store fails; what was done until then can be resumed.
+    """
+    limits = run.plan.cfg["limits"]
+    copying = _COPYING_UNITS_PER_TRANSFER * limits["transfers"]
+    with (
+        storing(run),
+        ThreadPoolExecutor(limits["workers"], "unit") as drivers,
+        ThreadPoolExecutor(copying, "copying-unit") as copying_drivers,
+        execution(run, migration, listener, stop, keep=run.plan.cfg["on_failure"] == "keep") as state,
+    ):
+        run.begin(states.RUNNING)
+        _settle_decided(state)
+        needs = {unit.name: unit.needs for unit in run.plan.units}
+        in_order(
+            state, needs, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)
+        )
+        _settle_unstarted(state)
+    with storing(run):
+        run.end(_final_state(state))
+    return Report(run.plan, outcomes.in_order(run.plan, state.outcomes), run.id)
+
+
+def in_order(state: Execution, needs: Mapping[str, Any], submit: Callable[[Unit], Future[None]]) -> None:
+    """Submit each unit as soon as all it needs are done; on a halt, suspend those that are under way."""
+    units = {unit.name: unit for unit in state.run.plan.units}
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+    futures: dict[Future[None], str] = {}
+    while sorter.is_active():
+        ready = () if state.halted else sorter.get_ready()
+        futures |= {submit(units[name]): name for name in ready}
+        if not futures:
+            return
+        done, _ = wait(futures, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            sorter.done(futures.pop(future))
+            future.result()
+        if state.halted:
+            state.suspend_all()
+
+
+@contextmanager
+def _loans(run: Run, migration: Migration) -> Iterator[None]:
+    """Record what the run borrows of the clouds, and give back what dead processes have borrowed."""
+    clouds = {"source": migration.source, "destination": migration.destination}
+    for book in runs.earlier(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination):
+        _settle_loans(runs.Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
+    for side, cloud in clouds.items():
+        cloud.loans.on_change = partial(_save_loans, run, side)
+    try:
+        yield
+    finally:
+        for cloud in clouds.values():
+            cloud.loans.on_change = None
+
+
+def _save_loans(run: Run, side: str, loans: list[Json]) -> None:
+    run.note(loans={**run.book.meta.get("loans", {}), side: loans})
+
+
+def _settle_loans(run: Run, clouds: Mapping[str, Any]) -> None:
+    loans = run.book.meta.get("loans") or {}
+    if not any(loans.values()):
+        return
+    for side, cloud in clouds.items():
+        for loan in loans.get(side, ()):
+            give_back(cloud, loan)
+    run.note(loans={})
+
+
+def _give_back(leases: ExitStack) -> None:
+    """End the access to the tenant; a role that stays is said in the log, because the report must not be lost."""
+    try:
+        leases.close()
+    except PumphouseError as error:
+        LOG.error("%s", explain(error))
+
+
+def _final_state(state: Execution) -> str:
+    if any(outcome.state is State.PENDING for outcome in state.outcomes):
+        return str(states.SUSPENDED)
+    return str(states.FAILURE if state.failed else states.SUCCESS)
+
+
+def _settle_decided(state: Execution) -> None:
+    """Report what needs no task, and give the ids of what is reused to those that need it."""
+    for unit in state.run.plan.units:
+        state.results |= dict(outcomes.reused(unit))
+        state.settle(list(outcomes.decided(unit)))
+
+
+def _settle_unstarted(state: Execution) -> None:
+    settled = {outcome.ref for outcome in state.outcomes}
+    left = [step for step in state.run.plan.steps() if step.ref not in settled]
+    state.settle([_outcome(step, State.PENDING, "not started") for step in left])
+
+
+def _start(state: Execution, unit: Unit) -> None:
+    """Execute one unit, or block it when one that it needs has failed."""
+    steps = [step for step in unit.steps if step.action is Action.CREATE]
+    blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")
+    if blocker:
+        state.failed[unit.name] = outcomes.failure_of(unit)
+        state.settle([_outcome(step, State.BLOCKED, blocker) for step in steps])
+        return
+    if not steps:
+        return
+    try:
+        detail = _brought_on(state, unit)
+    except StorageFailure:
+        raise
+    except Exception as error:  # before any task: no access to the tenant, no factory
+        LOG.debug("unit %s did not start", unit.name, exc_info=error)
+        found = [_outcome(step, State.FAILED, str(explain(error))) for step in steps]
+    else:
+        found = outcomes.unit_outcomes(unit, detail)
+        state.results |= dict(outcomes.ensured(detail))
+    if any(outcome.state is State.FAILED for outcome in found):
+        state.failed[unit.name] = outcomes.failure_of(unit)
+        if state.run.plan.cfg["fail_fast"]:
+            state.halt.set()
+    state.settle(found)
+
+
+def _brought_on(state: Execution, unit: Unit) -> FlowDetail:
+    """Bring a unit as far as it goes: on from where it was left, or from its beginning."""
+    detail = state.run.detail(unit.name)
+    if detail.state == states.SUCCESS:
+        return detail
+    _keep_tenant_access(state, unit)
+    mend(state.run, detail)
+    keep = state.engines.keep
+    if is_undoing(detail, keep):
+        state.drive(state.engines.load(unit, detail, state.results), unit, detail)
+        if state.halted:
+            return detail
+        detail = state.run.detail(unit.name)
+    if keep:
+        forget_failures(state.run, detail)
+    state.drive(state.engines.load(unit, detail, state.results), unit, detail)
+    mend(state.run, detail)
+    return detail
+
+
+def _keep_tenant_access(state: Execution, unit: Unit) -> None:
+    """Hold the operator's access to the tenant until the run ends, rather than have it granted unit by unit."""
+    tenant = state.results.get(symbol(state.run.plan.tenant, "ensured"))
+    acting = any(
+        step.action is Action.CREATE and getattr(KINDS[step.ref.kind], "ACTS_IN_TENANT", False)
+        for step in unit.steps
+    )
+    if tenant and acting:
+        state.leases.enter_context(state.migration.destination.in_tenant(tenant["id"]))
+
+
+def _outcome(step: Step, state: State, reason: str) -> Outcome:
+    return Outcome(step.ref, step.name, state, step.destination_id, reason, step.notes)

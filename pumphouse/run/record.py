@@ -1,0 +1,224 @@
+"""Runs as they are recorded: a logbook each, with the plan, and a flow detail for every unit of it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from oslo_utils import timeutils, uuidutils
+from taskflow import engines, states
+from taskflow.persistence.base import Backend
+from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
+
+from pumphouse import __version__
+from pumphouse.errors import NotFoundError
+from pumphouse.model import Json, Plan, Ref
+from pumphouse.plan.data import plan_data, plan_from
+from pumphouse.run.outcomes import owner
+from pumphouse.store import NAME_MAX_LENGTH
+from pumphouse.store.times import now
+from pumphouse.tasks import KINDS
+from pumphouse.tasks.base import Before
+
+# The factory of the units' flows, by which a resume finds it again. It is a file format.
+FACTORY = "pumphouse.flows.unit_flow"
+LAST = "last"
+# The states of a run that a process works on, unless that has died.
+UNDER_WAY = (states.RUNNING, states.REVERTING)
+_PLAN = "plan"
+_DONE = (states.SUCCESS, states.RUNNING, states.FAILURE)
+_ID_DIGITS = 8
+_ID_MIN_DIGITS = 4
+
+
+@dataclass
+class Run:
+    """One execution of one plan.
+
+    details: the uuids of the units' flow details, by the names of the units.
+    """
+
+    store: Backend
+    book: LogBook
+    plan: Plan
+    details: Mapping[str, str]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The short id."""
+        return run_id(self.book)
+
+    def note(self, **meta: Any) -> None:
+        """Record something of the run as a whole; safe from many threads."""
+        with self._lock:
+            self.book.meta = {**self.book.meta, **meta}
+            self.book.updated_at = timeutils.utcnow()
+            with closing(self.store.get_connection()) as connection:
+                connection.save_logbook(self.book.copy(retain_contents=False))
+
+    def begin(self, state: str) -> None:
+        """Record that this process has begun to work on it."""
+        self.note(state=state, owner=_owner(), began_at=now(), ended_at=None)
+
+    def end(self, state: str) -> None:
+        """Record in which of TaskFlow's states the process has left it."""
+        self.note(state=state, ended_at=now())
+
+    def detail(self, unit: str) -> FlowDetail:
+        """What is recorded of a unit, with its tasks."""
+        with closing(self.store.get_connection()) as connection:
+            return connection.get_flow_details(self.details[unit])
+
+    def all_details(self) -> dict[str, FlowDetail]:
+        """What is recorded of every unit, with all tasks."""
+        with closing(self.store.get_connection()) as connection:
+            flows = list(connection.get_flows_for_book(self.book.uuid))
+        return {flow.meta["unit"]: flow for flow in flows if "unit" in flow.meta}
+
+
+def run_id(book: LogBook) -> str:
+    """The short id of a run."""
+    return str(book.uuid)[:_ID_DIGITS]
+
+
+def _owner() -> Json:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "user": getpass.getuser()}
+
+
+def record(store: Backend, plan: Plan) -> Run:
+    """Record a new run of a plan.
+
+    All flow details are saved at once: TaskFlow, left to create each by itself, saves the whole book every time.
+    """
+    book = LogBook(f"migrate tenant {plan.tenant_name}"[:NAME_MAX_LENGTH])
+    book.meta = {
+        "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
+        "source": plan.source,
+        "destination": plan.destination,
+        "version": __version__,
+        "state": states.PENDING,
+        "created_at": now(),
+    }
+    book.add(_plan_detail(plan))
+    details = {unit.name: _unit_detail(unit.name) for unit in plan.units}
+    for detail in details.values():
+        book.add(detail)
+    with closing(store.get_connection()) as connection:
+        connection.save_logbook(book)
+    return Run(store, book, plan, {unit: detail.uuid for unit, detail in details.items()})
+
+
+def _unit_detail(unit: str) -> FlowDetail:
+    detail = FlowDetail(unit[:NAME_MAX_LENGTH], uuidutils.generate_uuid())
+    detail.meta = {"unit": unit}
+    engines.save_factory_details(detail, FACTORY, [], {})
+    return detail
+
+
+def _plan_detail(plan: Plan) -> FlowDetail:
+    """The plan in parts: no store takes values of any size, and ZooKeeper none over 1 MiB."""
+    data = plan_data(plan)
+    parts = [{**data, "units": []}, *data["units"]]
+    detail = FlowDetail(_PLAN, uuidutils.generate_uuid())
+    for number, part in enumerate(parts):
+        atom = TaskDetail(f"{_PLAN}-{number}", uuidutils.generate_uuid())
+        atom.put(states.SUCCESS, {"number": number, "part": part})
+        detail.add(atom)
+    return detail
+
+
+def books(store: Backend) -> list[LogBook]:
+    """The logbooks of all runs without what is in them, the oldest first."""
+    with closing(store.get_connection()) as connection:
+        found = [book for book in connection.get_logbooks(lazy=True) if "tenant" in book.meta]
+    return sorted(found, key=lambda book: str(book.meta["created_at"]))
+
+
+def find(store: Backend, wanted: str) -> LogBook:
+    """The logbook of the run that an operator named: by its id, the beginning of it, or `last`.
+
+    Raises NotFoundError when there is none, or more than one.
+    """
+    found = books(store)
+    hint = "list them with: pumphouse runs list"
+    if wanted == LAST and found:
+        return found[-1]
+    matching = [book for book in found if str(book.uuid).startswith(wanted.lower())]
+    if len(matching) == 1 and len(wanted) >= _ID_MIN_DIGITS:
+        return matching[0]
+    if matching:
+        ids = ", ".join(run_id(book) for book in matching)
+        raise NotFoundError(f"{wanted!r} may be any of the runs {ids}", "give more of the id")
+    raise NotFoundError(f"there is no run {wanted!r}", hint)
+
+
+def load(store: Backend, book: LogBook) -> Run:
+    """A recorded run with its plan."""
+    with closing(store.get_connection()) as connection:
+        flows = list(connection.get_flows_for_book(book.uuid, lazy=True))
+        header = next(flow for flow in flows if "unit" not in flow.meta)
+        atoms = list(connection.get_flow_details(header.uuid))
+    first, *units = [
+        atom.results["part"] for atom in sorted(atoms, key=lambda atom: int(atom.results["number"]))
+    ]
+    details = {flow.meta["unit"]: flow.uuid for flow in flows if "unit" in flow.meta}
+    return Run(store, book, plan_from({**first, "units": units}), details)
+
+
+def earlier(store: Backend, tenant_id: str, source: str, destination: str) -> list[LogBook]:
+    """The logbooks of all runs that moved a tenant between two clouds, the oldest first."""
+    wanted = (tenant_id, source, destination)
+    return [book for book in books(store) if wanted == _subject(book.meta)]
+
+
+def _subject(meta: Json) -> tuple[str, str, str]:
+    return meta["tenant"]["id"], meta["source"], meta["destination"]
+
+
+def holder(store: Backend, meta: Json) -> str:
+    """Who works on a tenant at the moment, in words; empty when no run of it says so."""
+    under_way = [book for book in earlier(store, *_subject(meta)) if book.meta["state"] in UNDER_WAY]
+    if not under_way:
+        return ""
+    owner_of = "process {pid} of {user} on {host}".format_map(under_way[-1].meta["owner"])
+    return f"run {run_id(under_way[-1])}, {owner_of}, since {under_way[-1].meta['began_at']}"
+
+
+def unfinished(store: Backend, meta: Json) -> list[str]:
+    """What to know of the newest run of a tenant before a new one begins, if it was not finished."""
+    newest = earlier(store, *_subject(meta))[-1:]
+    return [
+        f"run {run_id(book)} of this tenant was not finished; pumphouse resume {run_id(book)} goes on with it, "
+        f"pumphouse revert {run_id(book)} undoes it; this makes a new run"
+        for book in newest
+        if book.meta["state"] not in (states.SUCCESS, states.REVERTED)
+    ]
+
+
+def lock_name(meta: Json) -> str:
+    """What only one run may work on at a time: a tenant and a pair of clouds, as a logbook's meta names them."""
+    return " ".join(_subject(meta))
+
+
+def done_before(store: Backend, tenant_id: str, source: str, destination: str) -> dict[Ref, Before]:
+    """What earlier runs of a tenant have done and not undone: the newest of it for each resource.
+
+    Only of the kinds that ask for it, because the tasks of whole runs are read for it.
+    """
+    found: dict[Ref, Before] = {}
+    for book in earlier(store, tenant_id, source, destination):
+        run = load(store, book)
+        for unit in run.plan.units:
+            steps = [step for step in unit.steps if hasattr(KINDS[step.ref.kind], "as_before")]
+            atoms = list(run.detail(unit.name)) if steps else []
+            for step in steps:
+                done = {atom.name for atom in atoms if atom.state in _DONE and owner(unit, atom.name) is step}
+                found |= {step.ref: Before(step.record, frozenset(done))} if done else {}
+    return found

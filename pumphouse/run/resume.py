@@ -1,0 +1,65 @@
+"""What is looked at before a run goes on: whether it may, and how this release differs from the one that began it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskflow import states
+from taskflow.persistence.models import FlowDetail
+
+from pumphouse.errors import UsageError
+from pumphouse.model import Unit
+from pumphouse.run import outcomes
+from pumphouse.run import record as runs
+from pumphouse.run.engine import flow_of
+from pumphouse.run.record import Run
+from pumphouse.tasks.base import Migration
+
+
+def refuse_reverted(run: Run) -> None:
+    """Raise UsageError when the run is being undone, or was."""
+    if run.book.meta["state"] in outcomes.REVERT_STATES:
+        raise UsageError(
+            f"run {run.id} was reverted, or is half reverted",
+            f"undo the rest with: pumphouse revert {run.id}; to move the tenant again, migrate anew",
+        )
+
+
+def refuse_superseded(run: Run) -> None:
+    """Raise UsageError when a newer run has worked on the same tenant since, and was not undone.
+
+    What an older run had not finished may be what the newer one made.
+    """
+    books = runs.earlier(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
+    newer = books[[book.uuid for book in books].index(run.book.uuid) + 1 :]
+    for book in newer:
+        if book.meta["state"] not in (states.PENDING, states.REVERTED):
+            newest = runs.run_id(book)
+            raise UsageError(
+                f"run {newest} of this tenant is newer than run {run.id}",
+                f"go on with that, or undo it first: pumphouse revert {newest}",
+            )
+
+
+def differences(run: Run, migration: Migration) -> list[str]:
+    """How the tasks of this release differ from those recorded, one sentence each; tasks are known by their names.
+
+    Raises NotFoundError when this release cannot build the flows of the run at all.
+    """
+    details = run.all_details()
+    return [line for unit in run.plan.units for line in _differences(unit, details[unit.name], migration)]
+
+
+def _differences(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterator[str]:
+    flow = flow_of(migration, unit, detail)
+    if detail.state in (None, states.SUCCESS):
+        return
+    recorded = {atom.name: atom.state for atom in detail}
+    known = {item.name for item, _ in flow.iter_nodes()}
+    for name in sorted(known - recorded.keys()):
+        yield f"task {name} is new in this release: it is executed"
+    for name in sorted(recorded.keys() - known):
+        if recorded[name] == states.SUCCESS:
+            yield f"task {name} is done, and this release does not have it any more: it is left as it is"
+        else:
+            yield f"task {name} was still to be done, and this release does not have it any more: it is left out"

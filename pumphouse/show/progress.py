@@ -1,0 +1,102 @@
+"""What the terminal shows while a run goes on: live bars, or one line per finished resource."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+
+from pumphouse.model import Action, Outcome, Plan, Ref
+from pumphouse.run.engine import Listener
+from pumphouse.show.report import outcome_text
+from pumphouse.tasks.base import symbol
+
+
+class Lines:
+    """Prints one line for each finished resource; for logs and pipes."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+
+    def task_started(self, line: str) -> None:
+        """Nothing: a log is told what is finished."""
+
+    def bytes_copied(self, name: str, copied: int) -> None:
+        """Nothing: a log is told what is finished."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """Print the line."""
+        self._out.print(outcome_text(outcome), soft_wrap=True)
+
+
+class Bars(Lines):
+    """Adds two bars below the lines: resources done with the newest task, and bytes copied with their speed."""
+
+    def __init__(self, out: Console, plan: Plan) -> None:
+        super().__init__(out)
+        self._lock = threading.Lock()
+        self._copied: dict[str, int] = {}
+        self._planned = {
+            step.ref: step.record.size_bytes for step in plan.steps() if step.action is Action.CREATE
+        }
+        elapsed = TimeElapsedColumn()
+        bar = BarColumn(bar_width=24)
+        self._resources = Progress(
+            bar, MofNCompleteColumn(), elapsed, TextColumn("{task.description}"), console=out
+        )
+        self._bytes = Progress(bar, DownloadColumn(binary_units=True), TransferSpeedColumn(), console=out)
+        self._done = self._resources.add_task("", total=sum(1 for _ in plan.steps()))
+        self._sent = self._bytes.add_task("", total=sum(self._planned.values()))
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bars for as long as the context lasts."""
+        from rich.console import Group
+        from rich.live import Live
+
+        with Live(Group(self._resources, self._bytes), console=self._out, refresh_per_second=4):
+            yield
+
+    def task_started(self, line: str) -> None:
+        """Show what has begun last."""
+        self._resources.update(self._done, description=line)
+
+    def bytes_copied(self, name: str, copied: int) -> None:
+        """Move the bar of bytes."""
+        with self._lock:
+            self._copied[name] = copied
+            self._bytes.update(self._sent, completed=sum(self._copied.values()))
+
+    def settled(self, outcome: Outcome) -> None:
+        """Print the line above the bars and move the bar of resources."""
+        super().settled(outcome)
+        self._resources.advance(self._done)
+        with self._lock:
+            self._planned[outcome.ref] = self._copied_of(outcome.ref)
+            self._bytes.update(self._sent, total=sum(self._planned.values()))
+
+    def _copied_of(self, ref: Ref) -> int:
+        """What was copied of a resource, where the plan knew only how much it might be."""
+        return sum(copied for name, copied in self._copied.items() if name.startswith(symbol(ref, "")))
+
+
+@contextmanager
+def shown(plan: Plan, out: Console) -> Iterator[Listener]:
+    """A listener for a run that shows on a terminal how far it is, and prints lines elsewhere."""
+    if not out.is_terminal:
+        yield Lines(out)
+        return
+    bars = Bars(out, plan)
+    with bars.shown():
+        yield bars

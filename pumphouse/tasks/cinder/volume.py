@@ -1,0 +1,272 @@
+"""Volumes: made from images of their bytes, and attached as they were where their server is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from taskflow import task
+
+from pumphouse.errors import ConfigError
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import BaseRetrieveTask, Migration, Search, differences, ensure, retrieve, symbol
+from pumphouse.tasks.cinder.common import (
+    ATTEMPT,
+    UNFINISHED,
+    VOLUMES,
+    at_destination,
+    default_type,
+    has_cinder,
+    is_multiattach,
+    is_readonly,
+    own_metadata,
+    owned,
+    volume_types,
+    zones,
+)
+from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
+from pumphouse.tasks.cinder.volume_make import (
+    MIGRATABLE,
+    AttachVolume,
+    CompleteVolume,
+    EnsureVolume,
+    candidates,
+    is_bootable,
+    is_twin,
+    volumes_of_id,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "volume"
+ACTS_IN_TENANT = True
+RENAMABLE = True
+FIELDS = ("name", "description", "size", "metadata", "image_metadata", "bootable", "readonly")
+# Ids of images of the source, which mean nothing at the destination.
+_REFERENCES = ("image_id", "kernel_id", "ramdisk_id")
+_GIB = 1 << 30
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The volumes of the tenant, without those that a migration makes for a while; two list calls."""
+    volumes = [volume for volume in owned(source, VOLUMES, tenant_id) if ATTEMPT not in volume["metadata"]]
+    types = volume_types(source) if volumes else {}
+    return [_record(volume, tenant_id, types.get(volume["volume_type"], {})) for volume in volumes]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """Volumes by id, one call each: Cinder lists by id only one."""
+    types = volume_types(source)
+    found = [volume for volume_id in ids for volume in volumes_of_id(source, volume_id)]
+    owner = "os-vol-tenant-attr:tenant_id"
+    records = [_record(v, v.get(owner, source.project_id), types.get(v["volume_type"], {})) for v in found]
+    return {record.ref.id: record for record in records}
+
+
+def under(record: Record, policies: Mapping[str, Any]) -> Record:
+    """The record with a note where it is copied while its server writes to it."""
+    if policies["source_servers"] == "stop" or not record.data["attachments"]:
+        return record
+    note = "its server is not stopped: it arrives as after a loss of power at the time of the copy"
+    return replace(record, notes=(*record.notes, note))
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with what the destination's types and zones make of them: notes, or why they cannot be made."""
+    if not records:
+        return []
+    if not has_cinder(search.destination):
+        return [replace(record, must_exist="the destination has no Cinder") for record in records]
+    types, default = volume_types(search.destination), default_type(search.destination)
+    there = zones(search.destination)
+    return [_arriving(record, search.mappings, types, default, there) for record in records]
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The volume that carries the stamp, else those of the same name; not what a run left half made."""
+    tenants = {record.ref: search.ids.get(Ref("tenant", record.data["tenant_id"])) for record in records}
+    volumes = {t: owned(search.destination, VOLUMES, t) for t in set(tenants.values()) if t}
+    return {record.ref: _twins(record, volumes.get(tenants[record.ref] or "", [])) for record in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the volume, copy its bytes through an image, make it; attach it; clean up."""
+    ref, title, data = step.ref, step.record.title, step.record.data
+    mappings = migration.settings["mappings"]
+    is_new = step.destination_id is None
+    create = ensure(
+        EnsureVolume,
+        [migration.destination],
+        step,
+        needs=[Ref("tenant", data["tenant_id"])],
+        also_requires=[symbol(ref, IMAGE), symbol(ref, UPLOADED)] if is_new else [],
+        image_symbol=symbol(ref, IMAGE) if is_new else None,
+        types=mappings["volume_types"],
+        zones=mappings["availability_zones"],
+    )
+    attach = [
+        AttachVolume(
+            migration.destination,
+            provides=symbol(ref, f"attached-{attached['server_id']}"),
+            rebind=[
+                symbol(ref, "retrieved"),
+                symbol(ref, "ensured"),
+                symbol(Ref("server", attached["server_id"]), "ensured"),
+            ],
+            line=f"see that {title} is attached to its server",
+            device=attached["device"],
+        )
+        for attached in data["attachments"]
+    ]
+    removal = removal_task(migration, step)
+    complete = CompleteVolume(
+        migration.destination,
+        provides=symbol(ref, "completed"),
+        rebind=[symbol(ref, "ensured"), removal.name],
+        requires=[item.name for item in attach],
+        line=f"mark {title} as complete",
+    )
+    # Until its server is complete too, a later run must not take it for the disk of today.
+    complete.after = tuple(
+        symbol(Ref("server", attached["server_id"]), "completed") for attached in data["attachments"]
+    )
+    copies = copy_tasks(migration, step) if is_new else []
+    return [retrieve(RetrieveVolume, migration, step), *copies, create, *attach, removal, complete]
+
+
+def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
+    """When the volume of the destination was changed last, if that was after an aware time; else empty."""
+    for volume in volumes_of_id(cloud, destination_id):
+        at = volume["updated_at"]
+        # Cinder gives its times in UTC and without saying so.
+        if at and datetime.fromisoformat(at).replace(tzinfo=UTC) > since:
+            return f"updated at {at}"
+    return ""
+
+
+class RetrieveVolume(BaseRetrieveTask):
+    """Reads a volume of the source."""
+
+    def execute(self, resource_id: str) -> Json:
+        """Its fields, and a name for the attempt."""
+        return {**self.retrieve(resource_id), "attempt": uuid4().hex}
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+def _data(volume: Json) -> Json:
+    image_metadata = volume.get("volume_image_metadata", {})
+    return {
+        **{key: volume[key] for key in ("id", "size", "status", "volume_type", "availability_zone")},
+        "name": volume["name"] or "",
+        "description": volume["description"],
+        "metadata": own_metadata(volume),
+        "image_metadata": {key: value for key, value in image_metadata.items() if key not in _REFERENCES},
+        "bootable": is_bootable(volume),
+        "readonly": is_readonly(volume),
+        "multiattach": volume["multiattach"],
+        "encrypted": volume["encrypted"],
+        "attachments": sorted(
+            (
+                {"server_id": a["server_id"], "device": a["device"]}
+                for a in volume["attachments"]
+                if a["server_id"]
+            ),
+            key=lambda attached: str(attached["server_id"]),
+        ),
+    }
+
+
+def _record(volume: Json, tenant_id: str, volume_type: Json) -> Record:
+    data = {**_data(volume), "tenant_id": tenant_id}
+    servers = [Ref("server", attached["server_id"]) for attached in data["attachments"]]
+    return Record(
+        Ref(NAME, volume["id"]),
+        data["name"],
+        data,
+        (Ref("tenant", tenant_id), *servers),
+        part_of=servers[0] if servers else None,
+        size_bytes=volume["size"] * _GIB,
+        notes=tuple(_notes(volume, volume_type)),
+        skip=_skip(volume),
+    )
+
+
+def _skip(volume: Json) -> str:
+    if volume["status"] not in MIGRATABLE:
+        return f"its status is {volume['status']}: bring it to available or in-use, then plan again"
+    if volume["encrypted"]:
+        return (
+            "it is encrypted, and its key lies in the source's Barbican: "
+            "retype it to a type without encryption, or copy its files in a guest"
+        )
+    return ""
+
+
+def _notes(volume: Json, volume_type: Json) -> Iterable[str]:
+    references = [key for key in _REFERENCES if key in volume.get("volume_image_metadata", {})]
+    if references:
+        yield f"from which image it was made ({', '.join(references)}) is not carried: the id is the source's"
+    if volume_type.get("qos_specs_id"):
+        yield f"the QoS of its type {volume['volume_type']} is not carried: give it to the destination's type"
+    if volume.get("consistencygroup_id"):
+        yield "its consistency group is not carried: make a group at the destination"
+    if volume.get("replication_status") not in (None, "disabled", "not-capable"):
+        yield "its replication is not carried: give it a type that replicates"
+
+
+def _arriving(
+    record: Record,
+    mappings: Mapping[str, Mapping[str, str]],
+    types: Mapping[str, Json],
+    default: str,
+    there: Collection[str],
+) -> Record:
+    data, notes = record.data, list(record.notes)
+    name = at_destination(data["volume_type"], _types(mappings["volume_types"], data, types), types)
+    if data["volume_type"] and name is None:
+        notes.append(
+            f"its type {data['volume_type']} is not at the destination: it becomes {default}, the default "
+            "(mappings.volume_types chooses another)"
+        )
+    zone = data["availability_zone"]
+    if at_destination(zone, mappings["availability_zones"], there) is None:
+        notes.append(f"its availability zone {zone} is not at the destination, which chooses one")
+    lost = data["multiattach"] and not is_multiattach(types.get(name or default, {}))
+    if lost and len(data["attachments"]) > 1:
+        several = (
+            f"it is attached to several servers, which type {name or default} of the destination forbids"
+        )
+        return replace(record, must_exist=f"{several}: map its type to one with multiattach")
+    if lost:
+        notes.append(
+            f"type {name or default} of the destination does not let it be attached to several servers"
+        )
+    return replace(record, notes=tuple(notes))
+
+
+def _types(mapping: Mapping[str, str], data: Json, types: Mapping[str, Json]) -> Mapping[str, str]:
+    """The mapping of types; ConfigError when it names for a volume what the destination does not have."""
+    wanted = mapping.get(data["volume_type"] or "")
+    if wanted and wanted not in types:
+        problem = f"mappings.volume_types: {data['volume_type']!r} is mapped to {wanted!r}, which the destination does not have"
+        raise ConfigError([problem], "create it there, or correct the mapping")
+    return mapping
+
+
+def _twins(record: Record, volumes: Iterable[Json]) -> list[Twin]:
+    return [_twin(record, volume) for volume in candidates(record, volumes)]
+
+
+def _twin(record: Record, volume: Json) -> Twin:
+    found = differences(record.data, _data(volume), FIELDS)
+    if volume["status"].startswith("error"):
+        found = (f"its status is {volume['status']}", *found)
+    unfinished = "an earlier run ended before it was complete" if UNFINISHED in volume["metadata"] else ""
+    return Twin(volume["id"], is_twin(volume, record.ref.id), found, unfinished)

@@ -1,0 +1,339 @@
+"""The way of a volume's bytes: an image of it at the source, copied, gone from both sides when it has served.
+
+What is attached cannot be made an image of: a snapshot of it is taken, and a volume made from that. These
+belong to the operator's own project, so that the tenant's quota need not hold them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from taskflow import task
+
+from pumphouse.cloud import call
+from pumphouse.cloud.wait import wait_for
+from pumphouse.errors import WaitError, explain
+from pumphouse.model import Json, Ref, Step
+from pumphouse.tasks.base import (
+    LOOKS_S,
+    STAMP,
+    BaseCloudsTask,
+    BaseCloudTask,
+    Migration,
+    cleared,
+    in_doubt,
+    kept,
+    persistently,
+    symbol,
+    undo,
+)
+from pumphouse.tasks.cinder.common import (
+    ATTEMPT,
+    COPY_TIMEOUT_S,
+    SNAPSHOTS,
+    STATE_TIMEOUT_S,
+    VOLUMES,
+    act,
+    owned,
+    remove,
+    volumes_by_key,
+    wait_until_available,
+)
+from pumphouse.tasks.glance.common import EnsureImage, UploadImage, image_data, images_by_id, list_images
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+SNAPSHOT, CLONE, EXPORTED, READ, IMAGE, UPLOADED, REMOVED = (
+    "snapshot-taken",
+    "cloned",
+    "exported",
+    "image-retrieved",
+    "image-ensured",
+    "image-uploaded",
+    "copies-removed",
+)
+# The property that says, at the destination, of which volume an image is.
+VOLUME = "pumphouse_volume_id"
+
+# What served: its title, the cloud it is at, and what deletes it.
+Copy = tuple[str, "Cloud", Callable[[], Any]]
+
+
+def copy_tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """The tasks before a volume is made from an image of it."""
+    ref, title, source = step.ref, step.record.title, migration.source
+    retrieved, tenant = (
+        symbol(ref, "retrieved"),
+        symbol(Ref("tenant", step.record.data["tenant_id"]), "ensured"),
+    )
+    exported, read, image = (symbol(ref, verb) for verb in (EXPORTED, READ, IMAGE))
+    before = _still_tasks(source, step)
+    origin = before[-1].name if before else retrieved
+    return [
+        *before,
+        ExportVolume(
+            source,
+            provides=exported,
+            rebind=[retrieved, origin],
+            disk_format=migration.policies.get("volume_format", "raw"),
+            line=f"make an image of {title} at the source",
+        ),
+        RetrieveExport(
+            source, provides=read, rebind=[retrieved, exported], line=f"read the image of {title}"
+        ),
+        EnsureImage(
+            migration.destination,
+            provides=image,
+            rebind={"data": read},
+            requires=[tenant],
+            line=f"create an image for {title}",
+        ),
+        UploadImage(
+            source,
+            migration.destination,
+            migration.transfers,
+            provides=symbol(ref, UPLOADED),
+            rebind=[read, image],
+            line=f"copy the image of {title}, about {step.record.size_bytes} bytes",
+        ),
+    ]
+
+
+def removal_task(migration: Migration, step: Step) -> task.Task:
+    """The task after a volume has its bytes."""
+    return RemoveCopies(
+        migration.source,
+        migration.destination,
+        provides=symbol(step.ref, REMOVED),
+        rebind=[symbol(step.ref, "retrieved"), symbol(step.ref, "ensured")],
+        line=f"remove the copies of {step.record.title} from both clouds",
+    )
+
+
+def _still_tasks(source: Cloud, step: Step) -> list[BaseCloudTask]:
+    """The tasks that make a volume that can be made an image of; none when it is one itself."""
+    if step.ref.kind == "volume" and step.record.data["status"] == "available":
+        return []
+    ref, title = step.ref, step.record.title
+    retrieved, taken = symbol(ref, "retrieved"), symbol(ref, SNAPSHOT)
+    clone = f"make a volume from {'the snapshot of ' if ref.kind == 'volume' else ''}{title} at the source"
+    if ref.kind != "volume":
+        return [CloneVolume(source, provides=symbol(ref, CLONE), rebind=[retrieved, retrieved], line=clone)]
+    snapshot = SnapshotVolume(
+        source, provides=taken, rebind=[retrieved], line=f"take a snapshot of {title} at the source"
+    )
+    servers = {attached["server_id"] for attached in step.record.data["attachments"]}
+    snapshot.after = tuple(symbol(Ref("server", server_id), "stopped") for server_id in sorted(servers))
+    return [snapshot, CloneVolume(source, provides=symbol(ref, CLONE), rebind=[retrieved, taken], line=clone)]
+
+
+class _Copy(BaseCloudTask):
+    """Makes a snapshot or a volume at the source; only the attempt that the volume was read for may use it."""
+
+    what: ClassVar[str]
+
+    def ensure(self, data: Json, path: str, **body: Any) -> Json:
+        """Make it, unless this attempt has before it died, and wait for it; provides its id and tenant."""
+        item_id = self._find(data) or self._make(data, path, body)
+        tenant_id = self.cloud.project_id
+        title = f"{self.what} made for volume {data['name'] or data['id']}"
+        wait_until_available(self.cloud, self.what, tenant_id, item_id, title=title)
+        return {"id": item_id, "tenant_id": tenant_id}
+
+    def revert(self, data: Json, **_: Any) -> Json | None:
+        """Delete it, also when it is not finished."""
+        return kept(undo(self.name, self._remove_all, data))
+
+    def _remove_all(self, data: Json) -> None:
+        for item in self._of_attempt(data):
+            remove(self.cloud, self.what, self.cloud.project_id, item["id"])
+
+    def _of_attempt(self, data: Json) -> list[Json]:
+        return [item for item in _copies(self.cloud, self.what, data) if _attempt(item) == data["attempt"]]
+
+    def _find(self, data: Json) -> str | None:
+        usable = [item for item in self._of_attempt(data) if item["status"] in ("available", "creating")]
+        return str(usable[0]["id"]) if usable else None
+
+    def _make(self, data: Json, path: str, body: Mapping[str, Any]) -> str:
+        stamps = {STAMP: data["id"], ATTEMPT: data["attempt"]}
+        item = {"name": f"pumphouse-{data['id']}", "metadata": stamps, **body}
+        key = path.removeprefix("/").removesuffix("s")
+        try:
+            return str(call(self.cloud.cinder, "POST", path, {key: item})[key]["id"])
+        except Exception as error:
+            found = _look_again(lambda: self._find(data)) if in_doubt(error) else None
+            if found is None:
+                raise
+            return found
+
+
+class SnapshotVolume(_Copy):
+    """Takes a snapshot of a volume at the source, although it is attached."""
+
+    what = SNAPSHOTS
+
+    def execute(self, data: Json) -> Json:
+        """Take it and wait for it."""
+        return self.ensure(data, "/snapshots", volume_id=data["id"], force=True)
+
+
+class CloneVolume(_Copy):
+    """Makes a volume from a snapshot at the source."""
+
+    what = VOLUMES
+
+    def execute(self, data: Json, snapshot: Json) -> Json:
+        """Make it and wait for it."""
+        return self.ensure(data, "/volumes", snapshot_id=snapshot["id"], size=data["size"])
+
+
+class ExportVolume(BaseCloudTask):
+    """Has Cinder make an image of a volume at the source."""
+
+    def __init__(self, cloud: Cloud, *, disk_format: str, **kwargs: Any) -> None:
+        super().__init__(cloud, **kwargs)
+        self.disk_format = disk_format
+
+    def execute(self, data: Json, origin: Json) -> Json:
+        """Make it, unless this attempt has before it died, and wait for it; provides its id."""
+        image_id = self._find(data) or self._export(data, origin)
+        self._wait(data, image_id)
+        self._wait_free(origin)
+        return {"id": image_id}
+
+    def revert(self, data: Json, origin: Json, **_: Any) -> Json | None:
+        """Delete it, also when it is not finished, and wait until the volume is free."""
+        return kept(undo(self.name, self._remove_all, data), undo(self.name, self._wait_free, origin))
+
+    def _remove_all(self, data: Json) -> None:
+        for image in self._of_attempt(data):
+            self.cloud.glance.images.delete(image["id"])
+
+    def _wait_free(self, origin: Json) -> None:
+        wait_for(
+            self.cloud.batch(volumes_by_key),
+            f"{origin['tenant_id']}/{origin['id']}",
+            lambda volume: volume is None or volume["status"] != "uploading",
+            title=f"volume {origin['id']}: the end of its upload",
+            timeout_s=STATE_TIMEOUT_S,
+        )
+
+    def _of_attempt(self, data: Json) -> list[Mapping[str, Any]]:
+        return list_images(self.cloud, owner=self.cloud.project_id, name=_image_name(data, data["attempt"]))
+
+    def _find(self, data: Json) -> str | None:
+        usable = [
+            image for image in self._of_attempt(data) if image["status"] in ("active", "queued", "saving")
+        ]
+        return str(usable[0]["id"]) if usable else None
+
+    def _export(self, data: Json, origin: Json) -> str:
+        body = {"image_name": _image_name(data, data["attempt"]), "disk_format": self.disk_format}
+        try:
+            made = act(self.cloud, origin["id"], "os-volume_upload_image", container_format="bare", **body)
+        except Exception as error:
+            found = _look_again(lambda: self._find(data)) if in_doubt(error) else None
+            if found is None:
+                raise
+            return found
+        return str(made["os-volume_upload_image"]["image_id"])
+
+    def _wait(self, data: Json, image_id: str) -> None:
+        title = f"image of volume {data['name'] or data['id']}"
+
+        def done(image: Mapping[str, Any] | None) -> bool:
+            if image is None or image["status"] in ("killed", "deleted", "pending_delete"):
+                raise WaitError(
+                    f"the source's Cinder gave up the {title}",
+                    f"ask for its reason: openstack volume message list --resource-id {data['id']}",
+                )
+            return bool(image["status"] == "active")
+
+        wait_for(self.cloud.batch(images_by_id), image_id, done, title=title, timeout_s=COPY_TIMEOUT_S)
+
+
+class RetrieveExport(BaseCloudTask):
+    """Reads the image record of a volume's bytes, as one of the volume's tenant."""
+
+    def execute(self, data: Json, exported: Json) -> Json:
+        """Its fields without all that it took over from the volume, which the volume will bring itself."""
+        image = image_data(self.cloud.batch(images_by_id).get(exported["id"]))
+        own = {key: value for key, value in image.items() if key not in ("kernel_id", "ramdisk_id")}
+        plain = {"properties": {VOLUME: data["id"]}, "min_disk": 0, "min_ram": 0, "tags": []}
+        return {**own, **plain, "owner": data["tenant_id"], "visibility": "private"}
+
+
+class RemoveCopies(BaseCloudsTask):
+    """Removes what served to copy a volume, at both clouds, also what attempts that died left there."""
+
+    def execute(self, data: Json, volume: Json) -> Json:
+        """Delete it; what cannot be deleted is a note, because the volume has arrived all the same."""
+        finds = (
+            self._exports,
+            self._images,
+            partial(self._copies, VOLUMES),
+            partial(self._copies, SNAPSHOTS),
+        )
+        return {"notes": [note for find in finds for note in _clear_away(find, data)]}
+
+    def _exports(self, data: Json) -> list[Copy]:
+        prefix = _image_name(data, "")
+        mine = list_images(self.source, owner=self.source.project_id)
+        return [_image(self.source, image) for image in mine if (image["name"] or "").startswith(prefix)]
+
+    def _images(self, data: Json) -> list[Copy]:
+        return [
+            _image(self.destination, image) for image in list_images(self.destination, **{VOLUME: data["id"]})
+        ]
+
+    def _copies(self, what: str, data: Json) -> list[Copy]:
+        arguments = (self.source, what, self.source.project_id)
+        return [
+            (f"{what} {item['id']}", self.source, partial(remove, *arguments, item["id"]))
+            for item in _copies(self.source, what, data)
+        ]
+
+
+def _image(cloud: Cloud, image: Mapping[str, Any]) -> Copy:
+    return f"image {image['id']}", cloud, partial(cloud.glance.images.delete, image["id"])
+
+
+def _clear_away(find: Callable[[Json], list[Copy]], data: Json) -> Iterator[str]:
+    """Remove what served to copy a volume; yields why something stays behind."""
+    try:
+        copies = persistently(find, data)
+    except Exception as error:
+        yield f"copies of it could not be looked for: {explain(error)}"
+        return
+    for title, cloud, delete in copies:
+        if why := cleared(delete):
+            yield f"{title}, a copy, stays behind at the {cloud.name}: {why}"
+
+
+def _look_again(find: Callable[[], str | None]) -> str | None:
+    """What a call has made all the same that ended without an answer."""
+    for wait_s in LOOKS_S:
+        time.sleep(wait_s)
+        found = find()
+        if found is not None:
+            return found
+    return None
+
+
+def _image_name(data: Json, attempt: str) -> str:
+    # Cinder takes no properties for an image that it makes: the name has to say what it is.
+    return f"pumphouse-volume-{data['id']}-{attempt}"
+
+
+def _copies(cloud: Cloud, what: str, data: Json) -> list[Json]:
+    items = owned(cloud, what, cloud.project_id)
+    return [item for item in items if item["metadata"].get(STAMP) == data["id"] and _attempt(item)]
+
+
+def _attempt(item: Json) -> str:
+    return str(item["metadata"].get(ATTEMPT, ""))

@@ -1,0 +1,252 @@
+"""The tasks that make a volume of an image at the destination, and attach it where its server is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pumphouse.cloud import Cloud, call
+from pumphouse.errors import ConflictError, PumphouseError, http_status
+from pumphouse.model import Json, Record
+from pumphouse.tasks.base import STAMP, BaseCloudTask, BaseEnsureTask, ensured_id, kept, undo
+from pumphouse.tasks.cinder.common import (
+    ATTEMPT,
+    COPY_TIMEOUT_S,
+    UNFINISHED,
+    VOLUMES,
+    act,
+    at_destination,
+    is_readonly,
+    owned,
+    remove,
+    volume_types,
+    wait_for_item,
+    wait_until_available,
+    zones,
+)
+
+# The states in which a volume has its bytes and nobody is at work on them.
+MIGRATABLE = ("available", "in-use")
+
+
+class EnsureVolume(BaseEnsureTask):
+    """Finds or creates the volume at the destination, in the tenant's name, from the image made for it.
+
+    image_symbol: the task that gives the image; None where the volume has to be there.
+    types, zones: the mappings.
+    """
+
+    def __init__(
+        self,
+        *cloud: Cloud,
+        image_symbol: str | None,
+        types: Mapping[str, str],
+        zones: Mapping[str, str],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*cloud, **kwargs)
+        self.image_symbol = image_symbol
+        self.types = types
+        self.zones = zones
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The stamped volume; what another attempt left half made, or Cinder could not fill, is removed."""
+        tenant_id, ids = _tenant(data, ensured), []
+        for volume in self._stamped(data, ensured):
+            if is_left(volume, data["attempt"]):
+                remove(self.cloud, VOLUMES, tenant_id, volume["id"])
+            else:
+                ids.append(str(volume["id"]))
+        if len(ids) > 1:
+            raise ConflictError(
+                f"{len(ids)} volumes of the destination carry the stamp of {data['id']}: {', '.join(ids)}",
+                "delete those that are not in use",
+            )
+        return ids[0] if ids else None
+
+    @property
+    def _is_ours(self) -> bool:
+        """Also one that an earlier run left half made: with the last mark gone, nobody else could tell whose it is."""
+        return True
+
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        """The stamped volumes that were not completed, in whatever state they are."""
+        return [volume["id"] for volume in self._stamped(data, ensured) if UNFINISHED in volume["metadata"]]
+
+    def _stamped(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
+        there = owned(self.cloud, VOLUMES, _tenant(data, ensured))
+        return [volume for volume in there if is_twin(volume, data["id"]) and volume["status"] != "deleting"]
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Have Cinder make it from the image."""
+        if self.image_symbol is None:
+            raise PumphouseError(
+                f"volume {data['name'] or data['id']} is no longer at the destination", "plan again"
+            )
+        tenant_id, body = _tenant(data, ensured), self._body(data, ensured[self.image_symbol]["id"])
+        with self.cloud.in_tenant(tenant_id) as tenant_cloud:
+            try:
+                made = call(tenant_cloud.cinder, "POST", "/volumes", {"volume": body})
+            except Exception as error:
+                # Where the operator's role was taken away meanwhile, Cinder itself answers 401, or 400, 403 or
+                # 404 for what Glance answered it; nothing was made then.
+                refused = http_status(error) in (400, 401, 403, 404)
+                if not refused or not self.cloud.renew_tenant(tenant_id):
+                    raise
+                made = call(tenant_cloud.cinder, "POST", "/volumes", {"volume": body})
+        return str(made["volume"]["id"])
+
+    def _body(self, data: Json, image_id: str) -> Json:
+        body = {
+            "name": data["name"],
+            "description": data["description"],
+            "size": data["size"],
+            "volume_type": at_destination(data["volume_type"], self.types, volume_types(self.cloud)),
+            "availability_zone": at_destination(data["availability_zone"], self.zones, zones(self.cloud)),
+            "metadata": {**data["metadata"], STAMP: data["id"], UNFINISHED: data["attempt"]},
+            "imageRef": image_id,
+        }
+        return {key: value for key, value in body.items() if value is not None}
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Wait until it has its bytes, and give it what Cinder took from the image or leaves unset."""
+        title = f"volume {data['name'] or data['id']} being filled"
+        volume = wait_for_item(
+            self.cloud,
+            VOLUMES,
+            _tenant(data, ensured),
+            destination_id,
+            lambda found: found["status"] in MIGRATABLE,
+            title=title,
+        )
+        _set_image_metadata(self.cloud, volume, data["image_metadata"])
+        if is_bootable(volume) != data["bootable"]:
+            act(self.cloud, destination_id, "os-set_bootable", bootable=data["bootable"])
+        if is_readonly(volume) != data["readonly"] and volume["status"] == "available":
+            act(self.cloud, destination_id, "os-update_readonly_flag", readonly=data["readonly"])
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the volume when its server has let it go."""
+        volume = _volume(self.cloud, destination_id)
+        remove(self.cloud, VOLUMES, volume["os-vol-tenant-attr:tenant_id"], destination_id)
+
+
+class AttachVolume(BaseCloudTask):
+    """Attaches the volume to its server at the destination, unless the server was booted with it.
+
+    device: the name that the server knows it by.
+    """
+
+    def __init__(self, cloud: Cloud, *, device: str | None, **kwargs: Any) -> None:
+        super().__init__(cloud, **kwargs)
+        self.device = device
+
+    def execute(self, data: Json, volume: Json, server: Json) -> Json:
+        """Attach it and wait; provides whether it had to."""
+        attached = self._is_attached(volume["id"], server["id"])
+        if not attached:
+            self._attach(volume["id"], server["id"])
+        title = f"volume {data['name'] or data['id']} becoming attached"
+        found = _volume(self.cloud, volume["id"])
+        wait_for_item(
+            self.cloud,
+            VOLUMES,
+            found["os-vol-tenant-attr:tenant_id"],
+            volume["id"],
+            lambda item: bool(item["status"] == "in-use"),
+            title=title,
+            timeout_s=COPY_TIMEOUT_S,
+        )
+        return {"id": volume["id"], "made": not attached}
+
+    def revert(self, result: Any, data: Json, volume: Json, server: Json, **_: Any) -> Json | None:
+        """Detach it, if this attached it; what is not known to be is undone with the server or the volume."""
+        made = isinstance(result, dict) and result["made"]
+        return kept(undo(self.name, self._detach, volume["id"], server["id"])) if made else None
+
+    def _is_attached(self, volume_id: str, server_id: str) -> bool:
+        found = self.cloud.nova.volumes.get_server_volumes(server_id)
+        return any(attachment.volumeId == volume_id for attachment in found)
+
+    def _attach(self, volume_id: str, server_id: str) -> None:
+        attach = self.cloud.nova.volumes.create_server_volume
+        try:
+            attach(server_id, volume_id, self.device)
+        except Exception as error:
+            # The name is taken at the destination, or no hypervisor of it lets it be chosen.
+            if http_status(error) not in (400, 409) or not self.device:
+                raise
+            attach(server_id, volume_id)
+
+    def _detach(self, volume_id: str, server_id: str) -> None:
+        self.cloud.nova.volumes.delete_server_volume(server_id, volume_id)
+        volume = _volume(self.cloud, volume_id)
+        tenant_id = volume["os-vol-tenant-attr:tenant_id"]
+        title = f"volume {volume_id} becoming detached"
+        wait_until_available(self.cloud, VOLUMES, tenant_id, volume_id, title=title)
+
+
+class CompleteVolume(BaseCloudTask):
+    """Takes the mark off a volume that says that something is left to do for it."""
+
+    def execute(self, volume: Json, removed: Json, **_: Any) -> Json:
+        """Delete the metadata key."""
+        try:
+            call(self.cloud.cinder, "DELETE", f"/volumes/{volume['id']}/metadata/{UNFINISHED}")
+        except Exception as error:
+            if http_status(error) != 404:
+                raise
+        return {"id": volume["id"]}
+
+
+def volumes_of_id(cloud: Cloud, volume_id: str) -> list[Json]:
+    """The volume of that id, if there is one."""
+    try:
+        return [_volume(cloud, volume_id)]
+    except Exception as error:
+        if http_status(error) == 404:
+            return []
+        raise
+
+
+def _volume(cloud: Cloud, volume_id: str) -> Json:
+    found: Json = call(cloud.cinder, "GET", f"/volumes/{volume_id}")["volume"]
+    return found
+
+
+def _tenant(data: Json, ensured: Mapping[str, Json]) -> str:
+    return ensured_id(ensured, "tenant", data["tenant_id"])
+
+
+def _set_image_metadata(cloud: Cloud, volume: Json, wanted: Json) -> None:
+    """Replace what a volume says of the image that it was made from."""
+    actual = volume.get("volume_image_metadata", {})
+    for key in sorted(actual.keys() - wanted.keys()):
+        act(cloud, volume["id"], "os-unset_image_metadata", key=key)
+    missing = {key: value for key, value in wanted.items() if actual.get(key) != value}
+    if missing:
+        act(cloud, volume["id"], "os-set_image_metadata", metadata=missing)
+
+
+def is_bootable(volume: Json) -> bool:
+    return str(volume["bootable"]).lower() == "true"
+
+
+def is_twin(volume: Json, source_id: str) -> bool:
+    return bool(volume["metadata"].get(STAMP) == source_id and ATTEMPT not in volume["metadata"])
+
+
+def candidates(record: Record, volumes: Iterable[Json]) -> list[Json]:
+    """The stamped volume, or else those of the same name that are not the twins of others."""
+    sound = [volume for volume in volumes if volume["status"] != "deleting" and not is_left(volume, "")]
+    ours = [volume for volume in sound if is_twin(volume, record.ref.id)]
+    others = [v for v in sound if STAMP not in v["metadata"] and record.name and v["name"] == record.name]
+    return ours or others
+
+
+def is_left(volume: Json, attempt: str) -> bool:
+    """Whether a volume was left half made: by another attempt before any server had it, or by Cinder."""
+    made_by = volume["metadata"].get(UNFINISHED)
+    if made_by is None or volume["attachments"]:
+        return False
+    return bool(made_by != attempt or volume["status"].startswith("error"))

@@ -1,0 +1,210 @@
+"""Images: the record first, then the bytes, then what closes it (visibility, members, protection)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseCloudsTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    retrieve,
+    symbol,
+)
+from pumphouse.tasks.glance.common import (
+    FIELDS,
+    MIGRATABLE,
+    EnsureImage,
+    UploadImage,
+    content_differences,
+    image_data,
+    images_by_id,
+    list_images,
+)
+from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "image"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The images that the tenant owns, hidden ones too."""
+    images = [image for image in list_images(source, owner=tenant_id) if image["owner"] == tenant_id]
+    return [_record(image, (Ref("tenant", tenant_id), *_parts(image))) for image in images]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The images of the given ids, whoever owns them."""
+    return {image["id"]: _record(image, _parts(image)) for image in images_by_id(source, ids).values()}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The images that carry the stamp; a public one of the same name and hash; else those of the same name."""
+    owners = {search.ids.get(ref) for record in records for ref in _tenants(record)}
+    owned = [image for owner in owners if owner for image in list_images(search.destination, owner=owner)]
+    foreign = [record for record in records if not _tenants(record)]
+    public = list_images(search.destination, visibility="public") if foreign else []
+    stamped = [
+        image for record in foreign for image in list_images(search.destination, **{STAMP: record.ref.id})
+    ]
+    return {
+        record.ref: list(_twins(record, owned if _tenants(record) else [*stamped, *public]))
+        for record in records
+    }
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the image, make its record, copy the bytes, close it."""
+    ref, title = step.ref, step.record.title
+    retrieved, ensured, uploaded = (symbol(ref, verb) for verb in ("retrieved", "ensured", "uploaded"))
+    clouds = migration.source, migration.destination
+    return [
+        retrieve(RetrieveImage, migration, step),
+        ensure(EnsureImage, [migration.destination], step),
+        UploadImage(
+            *clouds,
+            migration.transfers,
+            provides=uploaded,
+            rebind=[retrieved, ensured],
+            line=f"copy {step.record.size_bytes} bytes of {title}",
+        ),
+        CloseImage(
+            *clouds,
+            provides=symbol(ref, "closed"),
+            rebind=[retrieved, ensured, uploaded],
+            line=f"set visibility, members and protection of {title}",
+        ),
+    ]
+
+
+def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
+    """When the image of the destination was changed last, if that was after an aware time; else empty."""
+    image = images_by_id(cloud, [destination_id]).get(destination_id)
+    updated = datetime.fromisoformat(image["updated_at"]) if image else since
+    return f"updated at {updated:%Y-%m-%d %H:%M:%S}" if updated > since else ""
+
+
+class RetrieveImage(BaseRetrieveTask):
+    """Reads an image record of the source, with its members."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields; members are listed per image, because Glance has no list of all."""
+        data = self.cloud.batch(fetch).get(resource_id).data
+        if data["visibility"] != "shared":
+            return {**data, "members": []}
+        members = self.cloud.glance.image_members.list(resource_id)
+        return {**data, "members": [{"id": m["member_id"], "status": m["status"]} for m in members]}
+
+
+class CloseImage(BaseCloudsTask):
+    """Sets what can or should only be set when the bytes are there; protection and deactivation last."""
+
+    def execute(self, data: Json, image: Json, uploaded: Json) -> Json:
+        """Set visibility, members, hidden, protection, deactivation; provides notes on what could not be set."""
+        images, image_id = self.destination.glance.images, image["id"]
+        notes = self._publish(image_id, data["visibility"])
+        notes += [note for member in data["members"] if (note := self._share(image_id, member))]
+        images.update(image_id, os_hidden=data["os_hidden"], protected=data["protected"])
+        if data["status"] == "deactivated":
+            images.deactivate(image_id)
+        return {"id": image_id, "notes": notes}
+
+    def _publish(self, image_id: str, visibility: str) -> list[str]:
+        try:
+            self.destination.glance.images.update(image_id, visibility=visibility)
+        except Exception as error:
+            if http_status(error) != 403:
+                raise
+            return [f"kept private: the destination does not let the operator make an image {visibility}"]
+        return []
+
+    def _share(self, image_id: str, member: Json) -> str:
+        """Share the image with the twin of a tenant; returns a note when there is none."""
+        twin = self._twin_tenant(member["id"])
+        if twin is None:
+            return f"not shared with tenant {member['id']}: it is not at the destination; share it when it is"
+        members = self.destination.glance.image_members
+        if twin not in [existing["member_id"] for existing in members.list(image_id)]:
+            members.create(image_id, twin)
+        members.update(image_id, twin, member["status"])
+        return ""
+
+    def _twin_tenant(self, tenant_id: str) -> str | None:
+        names = {project.id: project.name for project in visible_projects(self.source)}
+        return twin_tenant(self.destination, tenant_id, names.get(tenant_id))
+
+
+def _record(image: Mapping[str, Any], needs: tuple[Ref, ...]) -> Record:
+    owned = any(need.kind == "tenant" for need in needs)
+    return Record(
+        Ref(NAME, image["id"]),
+        image.get("name") or "",
+        image_data(image),
+        needs,
+        size_bytes=image.get("size") or 0,
+        notes=_notes(image),
+        skip=_skip(image),
+        must_exist=""
+        if owned or image["visibility"] == "public"
+        else "it belongs to another tenant: migrate that first",
+    )
+
+
+def _skip(image: Mapping[str, Any]) -> str:
+    if image["status"] not in MIGRATABLE:
+        return f"its status is {image['status']}: it has no complete data"
+    if image.get("block_device_mapping") and not image.get("size"):
+        return "it is the snapshot of a server that boots from a volume, and volumes are not carried"
+    return ""
+
+
+def _notes(image: Mapping[str, Any]) -> tuple[str, ...]:
+    signed = any(key.startswith("img_signature") for key in image)
+    notes = (
+        ["its signature is not carried: the key lies in the source's Barbican; sign it again"]
+        if signed
+        else []
+    )
+    return tuple(notes)
+
+
+def _parts(image: Mapping[str, Any]) -> tuple[Ref, ...]:
+    return tuple(Ref(NAME, image[key]) for key in ("kernel_id", "ramdisk_id") if image.get(key))
+
+
+def _tenants(record: Record) -> list[Ref]:
+    return [need for need in record.needs if need.kind == "tenant"]
+
+
+def _twins(record: Record, images: Iterable[Mapping[str, Any]]) -> Iterator[Twin]:
+    by_id = {image["id"]: image for image in images}
+    for image in by_id.values():
+        found = (*differences(record.data, image, FIELDS), *content_differences(record.data, image))
+        if image.get(STAMP) == record.ref.id:
+            yield Twin(str(image["id"]), ours=True, differences=found, unfinished=_unfinished(record, image))
+        elif image["name"] == record.name and _tenants(record):
+            yield Twin(str(image["id"]), ours=False, differences=found)
+        elif image["name"] == record.name and not content_differences(record.data, image):
+            yield Twin(str(image["id"]), ours=True, differences=found)
+
+
+def _unfinished(record: Record, image: Mapping[str, Any]) -> str:
+    if image["status"] not in MIGRATABLE:
+        return f"its status is {image['status']}"
+    if image["protected"] != record.data["protected"] and record.data["protected"]:
+        return "it is not protected yet"
+    if image["status"] != record.data["status"]:
+        return f"its status is {image['status']}, not {record.data['status']}"
+    return ""

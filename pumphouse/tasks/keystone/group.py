@@ -1,0 +1,106 @@
+"""Groups of users that have a role on the tenant: matched by domain and name, made where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    differs_in_case,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.keystone.common import by_name, carried_groups
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "group"
+ADMINISTRATORS = "see"
+FIELDS = ("name", "description")
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The groups that have a role on the tenant that is migrated."""
+    return list(fetch(source, carried_groups(source, tenant_id)).values())
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The groups of the given ids."""
+    groups = source.keystone.groups.list() if ids else []
+    return {group.id: _record(group) for group in groups if group.id in ids}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The group of the same name in the mapped domain (unique there)."""
+    groups = cache(lambda domain_id: by_name(search.destination.keystone.groups.list(domain=domain_id)))
+    found: dict[Ref, list[Twin]] = {}
+    for record in records:
+        domain_id = search.ids.get(Ref("domain", record.data["domain_id"]))
+        if domain_id is not None:
+            names = [n for n in groups(domain_id) if n.casefold() == record.name.casefold()]
+            same = [group for name in names for group in groups(domain_id)[name]]
+            found[record.ref] = [_twin(record, group) for group in same]
+    return found
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the group and make it, empty."""
+    return [retrieve(RetrieveGroup, migration, step), ensure(EnsureGroup, [migration.destination], step)]
+
+
+class RetrieveGroup(BaseRetrieveTask):
+    """Reads a group of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Keystone has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureGroup(BaseEnsureTask):
+    """Finds or creates the group of the same name."""
+
+    shared = True
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The group of this name in the mapped domain."""
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        groups = self.cloud.keystone.groups.list(domain=domain_id, name=data["name"])
+        return next((str(group.id) for group in groups if group.name == data["name"]), None)
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A new group; the stamp says that its members may be added."""
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        group = self.cloud.keystone.groups.create(
+            data["name"], domain=domain_id, description=data["description"], **{STAMP: data["id"]}
+        )
+        return str(group.id)
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the group."""
+        self.cloud.keystone.groups.delete(destination_id)
+
+
+def _data(group: Any) -> Json:
+    description = getattr(group, "description", None)
+    return {"id": group.id, "name": group.name, "description": description, "domain_id": group.domain_id}
+
+
+def _record(group: Any) -> Record:
+    return Record(Ref(NAME, group.id), group.name, _data(group), (Ref("domain", group.domain_id),))
+
+
+def _twin(record: Record, group: Any) -> Twin:
+    found = differences(record.data, _data(group), FIELDS)
+    return Twin(group.id, ours=not differs_in_case(group.name, record.name), differences=found)

@@ -1,0 +1,179 @@
+"""Roles: matched by name, made where the destination has none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import ConfigError, http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    differs_in_case,
+    ensure,
+    ensured_id,
+    named,
+    retrieve,
+)
+from pumphouse.tasks.keystone.common import PRIVILEGED_ROLES, by_name
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "role"
+ADMINISTRATORS = "see"
+FIELDS = ("name", "description", "options")
+# Keystone made the role `_member_` by itself until Rocky, and makes `member` since.
+OLD_MEMBER, MEMBER = "_member_", "member"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """A tenant owns no role."""
+    return []
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The roles of the given ids."""
+    implied = _implied(source)
+    return {i: _record(role, implied.get(i, [])) for i, role in _read(source, ids).items()}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The role that a mapping names, or the one of the same name (unique in a domain, or outside of all)."""
+    roles = cache(lambda domain_id: by_name(_list(search.destination, domain_id)))
+    found: dict[Ref, list[Twin]] = {}
+    for record in records:
+        domain = Ref("domain", record.data["domain_id"] or "")
+        if not domain.id or domain in search.ids:
+            found[record.ref] = _twins(search, record, roles(search.ids.get(domain)))
+    return found
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the role and make it."""
+    return [retrieve(RetrieveRole, migration, step), ensure(EnsureRole, [migration.destination], step)]
+
+
+class RetrieveRole(BaseRetrieveTask):
+    """Reads a role of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Keystone has them."""
+        return _data(self.cloud.batch(_read).get(resource_id))
+
+
+class EnsureRole(BaseEnsureTask):
+    """Finds or creates the role of the same name."""
+
+    shared = True
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The role of this name."""
+        roles = _list(self.cloud, _domain_id(data, ensured))
+        return next((str(role.id) for role in roles if role.name == data["name"]), None)
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A new role, which implies no other."""
+        options = {"options": data["options"]} if data["options"] else {}
+        role = self.cloud.keystone.roles.create(
+            data["name"],
+            domain=_domain_id(data, ensured),
+            description=data["description"],
+            **options,
+            **{STAMP: data["id"]},
+        )
+        return str(role.id)
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the role; one that was made immutable, as at the source, has to be released first."""
+        role = self.cloud.keystone.roles.get(destination_id)
+        if getattr(role, "options", {}).get("immutable"):
+            self.cloud.keystone.roles.update(role, options={"immutable": None})
+        self.cloud.keystone.roles.delete(role)
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
+    roles = {role.id: role for role in source.keystone.roles.list()}
+    # Keystone lists the roles of a domain only by domain; a tenant's grants name few of them, if any.
+    for role_id in set(ids) - roles.keys():
+        role = _get(source, role_id)
+        if role is not None:
+            roles[role_id] = role
+    return {i: roles[i] for i in ids if i in roles}
+
+
+def _get(source: Cloud, role_id: str) -> Any:
+    try:
+        return source.keystone.roles.get(role_id)
+    except Exception as error:
+        if http_status(error) == 404:
+            return None
+        raise
+
+
+def _list(cloud: Cloud, domain_id: str | None) -> list[Any]:
+    """The roles of a domain, or those of none."""
+    scope = {"domain_id": domain_id} if domain_id else {}
+    return [role for role in cloud.keystone.roles.list(**scope) if role.domain_id == domain_id]
+
+
+def _implied(source: Cloud) -> dict[str, list[str]]:
+    """The names of the roles that roles imply, by the id of the one that implies them."""
+    try:
+        rules = source.keystone.inference_rules.list_inference_roles()
+    except Exception as error:
+        # Implied roles came with Keystone's API 3.6 (Mitaka).
+        if http_status(error) == 404:
+            return {}
+        raise
+    return {rule.prior_role["id"]: [implied["name"] for implied in rule.implies] for rule in rules}
+
+
+def _data(role: Any) -> Json:
+    return {
+        "id": role.id,
+        "name": role.name,
+        "description": getattr(role, "description", None),
+        "domain_id": role.domain_id,
+        "options": getattr(role, "options", {}),
+    }
+
+
+def _record(role: Any, implied: Sequence[str]) -> Record:
+    needs = (Ref("domain", role.domain_id),) if role.domain_id else ()
+    note = f"that it implies {', '.join(implied)} is not carried: openstack implied role create"
+    skip = ""
+    if role.name.casefold() in PRIVILEGED_ROLES:
+        skip = "it is never made nor granted by a migration; grant it by hand where it is wanted"
+    return Record(
+        Ref(NAME, role.id), role.name, _data(role), needs, notes=(note,) if implied else (), skip=skip
+    )
+
+
+def _twins(search: Search, record: Record, roles: Mapping[str, list[Any]]) -> list[Twin]:
+    found = list(named(search, "roles", record.name, roles))
+    if not found and record.name == OLD_MEMBER:
+        found = roles.get(MEMBER, [])
+    return [_twin(role, record) for role in found]
+
+
+def _twin(role: Any, record: Record) -> Twin:
+    if role.name.casefold() in PRIVILEGED_ROLES:
+        problem = (
+            f"mappings.roles: {record.name!r} is mapped to {role.name!r}, which a migration never grants"
+        )
+        raise ConfigError([problem], "map it to another role")
+    found = differences(record.data, _data(role), FIELDS)
+    return Twin(role.id, ours=not differs_in_case(role.name, record.name), differences=found)
+
+
+def _domain_id(data: Json, ensured: Mapping[str, Json]) -> str | None:
+    return ensured_id(ensured, "domain", data["domain_id"]) if data["domain_id"] else None

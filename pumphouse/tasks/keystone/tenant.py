@@ -1,0 +1,282 @@
+"""The tenant itself: a Keystone project."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+from taskflow.patterns import graph_flow
+
+from pumphouse.errors import ConflictError, http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseCloudTask,
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    kept,
+    retrieve,
+    symbol,
+    undo,
+)
+from pumphouse.tasks.cinder import common as cinder
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.neutron.common import NETWORKS, PORTS, ROUTERS, SECURITY_GROUPS, carries_stamp, counted
+from pumphouse.tasks.neutron.common import Collection as Collection_
+from pumphouse.tasks.nova.common import servers_of
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "tenant"
+ADMINISTRATORS = "make"
+RENAMABLE = True
+WATCHED = (NETWORKS, ROUTERS, PORTS, Collection_("floatingip"))
+FIELDS = ("name", "description", "domain_id", "tags", "options")
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The tenant."""
+    return list(fetch(source, [tenant_id]).values())
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The tenants of the given ids; Keystone lists no projects by id, and a migration reads one."""
+    return {i: _record(project, _parent(source, project)) for i in ids if (project := _get(source, i))}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The project that carries the stamp, else the one of the same name in the mapped domain."""
+    return {record.ref: _twins(search, record) for record in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the tenant and make it; enabled, because a disabled one could not be filled."""
+    title = step.record.title
+    return [
+        retrieve(RetrieveTenant, migration, step),
+        ensure(EnsureTenant, [migration.destination], step),
+        PrepareTenant(
+            migration.destination,
+            provides=symbol(step.ref, "prepared"),
+            rebind=[symbol(step.ref, "ensured")],
+            line=f"have Neutron make the default security group of {title}",
+        ),
+    ]
+
+
+def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
+    """How much the tenant of the destination holds that no migration made; empty when nothing.
+
+    since: not needed, because what a migration makes says so itself.
+    """
+    found: dict[str, list[Any]] = {
+        "server": _unstamped(servers_of(cloud, destination_id)),
+        "volume": _unstamped(cinder.owned(cloud, cinder.VOLUMES, destination_id)),
+        "volume snapshot": _unstamped(cinder.owned(cloud, cinder.SNAPSHOTS, destination_id)),
+        "image": [i for i in list_images(cloud, owner=destination_id) if STAMP not in i],
+        **{of.name.replace("_", " "): _made_by_others(cloud, of, destination_id) for of in WATCHED},
+    }
+    return ", ".join(
+        f"{counted(len(items), kind)} ({', '.join(item['id'] for item in items[:3])})"
+        for kind, items in found.items()
+        if items
+    )
+
+
+def _unstamped(items: list[Json]) -> list[Json]:
+    """Those whose metadata do not say that a migration made them."""
+    return [item for item in items if STAMP not in item["metadata"]]
+
+
+def _made_by_others(cloud: Cloud, collection: Collection_, tenant_id: str) -> list[Json]:
+    items = collection.owned(cloud, tenant_id)
+    # The ports of DHCP and of routers are Neutron's own.
+    own = [item for item in items if not item.get("device_owner", "").startswith("network:")]
+    return [item for item in own if not carries_stamp(item)]
+
+
+class RetrieveTenant(BaseRetrieveTask):
+    """Reads a project of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Keystone has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureTenant(BaseEnsureTask):
+    """Finds or creates the project at the destination; one of the same name that is not ours is a conflict."""
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the twin; a note says when it has no parent there."""
+        self.notes: list[str] = []
+        return {**super().execute(data, **ensured), "notes": self.notes}
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The project that carries the stamp."""
+        twins = _candidates(self.cloud, data["name"], _domain_id(data, ensured), data["id"])
+        ours = [project for project in twins if getattr(project, STAMP, None) == data["id"]]
+        if twins and not ours:
+            raise ConflictError(
+                f"the destination already has a tenant named {data['name']!r}",
+                "set policies.on_conflict to reuse or rename, or rename that tenant",
+            )
+        return ours[0].id if ours else None
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A new enabled project, with the stamp as an extra attribute."""
+        project = self.cloud.keystone.projects.create(
+            data["name"],
+            _domain_id(data, ensured),
+            description=data["description"],
+            enabled=True,
+            parent=self._parent_id(data, ensured),
+            options=data["options"],
+            # Of an immutable project they cannot be set later.
+            tags=data["tags"],
+            **{STAMP: data["id"]},
+        )
+        return str(project.id)
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Set the tags, where they are not the source's."""
+        if sorted(self.cloud.keystone.projects.get(destination_id).tags) != data["tags"]:
+            self.cloud.keystone.projects.update_tags(destination_id, data["tags"])
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the project; one that was made immutable, as at the source, has to be released first."""
+        project = self.cloud.keystone.projects.get(destination_id)
+        if project.options.get("immutable"):
+            self.cloud.keystone.projects.update(project, options={"immutable": None})
+        self.cloud.keystone.projects.delete(destination_id)
+
+    def _parent_id(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The twin of the parent; None for a project of the domain."""
+        parent = data.get("parent")
+        if parent is None:
+            return None
+        found = _candidates(self.cloud, parent["name"], _domain_id(data, ensured), parent["id"])
+        if len(found) == 1:
+            return str(found[0].id)
+        self.notes.append(
+            f"its parent {parent['name']} is not at the destination: it is a project of the domain there"
+        )
+        return None
+
+
+class PrepareTenant(BaseCloudTask):
+    """Has Neutron make the default security group of a project.
+
+    Neutron makes it in the first call for the project, and fails when several come at once.
+    """
+
+    def execute(self, ensured: Json) -> Json:
+        """Provide the ids of the groups that there are."""
+        return {"groups": [group["id"] for group in self._groups(ensured)]}
+
+    def revert(self, ensured: Json, **_: Any) -> Json | None:
+        """Delete the group of a project that was made, because it would outlive the project."""
+        return kept(undo(self.name, self._delete, ensured["id"]) if ensured["made"] else "")
+
+    def _groups(self, ensured: Json) -> list[Json]:
+        return SECURITY_GROUPS.all(self.cloud, project_id=ensured["id"])
+
+    def _delete(self, tenant_id: str) -> None:
+        # To list the groups of the project by its id alone would make its group again.
+        for group in SECURITY_GROUPS.owned(self.cloud, tenant_id):
+            SECURITY_GROUPS.remove(self.cloud, group["id"])
+
+
+def migrate_tenant(src: Cloud, dst: Cloud, store: Json, tenant_id: str) -> tuple[graph_flow.Flow, Json]:
+    """A flow that makes one tenant, to be run by itself or as part of a flow composed by hand.
+
+    Returns the flow and the store to run it with; the result is `tenant-<id>-ensured`.
+    """
+    ref = Ref(NAME, tenant_id)
+    id_symbol, retrieved = symbol(ref, "id"), symbol(ref, "retrieved")
+    flow = graph_flow.Flow(f"migrate-{NAME}-{tenant_id}")
+    flow.add(
+        RetrieveTenant(src, provides=retrieved, rebind=[id_symbol]),
+        EnsureTenant(dst, provides=symbol(ref, "ensured"), rebind=[retrieved]),
+    )
+    return flow, {**store, id_symbol: tenant_id}
+
+
+def _get(cloud: Cloud, tenant_id: str) -> Any:
+    try:
+        return cloud.keystone.projects.get(tenant_id)
+    except Exception as error:
+        if http_status(error) == 404:
+            return None
+        raise
+
+
+def _parent(source: Cloud, project: Any) -> Any:
+    """The project that a project is a child of; None when it is one of the domain."""
+    is_child = source.is_admin and project.parent_id not in (None, project.domain_id)
+    return _get(source, project.parent_id) if is_child else None
+
+
+def _record(project: Any, parent: Any = None) -> Record:
+    data = {
+        "id": project.id,
+        "name": project.name,
+        "description": project.description,
+        "enabled": project.enabled,
+        "domain_id": project.domain_id,
+        "parent": {"id": parent.id, "name": parent.name} if parent else None,
+        "tags": sorted(project.tags),
+        "options": project.options,
+    }
+    notes: tuple[str, ...] = ()
+    if parent:
+        notes = (
+            f"its parent is {parent.name} if that is at the destination, else it has none but the domain",
+        )
+    return Record(Ref(NAME, project.id), project.name, data, (Ref("domain", project.domain_id),), notes=notes)
+
+
+def _twins(search: Search, record: Record) -> list[Twin]:
+    if not search.destination.is_admin:
+        return [_own_twin(search, record)]
+    domain = Ref("domain", record.data["domain_id"])
+    if domain not in search.ids:
+        return []
+    candidates = _candidates(search.destination, record.name, search.ids[domain], record.ref.id)
+    return [_twin(project, record, search.ids[domain]) for project in candidates]
+
+
+def _twin(project: Any, record: Record, domain_id: str) -> Twin:
+    wanted = {**record.data, "domain_id": domain_id}
+    found = differences(wanted, _record(project).data, FIELDS)
+    return Twin(project.id, ours=getattr(project, STAMP, None) == record.ref.id, differences=found)
+
+
+def _own_twin(search: Search, record: Record) -> Twin:
+    """The project that the destination's login is scoped to, unless it was made from another tenant."""
+    project = search.destination.keystone.projects.get(search.destination.project_id)
+    made_from = getattr(project, STAMP, record.ref.id)
+    if made_from != record.ref.id:
+        return Twin(project.id, ours=False, differences=(f"it was made from tenant {made_from}",))
+    # A member has no say in the domain.
+    found = differences(record.data, _record(project).data, [f for f in FIELDS if f != "domain_id"])
+    return Twin(project.id, ours=True, differences=found)
+
+
+def _candidates(cloud: Cloud, name: str, domain_id: str, source_id: str) -> list[Any]:
+    """The stamped projects of a domain, or else the one of that name."""
+    projects = cloud.keystone.projects.list(domain=domain_id)
+    stamped = [project for project in projects if getattr(project, STAMP, None) == source_id]
+    return stamped or [project for project in projects if project.name == name]
+
+
+def _domain_id(data: Json, ensured: Mapping[str, Json]) -> str:
+    """The destination's domain; the source's own id where a flow composed by hand maps none."""
+    domain = ensured.get(symbol(Ref("domain", data["domain_id"]), "ensured"))
+    return str(domain["id"]) if domain else str(data["domain_id"])

@@ -1,0 +1,299 @@
+"""Users: matched by domain and name, made with a new password where the destination has none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import PumphouseError, explain, http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    differs_in_case,
+    ensure,
+    ensured_id,
+    kept,
+    named,
+    retrieve,
+    symbol,
+    undo,
+)
+from pumphouse.tasks.keystone.common import by_name, carried_users, protected_users, visible_domains
+from pumphouse.tasks.keystone.password_hashes import copy_hash
+from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "user"
+ADMINISTRATORS = "make"
+# The answers after which there is no user. After a 5xx or silence there may be one; after a 409 there is one,
+# which the run of another tenant may have made with this very password.
+REFUSED = frozenset({400, 401, 403, 404, 413})
+# What the file of passwords is to the task, and what the dry run says of it, by policy.
+FILES = {"generate": "passwords", "file": "given"}
+LINES = {
+    "generate": "with a new password",
+    "file": "with the password that is in your file",
+    "hash": "with the password that it has",
+}
+# The field of the record of the user who is logged in at a source of which he is no administrator.
+LOGIN = "login"
+ONLY_MATCHED = "policies.user_passwords is map: make the user there, or name another in mappings.users"
+FIELDS = ("name", "email", "description", "enabled", "default_project_id", "options")
+PASSWORD_NOTE = "its password cannot be read: it gets a new one or none, as policies.user_passwords says"
+HASH_NOTE = "the hash of its password is copied from the database of Keystone, where it has one"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The users who have a role on the tenant that is migrated."""
+    users = _read(source, carried_users(source, tenant_id))
+    records = [_record(user, tenant_id=tenant_id) for user in users.values()]
+    return records if source.is_admin else [_of_login(record) for record in records]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The users of the given ids."""
+    protected = protected_users(source)
+    return {i: _record(user, protected.get(i, "")) for i, user in _read(source, ids).items()}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The user that a mapping names, or the one of the same name in the mapped domain (unique there)."""
+    if not search.destination.is_admin:
+        return _own_twins(search, records)
+    protected = protected_users(search.destination)
+    # A Keystone that cuts long lists may hide a user here; the task that would make it asks by name.
+    users = cache(lambda domain_id: by_name(search.destination.keystone.users.list(domain=domain_id)))
+    found: dict[Ref, list[Twin]] = {}
+    for record in records:
+        domain_id = search.ids.get(Ref("domain", record.data["domain_id"]))
+        if domain_id is not None:
+            same = named(search, "users", record.name, users(domain_id))
+            found[record.ref] = [_twin(search, record, user, protected.get(user.id, "")) for user in same]
+    return found
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the user and make it."""
+    policy, file = migration.policies["user_passwords"], migration.policies["passwords_file"]
+    given: dict[str, Any] = {FILES[policy]: Path(file)} if policy in FILES else {}
+    if policy == "hash":
+        given["hashes_of"] = migration.source
+    line = f"create {step.record.title}, {LINES.get(policy, 'without a password')}"
+    return [
+        retrieve(RetrieveUser, migration, step),
+        ensure(EnsureUser, [migration.destination], step, line=line, **given),
+    ]
+
+
+def under(record: Record, policies: Mapping[str, Any]) -> Record:
+    """The record as the policy for passwords makes it."""
+    if policies["user_passwords"] == "map":
+        return replace(record, must_exist=ONLY_MATCHED)
+    if policies["user_passwords"] != "hash":
+        return record
+    return replace(record, notes=tuple(HASH_NOTE if n == PASSWORD_NOTE else n for n in record.notes))
+
+
+class RetrieveUser(BaseRetrieveTask):
+    """Reads a user of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Keystone has them; never a password."""
+        return _data(self.cloud.batch(_read).get(resource_id))
+
+
+class EnsureUser(BaseEnsureTask):
+    """Finds or creates the user of the same name.
+
+    passwords: the file that a new password is written to.
+    given: the file that somebody wrote passwords into.
+    hashes_of: the cloud whose hash of the password is copied. With none of these, the user gets no password.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        *args: Any,
+        passwords: Path | None = None,
+        given: Path | None = None,
+        hashes_of: Cloud | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.hashes_of = hashes_of
+        self.has_hash = False
+        self.passwords = passwords
+        self.given = given
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the user; a note says that a new one cannot log in yet."""
+        result = super().execute(data, **ensured)
+        has_password = self.passwords is not None or self.has_hash or self._given(data, ensured) is not None
+        if result["made"] and not has_password:
+            command = f"openstack user set --password-prompt {result['id']}"
+            result["notes"] = [f"it has no password and cannot log in until it is given one: {command}"]
+        return result
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The user of this name in the mapped domain."""
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        users = self.cloud.keystone.users.list(domain=domain_id, name=data["name"])
+        return next((str(user.id) for user in users if user.name == data["name"]), None)
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A new user; its password is in the file before it is made, so that nobody's is unknown."""
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        account = self._account(domain_id, data["name"])
+        password = self._given(data, ensured) if self.passwords is None else reserve(self.passwords, account)
+        try:
+            return self._create(data, domain_id, _default_project_id(data, ensured), password)
+        except Exception as error:
+            if self.passwords is not None and http_status(error) in REFUSED:
+                undo(self.name, forget, self.passwords, account)
+            if password and password in str(error):
+                raise PumphouseError(f"user {data['name']}: {_without(password, error)}") from None
+            raise
+
+    def _create(self, data: Json, domain_id: str, project_id: str | None, password: str | None = None) -> str:
+        user = self.cloud.keystone.users.create(
+            data["name"],
+            domain=domain_id,
+            password=password,
+            email=data["email"],
+            description=data["description"],
+            enabled=data["enabled"],
+            default_project=project_id,
+            options=data["options"],
+            **{STAMP: data["id"]},
+        )
+        return str(user.id)
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Copy the hash of the password, but never to a user that somebody else made."""
+        if self.hashes_of is not None and self.begun:
+            self.has_hash = copy_hash(self.hashes_of, data["id"], self.cloud, destination_id)
+
+    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+        """Delete the user if it was made, and when it is gone its password, also one of a user that never was."""
+        ours = result["made"] if isinstance(result, dict) else self.begun
+        left = super().revert(result, data, **ensured)
+        if left or not ours or self.passwords is None:
+            return left
+        return kept(undo(self.name, self._forget, data, ensured))
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the user."""
+        self.cloud.keystone.users.delete(destination_id)
+
+    def _forget(self, data: Json, ensured: Mapping[str, Json]) -> None:
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        if self.passwords is not None and self.find(data, ensured) is None:
+            forget(self.passwords, self._account(domain_id, data["name"]))
+
+    def _given(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The password that somebody gave for the user."""
+        if self.given is None:
+            return None
+        account = self._account(ensured_id(ensured, "domain", data["domain_id"]), data["name"])
+        return lookup(self.given, account)
+
+    def _account(self, domain_id: str, name: str) -> Account:
+        return Account(self.cloud.auth_url, self.cloud.batch(_domain_names).get(domain_id), name)
+
+
+def _domain_names(cloud: Cloud, ids: Collection[str]) -> dict[str, str]:
+    return {domain_id: name for domain_id, name in visible_domains(cloud).items() if domain_id in ids}
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
+    users = {user.id: user for user in source.keystone.users.list()} if ids and source.is_admin else {}
+    # A Keystone with a limit on lists or with a domain in LDAP does not list them all.
+    for user_id in set(ids) - users.keys():
+        user = _get(source, user_id)
+        if user is not None:
+            users[user_id] = user
+    return {i: users[i] for i in ids if i in users}
+
+
+def _get(source: Cloud, user_id: str) -> Any:
+    try:
+        return source.keystone.users.get(user_id)
+    except Exception as error:
+        if http_status(error) == 404:
+            return None
+        raise
+
+
+def _data(user: Any) -> Json:
+    return {
+        "id": user.id,
+        "name": user.name,
+        "email": getattr(user, "email", None),
+        "description": getattr(user, "description", None),
+        "enabled": user.enabled,
+        "domain_id": user.domain_id,
+        "default_project_id": getattr(user, "default_project_id", None),
+        "options": getattr(user, "options", {}),
+    }
+
+
+def _record(user: Any, protected: str = "", tenant_id: str | None = None) -> Record:
+    data = _data(user)
+    needs, notes = [Ref("domain", user.domain_id)], [PASSWORD_NOTE]
+    project_id = data["default_project_id"]
+    if project_id and project_id == tenant_id:
+        needs.append(Ref("tenant", project_id))
+    elif project_id:
+        notes.append(f"its default project {project_id} is not this tenant and is not carried")
+    skip = f"it is {protected}" if protected else ""
+    return Record(Ref(NAME, user.id), user.name, data, tuple(needs), notes=tuple(notes), skip=skip)
+
+
+def _twin(search: Search, record: Record, user: Any, protected: str) -> Twin:
+    mapped = record.name in search.mappings["users"]
+    project_id = record.data["default_project_id"]
+    tenant_id = search.ids.get(Ref("tenant", project_id or ""))
+    # Only the default project that is this tenant can be compared: what others become is not known here.
+    fields = [field for field in FIELDS if field != "default_project_id" or tenant_id]
+    found = differences({**record.data, "default_project_id": tenant_id}, _data(user), fields)
+    if protected and not mapped:
+        return Twin(user.id, ours=False, differences=(f"it is {protected}", *found))
+    return Twin(user.id, ours=mapped or not differs_in_case(user.name, record.name), differences=found)
+
+
+def _of_login(record: Record) -> Record:
+    """The record as that of the user who is logged in at the source."""
+    return replace(record, data={**record.data, LOGIN: True})
+
+
+def _own_twins(search: Search, records: Sequence[Record]) -> dict[Ref, list[Twin]]:
+    """The user who is logged in at the destination, for who is at the source or has this name there."""
+    user = search.destination.keystone.users.get(search.destination.user_id)
+    names = search.mappings["users"]
+    mine = [r for r in records if LOGIN in r.data or names.get(r.name, r.name) == user.name]
+    return {
+        r.ref: [Twin(user.id, ours=True, differences=differences(r.data, _data(user), ["name"]))]
+        for r in mine
+    }
+
+
+def _default_project_id(data: Json, ensured: Mapping[str, Json]) -> str | None:
+    tenant = ensured.get(symbol(Ref("tenant", data["default_project_id"] or ""), "ensured"))
+    return str(tenant["id"]) if tenant else None
+
+
+def _without(password: str, error: Exception) -> str:
+    return str(explain(error)).replace(password, "***")

@@ -1,0 +1,124 @@
+"""Address groups: lists of addresses that the rules of security groups refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from taskflow import task
+
+from pumphouse.errors import http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, dependency
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "address_group"
+RENAMABLE = True
+FIELDS = ("name", "description", "addresses")
+REMEDY = "take it out of the rules of security groups"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The address groups that the tenant owns; none where the cloud does not have the extension."""
+    return [_record(group) for group in owned(source, tenant_id)]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The groups of the given ids, as those of others: to be found at the destination, not made."""
+    return {i: dependency(_record(group), REMEDY) for i, group in ADDRESS_GROUPS.items(source, ids).items()}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The group of the same name in the tenant; of another tenant's, one that is equal and shared."""
+    found = _all(search.destination) if records else []
+    return {record.ref: _twins(search, record, found) for record in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the group and make it."""
+    return [
+        retrieve(RetrieveAddressGroup, migration, step),
+        ensure(EnsureAddressGroup, [migration.destination], step),
+    ]
+
+
+class RetrieveAddressGroup(BaseRetrieveTask):
+    """Reads an address group of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Neutron has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureAddressGroup(BaseEnsureTask):
+    """Finds or creates the group; Neutron has no tags for these, so that only their values tell them."""
+
+    shared = True
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The equal group of the tenant."""
+        groups = owned(self.cloud, ensured_id(ensured, "tenant", data["project_id"]))
+        same = [group for group in groups if not differences(data, _data(group), FIELDS)]
+        return str(same[0]["id"]) if same else None
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Make the group with its addresses."""
+        fields = {field: data[field] for field in FIELDS}
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        return str(ADDRESS_GROUPS.create(self.cloud, {**fields, "project_id": tenant_id})["id"])
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the group."""
+        ADDRESS_GROUPS.remove(self.cloud, destination_id)
+
+
+def owned(cloud: Cloud, tenant_id: str) -> list[Json]:
+    """The address groups of a tenant."""
+    return [group for group in _all(cloud) if group["project_id"] == tenant_id]
+
+
+def _all(cloud: Cloud) -> list[Json]:
+    try:
+        return ADDRESS_GROUPS.all(cloud)
+    except Exception as error:
+        if http_status(error) == 404:  # address groups came with Neutron 18 (Wallaby)
+            return []
+        raise
+
+
+def _data(group: Json) -> Json:
+    fields = {field: group[field] for field in ("id", "name", "description", "project_id")}
+    return {**fields, "addresses": sorted(group["addresses"])}
+
+
+def _record(group: Json) -> Record:
+    return Record(Ref(NAME, group["id"]), group["name"], _data(group), (Ref("tenant", group["project_id"]),))
+
+
+def _twins(search: Search, record: Record, groups: Sequence[Json]) -> list[Twin]:
+    if record.must_exist:
+        same = [g for g in groups if g.get("shared") and g["addresses"] and _is_equal(record, g)]
+        return [Twin(group["id"], ours=True) for group in same]
+    tenant_id = search.ids.get(Ref("tenant", record.data["project_id"]))
+    same = [g for g in groups if g["project_id"] == tenant_id and g["name"] == record.name]
+    return [
+        Twin(group["id"], not found, found)
+        for group in same
+        for found in [differences(record.data, _data(group), FIELDS)]
+    ]
+
+
+def _is_equal(record: Record, group: Json) -> bool:
+    return not differences(record.data, _data(group), ("name", "addresses"))

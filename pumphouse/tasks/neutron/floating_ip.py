@@ -1,0 +1,239 @@
+"""Floating IPs: the same address where the destination allows it, given to its port when that has arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import explain, http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseCloudTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    kept,
+    retrieve,
+    stamp_tag,
+    symbol,
+    undo,
+)
+from pumphouse.tasks.neutron.common import (
+    FLOATING_IPS,
+    UNFINISHED,
+    EnsureItem,
+    carried,
+    counted,
+    finish,
+    is_stamped,
+    is_unfinished,
+    own_tags,
+    qos_notes,
+)
+from pumphouse.tasks.neutron.port_forwardings import (
+    EnsurePortForwardings,
+    delete,
+    listed,
+    missing,
+    ports,
+    read,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "floating_ip"
+# Whoever has the address of a floating IP in the tenant uses it for something else.
+REUSABLE = False
+# Sent only when they are set: many clouds do not have the extension that knows them.
+OPTIONAL = ("dns_name", "dns_domain")
+FIELDS = ("description", "tags", *OPTIONAL)
+# What Neutron answers when the address is outside of the pool (400), not the operator's to choose (403), or
+# another's (409).
+REFUSED = frozenset({400, 403, 409})
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The floating IPs that the tenant owns; a call more for each that forwards ports."""
+    return [_record(_data(source, item), item) for item in FLOATING_IPS.owned(source, tenant_id)]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The floating IPs of the given ids."""
+    return {i: _record(_data(source, item), item) for i, item in FLOATING_IPS.items(source, ids).items()}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The one that carries the stamp, or else the tenant's with the same address in the mapped network."""
+    tenants = {record.ref: search.ids.get(Ref("tenant", record.data["project_id"])) for record in records}
+    found = {t: FLOATING_IPS.owned(search.destination, t) for t in set(tenants.values()) if t}
+    return {r.ref: _twins(search, r, found.get(tenants[r.ref] or "", [])) for r in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the floating IP, make it, and let it lead to its port or ports."""
+    ref, data, title = step.ref, step.record.data, step.record.title
+    retrieved, ensured, associated = (symbol(ref, verb) for verb in ("retrieved", "ensured", "associated"))
+    needs = [symbol(need, "ensured") for need in step.record.needs]
+    count = counted(len(data["port_forwardings"]), "port forwarding")
+    return [
+        retrieve(RetrieveFloatingIp, migration, step),
+        ensure(EnsureFloatingIp, [migration.destination], step),
+        AssociateFloatingIp(
+            migration.destination,
+            provides=associated,
+            rebind={"data": retrieved, "floating_ip": ensured},
+            requires=needs,
+            line=f"let {title} lead to its port" if data["port_id"] else f"leave {title} without a port",
+        ),
+        EnsurePortForwardings(
+            migration.destination,
+            provides=symbol(ref, "forwarded"),
+            rebind={"data": retrieved, "floating_ip": associated},
+            requires=needs,
+            line=f"give {title} its {count}",
+        ),
+    ]
+
+
+class RetrieveFloatingIp(BaseRetrieveTask):
+    """Reads a floating IP of the source with its port forwardings."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Neutron has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureFloatingIp(EnsureItem):
+    """Finds or creates the floating IP; it leads nowhere yet."""
+
+    collection = FLOATING_IPS
+    complete = False
+
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        """The stamped one; else, where the plan found one without a stamp, that of the same address."""
+        stamped = super().leftovers(data, ensured)
+        if stamped or self.fresh:
+            return stamped
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        owned = FLOATING_IPS.owned(self.cloud, tenant_id)
+        network_id = ensured_id(ensured, "network", data["floating_network_id"])
+        return [str(item["id"]) for item in owned if _has_address(item, data, network_id)]
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Ask for the same address, and take another where that is refused."""
+        fields = {
+            **{field: data[field] for field in OPTIONAL if data.get(field)},
+            "floating_network_id": ensured_id(ensured, "network", data["floating_network_id"]),
+            "description": stamp_tag(data["id"]),
+            "project_id": ensured_id(ensured, "tenant", data["project_id"]),
+        }
+        address = data["floating_ip_address"]
+        try:
+            return self.create_known({**fields, "floating_ip_address": address})
+        except Exception as error:
+            if http_status(error) not in REFUSED:
+                raise
+            refusal = explain(error).what
+        created = self.create_known(fields)
+        other = self.cloud.batch(FLOATING_IPS.items).get(created)["floating_ip_address"]
+        self.notes.append(f"its address is {other} and not {address}: {refusal}")
+        return created
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the floating IP and what it forwards."""
+        for forwarding in listed(self.cloud, destination_id):
+            delete(self.cloud, destination_id, forwarding["id"])
+        super().remove(destination_id)
+
+
+class AssociateFloatingIp(BaseCloudTask):
+    """Lets a floating IP lead to the twin of its port; the clients of the address are cut over by this."""
+
+    def execute(self, data: Json, floating_ip: Json, **ensured: Json) -> Json:
+        """Associate it; provides whether it led nowhere before."""
+        actual = self.cloud.batch(FLOATING_IPS.items).get(floating_ip["id"])
+        port_id = ensured_id(ensured, "port", data["port_id"]) if data["port_id"] else None
+        if actual["port_id"] not in (None, port_id):
+            finish(self.cloud, FLOATING_IPS, actual["id"], data)
+            return {"id": actual["id"], "made": False}
+        if port_id and not actual["port_id"]:
+            self.journal()
+        # Neutron takes no other change of an address that leads to one of several addresses of a port.
+        place = {"port_id": port_id, "fixed_ip_address": data["fixed_ip_address"]} if port_id else {}
+        finish(self.cloud, FLOATING_IPS, actual["id"], data, **place)
+        return {"id": actual["id"], "made": self.begun}
+
+    def revert(self, result: Any, floating_ip: Json, **_: Any) -> Json | None:
+        """Let it lead nowhere again."""
+        associated = result["made"] if isinstance(result, dict) else self.begun
+        left = undo(self.name, self._release, floating_ip["id"]) if associated else ""
+        if self.begun and not left:
+            self.journal(False)
+        return kept(left)
+
+    def _release(self, floating_ip_id: str) -> None:
+        FLOATING_IPS.update(self.cloud, floating_ip_id, port_id=None)
+
+
+def _data(source: Cloud, item: Json) -> Json:
+    fields = ("id", "project_id", "description", "floating_network_id", "floating_ip_address")
+    return {
+        **{field: item[field] for field in (*fields, "port_id", "fixed_ip_address", "router_id")},
+        **carried(item, OPTIONAL),
+        "tags": own_tags(item),
+        "port_forwardings": read(source, item),
+    }
+
+
+def _record(data: Json, item: Json) -> Record:
+    port_ids = [data["port_id"]] if data["port_id"] else ports(data["port_forwardings"])
+    needs = [Ref("tenant", data["project_id"]), Ref("network", data["floating_network_id"])]
+    needs += [Ref("port", port_id) for port_id in port_ids]
+    if data["router_id"]:
+        needs.append(Ref("router", data["router_id"]))
+    address = data["floating_ip_address"]
+    return Record(Ref(NAME, data["id"]), address, data, tuple(needs), notes=qos_notes(item))
+
+
+def _has_address(item: Json, data: Json, network_id: str | None) -> bool:
+    there = item["floating_ip_address"] == data["floating_ip_address"]
+    return bool(there and item["floating_network_id"] == network_id)
+
+
+def _twins(search: Search, record: Record, items: Iterable[Json]) -> list[Twin]:
+    network_id = search.ids.get(Ref("network", record.data["floating_network_id"]))
+    items = list(items)
+    stamped = [item for item in items if is_stamped(item, record.ref.id)]
+    return [
+        _twin(search, record, item)
+        for item in stamped or [item for item in items if _has_address(item, record.data, network_id)]
+    ]
+
+
+def _twin(search: Search, record: Record, item: Json) -> Twin:
+    """The item as a candidate; an address is unique in its network, so that one which leads nowhere is ours."""
+    data, stamped = record.data, is_stamped(item, record.ref.id)
+    port_id = search.ids.get(Ref("port", data["port_id"] or ""))
+    ours = stamped or item["port_id"] in (None, port_id)
+    actual = {**item, "tags": own_tags(item)}
+    found = differences(data, actual, [field for field in FIELDS if field in data])
+    address = (data["floating_ip_address"], item["floating_ip_address"])
+    if address[0] != address[1]:
+        found = (f"its address is {address[1]}, source has {address[0]}", *found)
+    if item["port_id"] not in (None, port_id):
+        found = (f"it leads to port {item['port_id']}", *found)
+    return Twin(item["id"], ours, found, _unfinished(search, record, item) if ours else "")
+
+
+def _unfinished(search: Search, record: Record, item: Json) -> str:
+    if is_unfinished(item):
+        return UNFINISHED
+    if record.data["port_id"] and not item["port_id"]:
+        return "it leads to no port"
+    return ", ".join(missing(search, record, item))

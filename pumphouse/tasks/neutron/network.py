@@ -1,0 +1,178 @@
+"""Networks: those of the tenant are made anew; external ones, and those of other tenants, must exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.cloud import get_all
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import BaseRetrieveTask, Migration, Search, differences, ensure, retrieve
+from pumphouse.tasks.neutron.common import (
+    NETWORKS,
+    EnsureItem,
+    as_allowed,
+    candidates,
+    carried,
+    common_data,
+    foreign,
+    qos_notes,
+    stamped_twins,
+    twin,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "network"
+RENAMABLE = True
+CREATED = ("admin_state_up", "mtu", "port_security_enabled", "shared")
+# Sent only when they are set: many clouds do not have the extension that knows them.
+OPTIONAL = ("dns_domain",)
+FIELDS = ("name", "description", "tags", *CREATED, *OPTIONAL)
+EXTERNAL = "an external network is never created: name the destination's in mappings.external_networks"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The networks that the tenant owns."""
+    networks = NETWORKS.owned(source, tenant_id)
+    return [_record(network) for network in networks]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The networks of the given ids, as those of others: to be found at the destination, not made."""
+    return {i: _dependency(network) for i, network in NETWORKS.items(source, ids).items()}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on what only an administrator of the destination may set."""
+    return as_allowed(search, NETWORKS, records)
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The stamped network or that of the same name; an external or shared one by its name or its mapping."""
+    owned = [record for record in records if not record.must_exist]
+    found = candidates(search, NETWORKS, owned)
+    twins = {r.ref: [twin(item, r, _differences(r, item)) for item in found[r.ref]] for r in owned}
+    return twins | _external_twins(search, records) | _shared_twins(search, records)
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the network and make it."""
+    zones = migration.settings["mappings"]["availability_zones"]
+    return [
+        retrieve(RetrieveNetwork, migration, step),
+        ensure(EnsureNetwork, [migration.destination], step, zones=zones),
+    ]
+
+
+class RetrieveNetwork(BaseRetrieveTask):
+    """Reads a network of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Neutron has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureNetwork(EnsureItem):
+    """Finds or creates the network; the destination chooses what carries it.
+
+    zones: the names of availability zones at the destination by those of the source.
+    """
+
+    collection = NETWORKS
+
+    def __init__(self, *args: Any, zones: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.zones = zones or {}
+
+    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+        """All but the provider's attributes."""
+        optional = {field: data[field] for field in OPTIONAL if data.get(field)}
+        return {**carried(data, CREATED), **optional, **self._zone_hints(data)}
+
+    def _zone_hints(self, data: Json) -> Json:
+        wanted = [self.zones.get(zone, zone) for zone in data["availability_zone_hints"]]
+        if not wanted:
+            return {}
+        zones = get_all(self.cloud.neutron, "/availability_zones", "availability_zones")
+        known = {zone["name"] for zone in zones if zone["resource"] == NAME}
+        self.notes += [
+            f"availability zone hint {zone} is not carried: the destination has no such zone for networks"
+            for zone in wanted
+            if zone not in known
+        ]
+        hints = [zone for zone in wanted if zone in known]
+        return {"availability_zone_hints": hints} if hints else {}
+
+
+def _data(network: Json) -> Json:
+    return {
+        **common_data(network),
+        **carried(network, (*CREATED, *OPTIONAL)),
+        "external": network.get("router:external", False),
+        "availability_zone_hints": network.get("availability_zone_hints", []),
+    }
+
+
+def _record(network: Json) -> Record:
+    if network.get("router:external"):
+        return _dependency(network)
+    needs = (Ref("tenant", network["project_id"]),)
+    return Record(
+        Ref(NAME, network["id"]),
+        network["name"],
+        _data(network),
+        needs,
+        notes=tuple(_notes(network)),
+    )
+
+
+def _dependency(network: Json) -> Record:
+    missing = (
+        EXTERNAL
+        if network.get("router:external")
+        else foreign("share a network of this name there", network["project_id"])
+    )
+    return Record(Ref(NAME, network["id"]), network["name"], _data(network), must_exist=missing)
+
+
+def _notes(network: Json) -> Iterable[str]:
+    physical = network.get("provider:physical_network")
+    if physical:
+        yield (
+            f"it is {network['provider:network_type']} on physical network {physical} at the source: "
+            "that is not carried, the destination makes an ordinary network of the tenant"
+        )
+    yield from qos_notes(network)
+
+
+def _differences(record: Record, item: Json) -> tuple[str, ...]:
+    return differences(record.data, _data(item), [field for field in FIELDS if field in record.data])
+
+
+def _external_twins(search: Search, records: Iterable[Record]) -> dict[Ref, list[Twin]]:
+    wanted = [record for record in records if record.must_exist and record.data["external"]]
+    if not wanted:
+        return {}
+    found = NETWORKS.all(search.destination, **{"router:external": True})
+    names = search.mappings["external_networks"]
+    return {
+        r.ref: _only([n for n in found if names.get(r.name, r.name) in (n["name"], n["id"])]) for r in wanted
+    }
+
+
+def _shared_twins(search: Search, records: Iterable[Record]) -> dict[Ref, list[Twin]]:
+    """What carries the stamp, or else the one shared network of that name."""
+    wanted = [record for record in records if record.must_exist and not record.data["external"]]
+    stamped = stamped_twins(search, NETWORKS, wanted)
+    rest = [record for record in wanted if not stamped[record.ref]]
+    found = NETWORKS.all(search.destination, shared=True) if rest else []
+    return stamped | {r.ref: _only([n for n in found if r.name and n["name"] == r.name]) for r in rest}
+
+
+def _only(networks: Sequence[Json]) -> list[Twin]:
+    """One is certain; of several none is."""
+    return [Twin(network["id"], ours=len(networks) == 1) for network in networks]

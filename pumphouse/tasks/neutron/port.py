@@ -1,0 +1,244 @@
+"""Ports: those of servers, made before the servers, and detached ones, such as virtual addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import ConflictError, http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.neutron.common import (
+    NETWORKS,
+    PORTS,
+    SUBNETS,
+    EnsureItem,
+    carried,
+    common_data,
+    dependency,
+    describe_holder,
+    held_ips,
+    holder,
+    is_stamped,
+    qos_notes,
+    twin,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "port"
+# What has the address of a port is somebody else's: a DHCP port, or another server's.
+REUSABLE = False
+SERVER_OWNER = "compute:"
+TRUNK_OWNER = "trunk:subport"
+CREATED = (
+    "admin_state_up",
+    "mac_address",
+    "port_security_enabled",
+    "allowed_address_pairs",
+    "binding:vnic_type",
+)
+# Sent only when they are set: many clouds do not have the extensions that know them.
+OPTIONAL = ("dns_name", "dns_domain", "extra_dhcp_opts")
+FIELDS = ("name", "description", "tags", "fixed_ips", "security_groups", *CREATED, *OPTIONAL)
+REMEDY = "give the server a port of its own tenant"
+# Neutron keeps these in no order.
+LISTS = ("allowed_address_pairs", "extra_dhcp_opts")
+# What only the owner of a network chooses for its ports by Neutron's default policies, or an administrator.
+OF_OWNER = ("mac_address", "port_security_enabled", "allowed_address_pairs")
+NOT_CHOSEN = (
+    "its MAC, addresses, port security and allowed address pairs are not carried: only the owner of its network "
+    "or an administrator of the destination chooses them"
+)
+# Of these subnets Neutron takes no address: it makes the one that follows from the MAC.
+AUTOMATIC = ("slaac", "dhcpv6-stateless")
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The ports that the tenant owns, without those that Neutron makes for its own use."""
+    ports = PORTS.owned(source, tenant_id)
+    return [_record(port) for port in ports if not port["device_owner"].startswith("network:")]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The ports of the given ids, as those of others: to be found at the destination, not made."""
+    return {i: dependency(_record(port), REMEDY) for i, port in PORTS.items(source, ids).items()}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on what only the owner of a network chooses for its ports, or an administrator."""
+    if search.destination.is_admin:
+        return list(records)
+    twins = {record.ref: search.ids.get(_network(record)) for record in records}
+    networks = NETWORKS.items(search.destination, {twin_id for twin_id in twins.values() if twin_id})
+    foreign = {i for i, network in networks.items() if network["project_id"] != search.destination.project_id}
+    return [replace(r, notes=(*r.notes, NOT_CHOSEN)) if twins[r.ref] in foreign else r for r in records]
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The port of the network's twin that carries the stamp, or else whichever has one of the addresses."""
+    networks = {record.ref: search.ids.get(_network(record)) for record in records}
+    found = PORTS.by(search.destination, "network_id", {n for n in networks.values() if n})
+    by_network: dict[str | None, list[Json]] = {}
+    for port in found:
+        by_network.setdefault(port["network_id"], []).append(port)
+    return {r.ref: _twins(search, r, by_network.get(networks[r.ref], [])) for r in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the port and make it."""
+    return [
+        retrieve(RetrievePort, migration, step),
+        ensure(EnsurePort, [migration.destination], step),
+    ]
+
+
+class RetrievePort(BaseRetrieveTask):
+    """Reads a port of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Neutron has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsurePort(EnsureItem):
+    """Finds or creates the port with the same MAC and addresses; nothing is attached to it yet."""
+
+    collection = PORTS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A plan calls a port without a name by its address, which is not to become its name.
+        super().__init__(*args, **{**kwargs, "target_name": None})
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Make the port; ConflictError names the port that has one of its addresses."""
+        try:
+            return super().create(data, ensured)
+        except Exception as error:
+            self._explain(error, data, ensured_id(ensured, "network", data["network_id"]))
+            raise
+
+    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+        """Everything explicitly: security groups that are absent would be the default one."""
+        network_id = ensured_id(ensured, "network", data["network_id"])
+        fields = {
+            **carried(data, CREATED),
+            **{field: data[field] for field in OPTIONAL if data.get(field)},
+            "network_id": network_id,
+            "fixed_ips": self._fixed_ips(data, ensured),
+            "security_groups": [ensured_id(ensured, "security_group", i) for i in data["security_groups"]],
+        }
+        return fields if self._may_choose(network_id) else self._left_to_neutron(fields)
+
+    def _may_choose(self, network_id: str) -> bool:
+        if self.cloud.is_admin:
+            return True
+        network = self.cloud.batch(NETWORKS.items).get(network_id)
+        return bool(network["project_id"] == self.cloud.project_id)
+
+    def _left_to_neutron(self, fields: Json) -> Json:
+        self.notes.append(NOT_CHOSEN)
+        fixed_ips = [{"subnet_id": fixed["subnet_id"]} for fixed in fields["fixed_ips"]]
+        return {**{k: v for k, v in fields.items() if k not in OF_OWNER}, "fixed_ips": fixed_ips}
+
+    def _fixed_ips(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
+        fixed_ips = [
+            {**fixed, "subnet_id": ensured_id(ensured, "subnet", fixed["subnet_id"])}
+            for fixed in data["fixed_ips"]
+        ]
+        six = {fixed["subnet_id"] for fixed in fixed_ips if ":" in fixed["ip_address"]}
+        modes = {i: subnet["ipv6_address_mode"] for i, subnet in SUBNETS.items(self.cloud, six).items()}
+        automatic = {i for i, mode in modes.items() if mode in AUTOMATIC}
+        return [{"subnet_id": f["subnet_id"]} if f["subnet_id"] in automatic else f for f in fixed_ips]
+
+    def _explain(self, error: Exception, data: Json, network_id: str) -> None:
+        port = (
+            holder(self.cloud, network_id, held_ips(data), data["mac_address"])
+            if http_status(error) == 409
+            else None
+        )
+        if port is not None:
+            raise ConflictError(
+                f"an address of the port is taken: {describe_holder(port)}",
+                "delete that port, or free the address",
+            ) from error
+
+
+def _network(record: Record) -> Ref:
+    return Ref("network", record.data["network_id"])
+
+
+def _data(port: Json) -> Json:
+    fixed_ips = [{key: fixed[key] for key in ("subnet_id", "ip_address")} for fixed in port["fixed_ips"]]
+    return {
+        **common_data(port),
+        **carried(port, (*CREATED, *OPTIONAL, "network_id", "device_id", "device_owner")),
+        **{key: sorted(port[key], key=str) for key in LISTS if key in port},
+        "fixed_ips": sorted(fixed_ips, key=lambda fixed: str(fixed["ip_address"])),
+        "security_groups": sorted(port.get("security_groups", ())),
+    }
+
+
+def _record(port: Json) -> Record:
+    owner = port["device_owner"]
+    needs = (
+        Ref("tenant", port["project_id"]),
+        Ref("network", port["network_id"]),
+        *(Ref("subnet", fixed["subnet_id"]) for fixed in port["fixed_ips"]),
+        *(Ref("security_group", i) for i in sorted(port.get("security_groups", ()))),
+    )
+    return Record(
+        Ref(NAME, port["id"]),
+        port["name"] or _address(port),
+        _data(port),
+        tuple(dict.fromkeys(needs)),
+        part_of=Ref("server", port["device_id"]) if owner.startswith(SERVER_OWNER) else None,
+        notes=tuple(_notes(port)),
+        skip="" if _is_migratable(owner) else f"made by and for {owner} {port['device_id']}",
+    )
+
+
+def _is_migratable(owner: str) -> bool:
+    return owner in ("", TRUNK_OWNER) or owner.startswith(SERVER_OWNER)
+
+
+def _address(port: Json) -> str:
+    """What a port without a name is called: its first address."""
+    return min(held_ips(port), default=str(port["mac_address"]))
+
+
+def _notes(port: Json) -> Iterable[str]:
+    yield from qos_notes(port)
+
+
+def _twins(search: Search, record: Record, ports: Iterable[Json]) -> list[Twin]:
+    """Of the ports of one network: the stamped one, or those that have an address of the record."""
+    stamped = [port for port in ports if is_stamped(port, record.ref.id)]
+    if stamped:
+        return [twin(port, record, _differences(search, record, port)) for port in stamped]
+    ips, mac = held_ips(record.data), record.data["mac_address"]
+    holders = [port for port in ports if port["mac_address"] == mac or held_ips(port) & ips]
+    return [Twin(port["id"], ours=False, differences=(f"{describe_holder(port)}",)) for port in holders]
+
+
+def _differences(search: Search, record: Record, port: Json) -> tuple[str, ...]:
+    data = record.data
+    fixed_ips = [
+        {**fixed, "subnet_id": search.ids.get(Ref("subnet", fixed["subnet_id"]))}
+        for fixed in data["fixed_ips"]
+    ]
+    groups = sorted(search.ids.get(Ref("security_group", i), i) for i in data["security_groups"])
+    wanted = {**data, "fixed_ips": fixed_ips, "security_groups": groups}
+    return differences(wanted, _data(port), [field for field in FIELDS if field in wanted])

@@ -1,0 +1,174 @@
+"""Shares: networks, security groups and address groups of the tenant that single other tenants may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.cloud import call, get_all
+from pumphouse.cloud.rights import REFUSED
+from pumphouse.errors import http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "rbac_policy"
+CARRIED = ("network", "security_group", "address_group")
+SHARED = "access_as_shared"
+EVERYBODY = "*"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The shares that the tenant gives."""
+    return _records(source, lambda policy: policy["project_id"] == tenant_id)
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The shares of the given ids."""
+    return {record.ref.id: record for record in _records(source, lambda policy: policy["id"] in ids)}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records, and why some are not given now: nobody is there to share with, or the login may not."""
+    return [replace(record, skip=_refused(search.destination, record.data)) for record in records]
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The share of the same thing with the same tenant (unique in a cloud)."""
+    policies = {_key(policy): policy["id"] for policy in _list(search.destination)} if records else {}
+    return {record.ref: _twins(search, record, policies) for record in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the share and give it."""
+    return [
+        retrieve(RetrieveRbacPolicy, migration, step),
+        ensure(EnsureRbacPolicy, [migration.destination], step, line=f"share {step.record.name}"),
+    ]
+
+
+class RetrieveRbacPolicy(BaseRetrieveTask):
+    """Reads a share of the source, so that none is given that was taken back since."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """What is shared with whom."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureRbacPolicy(BaseEnsureTask):
+    """Lets the twin of a tenant use what it may use at the source."""
+
+    shared = True
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Share it; a note says when the other tenant is not at the destination."""
+        if _target(self.cloud, data) is not None:
+            return super().execute(data, **ensured)
+        object_id = ensured_id(ensured, data["object_type"], data["object_id"])
+        return {"id": object_id, "made": False, "notes": [_unshared(data)]}
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The share, if it is given already."""
+        wanted = self._key(data, ensured)
+        return next((str(policy["id"]) for policy in _list(self.cloud) if _key(policy) == wanted), None)
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """Give it in the name of the tenant."""
+        object_type, object_id, target = self._key(data, ensured)
+        owners = [result["id"] for name, result in ensured.items() if name.startswith("tenant-")]
+        policy = {
+            "object_type": object_type,
+            "object_id": object_id,
+            "action": SHARED,
+            "target_tenant": target,
+            "project_id": owners[0],
+        }
+        answer = call(self.cloud.neutron, "POST", "/rbac-policies", {"rbac_policy": policy})
+        return str(answer["rbac_policy"]["id"])
+
+    def remove(self, destination_id: str) -> None:
+        """Take it back."""
+        call(self.cloud.neutron, "DELETE", f"/rbac-policies/{destination_id}")
+
+    def _key(self, data: Json, ensured: Mapping[str, Json]) -> tuple[Any, ...]:
+        object_id = ensured_id(ensured, data["object_type"], data["object_id"])
+        return data["object_type"], object_id, _target(self.cloud, data)
+
+
+def _list(cloud: Cloud) -> list[Json]:
+    """All shares; none where the cloud does not have the extension."""
+    try:
+        return get_all(cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED)
+    except Exception as error:
+        if http_status(error) == 404:
+            return []
+        raise
+
+
+def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:
+    policies = [policy for policy in _list(source) if is_wanted(policy) and _is_carried(policy)]
+    targets = {policy["target_tenant"] for policy in policies} - {EVERYBODY}
+    names = {p.id: p.name for p in visible_projects(source)} if targets else {}
+    return [_record(policy, names) for policy in policies]
+
+
+def _is_carried(policy: Json) -> bool:
+    # That everybody may use a network is a field of the network.
+    with_everybody = policy["object_type"] == "network" and policy["target_tenant"] == EVERYBODY
+    return policy["object_type"] in CARRIED and not with_everybody
+
+
+def _record(policy: Json, names: Mapping[str, str]) -> Record:
+    target = policy["target_tenant"]
+    fields = ("id", "object_type", "object_id", "target_tenant", "project_id")
+    data = {**{field: policy[field] for field in fields}, "target_name": names.get(target)}
+    thing = Ref(policy["object_type"], policy["object_id"])
+    who = "everybody" if target == EVERYBODY else f"tenant {names.get(target, target)}"
+    name = f"{thing.kind.replace('_', ' ')} {thing.id} with {who}"
+    return Record(Ref(NAME, policy["id"]), name, data, (Ref("tenant", policy["project_id"]), thing))
+
+
+def _key(policy: Json) -> tuple[Any, ...]:
+    return policy["object_type"], policy["object_id"], policy["target_tenant"]
+
+
+def _target(cloud: Cloud, data: Json) -> str | None:
+    """The tenant of the destination that shares it, or everybody; None when it is not there."""
+    if data["target_tenant"] == EVERYBODY:
+        return EVERYBODY
+    return twin_tenant(cloud, data["target_tenant"], data["target_name"])
+
+
+def _refused(destination: Cloud, data: Json) -> str:
+    target = _target(destination, data)
+    if target == EVERYBODY and not destination.is_admin:
+        return REFUSED
+    return "" if target else _unshared(data)
+
+
+def _unshared(data: Json) -> str:
+    who = f"tenant {data['target_name'] or data['target_tenant']}"
+    return f"it is not shared with {who}, which is not at the destination: migrate that, then this one again"
+
+
+def _twins(search: Search, record: Record, policies: Mapping[tuple[Any, ...], str]) -> list[Twin]:
+    data = record.data
+    object_id = search.ids.get(Ref(data["object_type"], data["object_id"]))
+    if object_id is None:
+        return []
+    key = (data["object_type"], object_id, _target(search.destination, data))
+    return [Twin(policies[key], ours=True)] if key in policies else []

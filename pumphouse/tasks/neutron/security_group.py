@@ -1,0 +1,184 @@
+"""Security groups: first the groups, then their rules, which may refer to each other in circles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from taskflow import task
+
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    retrieve,
+    symbol,
+)
+from pumphouse.tasks.neutron.common import (
+    SECURITY_GROUPS,
+    EnsureItem,
+    candidates,
+    carried,
+    common_data,
+    counted,
+    dependency,
+    finish,
+    stamped_twins,
+    twin,
+)
+from pumphouse.tasks.neutron.security_rules import (
+    DEFAULT,
+    RULE_FIELDS,
+    EnsureSecurityGroupRules,
+    address_group_ids,
+    automatic_rules,
+    is_default,
+    remote_ids,
+    rule_differences,
+    rule_key,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "security_group"
+RENAMABLE = True
+FIELDS = ("name", "description", "stateful", "tags")
+REMEDY = "take this group off the ports that have it"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The security groups that the tenant owns, with their rules."""
+    groups = SECURITY_GROUPS.owned(source, tenant_id)
+    ids = {group["id"] for group in groups}
+    return [_record(group, ids) for group in groups]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The groups of the given ids, as those of others: to be found at the destination, not made."""
+    groups = SECURITY_GROUPS.items(source, ids)
+    return {i: dependency(_record(group, ()), REMEDY) for i, group in groups.items()}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The tenant's default group for the default one; else the stamped group, or that of the same name."""
+    owned = [record for record in records if not record.must_exist]
+    found = candidates(search, SECURITY_GROUPS, owned)
+    sources = {item["id"]: ref.id for ref, items in found.items() for item in items}
+    sources |= {id_: ref.id for ref, id_ in search.ids.items() if ref.kind == "address_group"}
+    twins = {r.ref: [_twin(r, item, sources) for item in found[r.ref]] for r in owned}
+    return twins | stamped_twins(search, SECURITY_GROUPS, [r for r in records if r.must_exist])
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the group, make it, and when all groups that its rules refer to are there, its rules."""
+    ref, data = step.ref, step.record.data
+    retrieved, ensured = symbol(ref, "retrieved"), symbol(ref, "ensured")
+    tenant = Ref("tenant", data["project_id"])
+    count = len(data["rules"])
+    return [
+        retrieve(RetrieveSecurityGroup, migration, step),
+        ensure(EnsureSecurityGroup, [migration.destination], step, needs=[tenant]),
+        EnsureSecurityGroupRules(
+            migration.destination,
+            provides=symbol(ref, "rules-ensured"),
+            rebind={"data": retrieved},
+            requires=[ensured, *(symbol(need, "ensured") for need in step.record.needs)],
+            line=f"give {step.record.title} its {counted(count, 'rule')}",
+        ),
+    ]
+
+
+class RetrieveSecurityGroup(BaseRetrieveTask):
+    """Reads a security group of the source with its rules."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Neutron has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureSecurityGroup(EnsureItem):
+    """Finds or creates the group without its rules; Neutron itself makes the default group of a tenant."""
+
+    collection = SECURITY_GROUPS
+    complete = False
+
+    def execute(self, data: Json, **ensured: Json) -> Json:
+        """Find or create the twin; the default group came with the tenant, and goes with it."""
+        result = super().execute(data, **ensured)
+        return {**result, "made": _tenant_made(data, ensured)} if is_default(data) else result
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The group that carries the stamp, or the default group."""
+        if not is_default(data):
+            return super().find(data, ensured)
+        # To list the groups of a tenant by its id alone makes Neutron create the default one.
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        groups = self.collection.all(self.cloud, project_id=tenant_id, name=DEFAULT)
+        return str(next(group["id"] for group in groups if group["project_id"] == tenant_id))
+
+    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+        """The stamped groups; the default one of a tenant that was made, if Neutron still has it."""
+        if not is_default(data):
+            return super().leftovers(data, ensured)
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        groups = self.collection.owned(self.cloud, tenant_id) if _tenant_made(data, ensured) else []
+        return [str(group["id"]) for group in groups if group["name"] == DEFAULT]
+
+    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+        """Whether it follows connections."""
+        return carried(data, ["stateful"])
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        """Set the tags; a default group that was there before is left as it is."""
+        if not is_default(data):
+            super().finish(destination_id, data, ensured)
+        elif _tenant_made(data, ensured):
+            self.collection.put(self.cloud, destination_id, "tags", tags=data["tags"])
+            finish(self.cloud, self.collection, destination_id, data, **self.fields(data, ensured))
+
+
+def _tenant_made(data: Json, ensured: Mapping[str, Json]) -> bool:
+    return bool(ensured[symbol(Ref("tenant", data["project_id"]), "ensured")]["made"])
+
+
+def _data(group: Json) -> Json:
+    rules = [{field: rule.get(field) for field in RULE_FIELDS} for rule in group["security_group_rules"]]
+    return {**common_data(group), **carried(group, ["stateful"]), "rules": sorted(rules, key=str)}
+
+
+def _record(group: Json, owned: Collection[str]) -> Record:
+    data = _data(group)
+    remote = sorted(remote_ids(data["rules"]) & set(owned) - {group["id"]})
+    needs = (
+        Ref("tenant", group["project_id"]),
+        *(Ref(NAME, i) for i in remote),
+        *(Ref("address_group", i) for i in sorted(address_group_ids(data["rules"]))),
+    )
+    return Record(Ref(NAME, group["id"]), group["name"], data, needs, notes=tuple(_notes(data, owned)))
+
+
+def _notes(data: Json, owned: Collection[str]) -> Iterable[str]:
+    for group_id in sorted(remote_ids(data["rules"]) - set(owned)):
+        yield f"its rules for security group {group_id} of another tenant are not carried: add them"
+    if is_default(data):
+        automatic = automatic_rules(data["id"])
+        kept = automatic.keys() - {rule_key(rule) for rule in data["rules"]}
+        for text in sorted(automatic[key] for key in kept):
+            yield f"the destination's own rule is kept, which the source does not have: {text}"
+
+
+def _twin(record: Record, group: Json, sources: Mapping[str, str]) -> Twin:
+    """The group as a candidate; sources: the source's ids of the destination's groups."""
+    missing, extra = rule_differences(record, group, sources)
+    fields = [field for field in FIELDS if field in record.data]
+    found = twin(group, record, (*differences(record.data, _data(group), fields), *missing, *extra))
+    if not is_default(record.data):
+        return found
+    return Twin(
+        found.id, True, found.differences, f"it lacks {counted(len(missing), 'rule')}" if missing else ""
+    )

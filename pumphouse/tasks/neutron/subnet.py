@@ -1,0 +1,158 @@
+"""Subnets: part of their network, in which no two can have the same addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from taskflow import task
+
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.neutron.common import (
+    NETWORKS,
+    SUBNETS,
+    EnsureItem,
+    as_allowed,
+    carried,
+    common_data,
+    is_stamped,
+    twin,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "subnet"
+CREATED = (
+    "cidr",
+    "ip_version",
+    "gateway_ip",
+    "enable_dhcp",
+    "allocation_pools",
+    "dns_nameservers",
+    "host_routes",
+)
+# Sent only when they are set: Neutron refuses null modes, and service types where it has no such extension.
+OPTIONAL = ("ipv6_ra_mode", "ipv6_address_mode", "service_types")
+FIELDS = ("name", "description", "tags", *CREATED, *OPTIONAL)
+MISSING = "its network at the destination has no subnet of these addresses: make one there"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The subnets of all networks that are the tenant's to make, whoever made the subnet."""
+    networks = {n["id"]: n for n in NETWORKS.owned(source, tenant_id) if not n.get("router:external")}
+    ids = {subnet_id for network in networks.values() for subnet_id in network["subnets"]}
+    subnets = {subnet["id"]: subnet for subnet in SUBNETS.owned(source, tenant_id) if subnet["id"] in ids}
+    subnets |= SUBNETS.items(source, ids - subnets.keys())
+    return [_record(subnet, networks[subnet["network_id"]]) for subnet in subnets.values()]
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The subnets of the given ids, as those of others: to be found at the destination, not made."""
+    subnets = SUBNETS.items(source, ids)
+    networks = NETWORKS.items(source, {subnet["network_id"] for subnet in subnets.values()})
+    return {i: _dependency(subnet, networks[subnet["network_id"]]) for i, subnet in subnets.items()}
+
+
+def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on what only an administrator of the destination may set."""
+    return as_allowed(search, SUBNETS, records)
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The subnet of the network's twin that carries the stamp, or else the one of the same addresses."""
+    networks = {record.ref: search.ids.get(_network(record)) for record in records}
+    found = SUBNETS.by(search.destination, "network_id", {n for n in networks.values() if n})
+    return {r.ref: _twins(r, [s for s in found if s["network_id"] == networks[r.ref]]) for r in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the subnet and make it."""
+    return [
+        retrieve(RetrieveSubnet, migration, step),
+        ensure(EnsureSubnet, [migration.destination], step),
+    ]
+
+
+class RetrieveSubnet(BaseRetrieveTask):
+    """Reads a subnet of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Neutron has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureSubnet(EnsureItem):
+    """Finds or creates the subnet."""
+
+    collection = SUBNETS
+
+    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+        """Everything explicitly: a gateway that is null is none, one that is absent would be made up."""
+        return {
+            **carried(data, CREATED),
+            **{field: data[field] for field in OPTIONAL if data.get(field)},
+            "network_id": ensured_id(ensured, "network", data["network_id"]),
+        }
+
+
+def _data(subnet: Json, network: Json) -> Json:
+    """Its fields; whoever made it, it belongs to the tenant of its network."""
+    return {
+        **common_data(subnet),
+        **carried(subnet, (*CREATED, *OPTIONAL)),
+        "allocation_pools": sorted(subnet["allocation_pools"], key=str),
+        "host_routes": sorted(subnet["host_routes"], key=str),
+        "network_id": subnet["network_id"],
+        "project_id": network["project_id"],
+    }
+
+
+def _record(subnet: Json, network: Json) -> Record:
+    ref = Ref("network", subnet["network_id"])
+    needs = (Ref("tenant", network["project_id"]), ref)
+    data, notes = _data(subnet, network), tuple(_notes(subnet))
+    return Record(Ref(NAME, subnet["id"]), subnet["name"], data, needs, part_of=ref, notes=notes)
+
+
+def _dependency(subnet: Json, network: Json) -> Record:
+    ref = Ref("network", subnet["network_id"])
+    data = _data(subnet, network)
+    return Record(Ref(NAME, subnet["id"]), subnet["name"], data, (ref,), part_of=ref, must_exist=MISSING)
+
+
+def _notes(subnet: Json) -> Iterable[str]:
+    if subnet.get("subnetpool_id"):
+        yield f"its subnet pool {subnet['subnetpool_id']} is not carried: it keeps its addresses without one"
+    if subnet.get("segment_id"):
+        yield f"its network segment {subnet['segment_id']} is not carried: the destination chooses"
+
+
+def _network(record: Record) -> Ref:
+    return Ref("network", record.data["network_id"])
+
+
+def _twins(record: Record, subnets: Iterable[Json]) -> list[Twin]:
+    """Of the subnets of one network: the stamped one, or the one that has the record's addresses."""
+    stamped = [subnet for subnet in subnets if is_stamped(subnet, record.ref.id)]
+    same = stamped or [subnet for subnet in subnets if subnet["cidr"] == record.data["cidr"]]
+    return [_twin(record, subnet) for subnet in same]
+
+
+def _twin(record: Record, subnet: Json) -> Twin:
+    wanted = {**record.data, "name": subnet["name"]} if record.must_exist else record.data
+    fields = [field for field in FIELDS if field in record.data]
+    actual = _data(subnet, {"project_id": subnet["project_id"]})
+    found = twin(subnet, record, differences(wanted, actual, fields))
+    if record.must_exist or not found.differences:
+        return Twin(found.id, True, found.differences, found.unfinished)
+    return found

@@ -1,0 +1,202 @@
+"""Trunks: a port that carries the traffic of others; made before the server of that port boots."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.errors import http_status
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseCloudTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    kept,
+    retrieve,
+    symbol,
+    undo,
+)
+from pumphouse.tasks.neutron.common import (
+    PORTS,
+    TRUNKS,
+    EnsureItem,
+    common_data,
+    counted,
+    finish,
+    is_stamped,
+    twin,
+)
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "trunk"
+REUSABLE = False
+FIELDS = ("name", "description", "tags", "admin_state_up")
+SUBPORT = ("port_id", "segmentation_type", "segmentation_id")
+SERVER_OWNER = "compute:"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The trunks that the tenant owns; none where the cloud does not have the extension."""
+    return list(_records(source, _owned(source, tenant_id)).values())
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The trunks of the given ids."""
+    return _records(source, list(TRUNKS.items(source, ids).values()))
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The trunk of the port's twin: a port has one at most."""
+    tenants = {record.ref: search.ids.get(Ref("tenant", record.data["project_id"])) for record in records}
+    found = {t: _owned(search.destination, t) for t in set(tenants.values()) if t}
+    return {r.ref: _twins(search, r, found.get(tenants[r.ref] or "", [])) for r in records}
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the trunk, make it, and give it its subports."""
+    ref = step.ref
+    count = counted(len(step.record.data["sub_ports"]), "subport")
+    return [
+        retrieve(RetrieveTrunk, migration, step),
+        ensure(EnsureTrunk, [migration.destination], step),
+        EnsureSubports(
+            migration.destination,
+            provides=symbol(ref, "subports-ensured"),
+            rebind={"data": symbol(ref, "retrieved"), "trunk": symbol(ref, "ensured")},
+            requires=[symbol(need, "ensured") for need in step.record.needs],
+            line=f"give {step.record.title} its {count}",
+        ),
+    ]
+
+
+class RetrieveTrunk(BaseRetrieveTask):
+    """Reads a trunk of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Neutron has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureTrunk(EnsureItem):
+    """Finds or creates the trunk of a port, without its subports.
+
+    It is made enabled, because Neutron neither changes the subports of a disabled trunk nor deletes it.
+    """
+
+    collection = TRUNKS
+    complete = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A plan calls a trunk without a name by its id, which is not to become its name.
+        super().__init__(*args, **{**kwargs, "target_name": None})
+
+    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+        """Its port."""
+        return {"port_id": ensured_id(ensured, "port", data["port_id"]), "admin_state_up": True}
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the trunk, enabled before."""
+        TRUNKS.update(self.cloud, destination_id, admin_state_up=True)
+        super().remove(destination_id)
+
+
+class EnsureSubports(BaseCloudTask):
+    """Adds those subports to a trunk that it lacks, and brings it to its state, which completes it."""
+
+    def execute(self, data: Json, trunk: Json, **ensured: Json) -> Json:
+        """Add them; provides those that were added."""
+        there = self.cloud.batch(TRUNKS.items).get(trunk["id"])
+        actual = {_key(subport) for subport in there["sub_ports"]}
+        wanted = [
+            {**subport, "port_id": ensured_id(ensured, "port", subport["port_id"])}
+            for subport in data["sub_ports"]
+        ]
+        missing = [subport for subport in wanted if _key(subport) not in actual]
+        if missing and not there["admin_state_up"]:
+            TRUNKS.update(self.cloud, trunk["id"], admin_state_up=True)
+        if missing:
+            TRUNKS.put(self.cloud, trunk["id"], "add_subports", sub_ports=missing)
+        finish(self.cloud, TRUNKS, trunk["id"], data, admin_state_up=data["admin_state_up"])
+        return {"id": trunk["id"], "added": [subport["port_id"] for subport in missing]}
+
+    def revert(self, result: Any, data: Json, trunk: Json, **ensured: Json) -> Json | None:
+        """Take those away that were added; those of a trunk that was made are free when it is deleted."""
+        if not isinstance(result, dict) or not result["added"]:
+            return None
+        return kept(undo(self.name, self._take_away, result, data["admin_state_up"]))
+
+    def _take_away(self, result: Json, admin_state_up: bool) -> None:
+        sub_ports = [{"port_id": port_id} for port_id in result["added"]]
+        TRUNKS.update(self.cloud, result["id"], admin_state_up=True)
+        TRUNKS.put(self.cloud, result["id"], "remove_subports", sub_ports=sub_ports)
+        TRUNKS.update(self.cloud, result["id"], admin_state_up=admin_state_up)
+
+
+def _owned(cloud: Cloud, tenant_id: str) -> list[Json]:
+    try:
+        return TRUNKS.owned(cloud, tenant_id)
+    except Exception as error:
+        if http_status(error) == 404:
+            return []
+        raise
+
+
+def _records(source: Cloud, trunks: Sequence[Json]) -> dict[str, Record]:
+    parents = PORTS.items(source, [trunk["port_id"] for trunk in trunks])
+    return {trunk["id"]: _record(trunk, parents[trunk["port_id"]]) for trunk in trunks}
+
+
+def _record(trunk: Json, parent: Json) -> Record:
+    data = _data(trunk)
+    ports = [data["port_id"], *(subport["port_id"] for subport in data["sub_ports"])]
+    needs = (Ref("tenant", trunk["project_id"]), *(Ref("port", port_id) for port_id in ports))
+    of_server = parent["device_owner"].startswith(SERVER_OWNER)
+    return Record(
+        Ref(NAME, trunk["id"]),
+        trunk["name"] or trunk["id"],
+        data,
+        needs,
+        part_of=Ref("server", parent["device_id"]) if of_server else None,
+    )
+
+
+def _data(trunk: Json) -> Json:
+    sub_ports = [{field: subport[field] for field in SUBPORT} for subport in trunk["sub_ports"]]
+    return {
+        **common_data(trunk),
+        "admin_state_up": trunk["admin_state_up"],
+        "port_id": trunk["port_id"],
+        "sub_ports": sorted(sub_ports, key=str),
+    }
+
+
+def _key(subport: Json) -> tuple[Any, ...]:
+    return tuple(subport[field] for field in SUBPORT)
+
+
+def _twins(search: Search, record: Record, trunks: Sequence[Json]) -> list[Twin]:
+    port_id = search.ids.get(Ref("port", record.data["port_id"]))
+    return [
+        _twin(search, record, trunk)
+        for trunk in trunks
+        if is_stamped(trunk, record.ref.id) or trunk["port_id"] == port_id
+    ]
+
+
+def _twin(search: Search, record: Record, trunk: Json) -> Twin:
+    there = {_key(subport) for subport in trunk["sub_ports"]}
+    wanted = {
+        _key({**subport, "port_id": search.ids.get(Ref("port", subport["port_id"]))}): subport
+        for subport in record.data["sub_ports"]
+    }
+    missing = [f"it lacks subport {wanted[key]['port_id']}" for key in sorted(wanted.keys() - there, key=str)]
+    found = (*differences(record.data, _data(trunk), FIELDS), *missing)
+    return twin(trunk, record, found, ", ".join(missing))

@@ -1,0 +1,141 @@
+"""What the kinds of Nova share: its resources as raw JSON, and having a server change its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from keystoneauth1.adapter import Adapter
+
+from pumphouse.cloud import call, get_all
+from pumphouse.cloud.wait import wait_for
+from pumphouse.errors import WaitError, http_status
+from pumphouse.model import Json
+from pumphouse.tasks.base import in_doubt
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+# A guest has a minute to shut down (shutdown_timeout of Nova's images), hypervisors under load need more.
+STATE_TIMEOUT_S = 600.0
+TASK = "OS-EXT-STS:task_state"
+ATTEMPTS = 3
+# osapi_max_limit, the most that Nova gives at a time unless it is configured otherwise.
+_PAGE = 1000
+
+
+def compute(cloud: Cloud) -> Adapter:
+    """Nova for `call` and `get_all`, of the same microversion as its client.
+
+    Its lists have links to further pages, which novaclient drops.
+    """
+    return Adapter(
+        cloud.session,
+        service_type="compute",
+        region_name=cloud.region_name,
+        interface=cloud.interface,
+        default_microversion=cloud.nova.api_version.get_string(),
+    )
+
+
+def supports(cloud: Cloud, microversion: str) -> bool:
+    """Whether this cloud's Nova and our client both know a microversion, e.g. `2.55`."""
+    from novaclient.api_versions import APIVersion
+
+    return bool(cloud.nova.api_version >= APIVersion(microversion))
+
+
+def list_server_groups(cloud: Cloud) -> list[Json]:
+    """The server groups of all tenants that the login may see, page by page: Nova gives no links to the next."""
+    groups: list[Json] = []
+    while True:
+        everybodys = {"all_projects": "True"} if cloud.is_admin else {}
+        params = {**everybodys, "limit": _PAGE, "offset": len(groups)}
+        page = call(compute(cloud), "GET", "/os-server-groups", params=params)["server_groups"]
+        groups += page
+        if not page:
+            return groups
+
+
+def flavor_path(flavor_id: str, *rest: str) -> str:
+    """The path of a flavor; its id is whatever an administrator chose, also with spaces."""
+    return "/".join(("/flavors", quote(flavor_id, safe=""), *rest))
+
+
+def servers_of(cloud: Cloud, tenant_id: str) -> list[Json]:
+    """All servers of a tenant."""
+    options = {"all_tenants": 1, "project_id": tenant_id} if cloud.is_admin else {}
+    servers = get_all(compute(cloud), "/servers/detail", "servers", **options)
+    return [server for server in servers if server["tenant_id"] == tenant_id]
+
+
+def servers_by_key(cloud: Cloud, keys: Collection[str]) -> dict[str, Json]:
+    """Servers by `<tenant id>/<server id>`, with one list call for each tenant."""
+    tenants = {key.partition("/")[0] for key in keys}
+    return {f"{tenant}/{server['id']}": server for tenant in tenants for server in servers_of(cloud, tenant)}
+
+
+def wait_for_server(
+    cloud: Cloud,
+    tenant_id: str,
+    server_id: str,
+    done: Callable[[Json], bool],
+    *,
+    title: str,
+    timeout_s: float,
+) -> Json:
+    """Wait until a server is as it shall be; WaitError when it disappears or goes to ERROR."""
+
+    def is_done(server: Json | None) -> bool:
+        if server is None:
+            raise WaitError(f"server {server_id} has disappeared", f"it was waited for: {title}")
+        if server["status"] == "ERROR":
+            fault = server.get("fault", {}).get("message", "Nova gives no reason")
+            raise WaitError(
+                f"server {server['name']} went to ERROR: {fault}", "ask the cloud's administrator why"
+            )
+        return done(server)
+
+    batch = cloud.batch(servers_by_key)
+    found = wait_for(batch, f"{tenant_id}/{server_id}", is_done, title=title, timeout_s=timeout_s)
+    return found or {}
+
+
+def wait_until_idle(cloud: Cloud, tenant_id: str, server_id: str) -> Json:
+    """Wait until Nova has finished whatever it does with a server; returns the server."""
+    title = f"server {server_id}: the end of what Nova does with it"
+    return wait_for_server(
+        cloud,
+        tenant_id,
+        server_id,
+        lambda server: not server.get(TASK),
+        title=title,
+        timeout_s=STATE_TIMEOUT_S,
+    )
+
+
+def bring_to(cloud: Cloud, tenant_id: str, server_id: str, status: str, act: Callable[[str], Any]) -> None:
+    """Have a server reach a status, whatever Nova is doing with it at the moment.
+
+    act: the call that has it do so; repeated when it may not have been carried out.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        if wait_until_idle(cloud, tenant_id, server_id)["status"] == status:
+            return
+        try:
+            act(server_id)
+        except Exception as error:
+            # Nova answers 409 when the server has begun something else in the meantime.
+            if attempt == ATTEMPTS or not (in_doubt(error) or http_status(error) == 409):
+                raise
+        else:
+            break
+    wait_for_server(
+        cloud,
+        tenant_id,
+        server_id,
+        lambda server: bool(server["status"] == status and not server.get(TASK)),
+        title=f"server {server_id} becoming {status}",
+        timeout_s=STATE_TIMEOUT_S,
+    )

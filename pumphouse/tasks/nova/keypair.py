@@ -1,0 +1,166 @@
+"""Keypairs of the users who have a role on the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from taskflow import task
+
+from pumphouse.cloud import call, get_all
+from pumphouse.errors import ConflictError, PumphouseError
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.keystone.common import carried_users
+from pumphouse.tasks.nova.common import compute, supports
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "keypair"
+# The public key's comment may differ, and Nova's fingerprint does not see it.
+IDENTITY = ("type", "fingerprint")
+FIELDS = (*IDENTITY, "public_key")
+# From Mitaka on, an administrator sees and makes the keypairs of others.
+OWNERS = "2.10"
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The keypairs of the users who have a role on the tenant that is migrated."""
+    users = carried_users(source, tenant_id)
+    return (
+        _records(source, users)
+        if supports(source, OWNERS)
+        else [_hidden(user_id) for user_id in sorted(users)]
+    )
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The keypairs of the given ids, each `<user id>.<name>`."""
+    owners = {owner for keypair_id in ids for owner in _owners(keypair_id)}
+    return {record.ref.id: record for record in _records(source, owners) if record.ref.id in ids}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The keypair of the same name of the same user (unique there)."""
+    owners = {record.ref: search.ids.get(Ref("user", record.data["user_id"])) for record in records}
+    keypairs = {owner: _list(search.destination, owner) for owner in {*owners.values()} if owner}
+    return {
+        record.ref: _twins(record, owner, keypairs[owner])
+        for record in records
+        if (owner := owners[record.ref])
+    }
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the keypair and make it."""
+    return [retrieve(RetrieveKeypair, migration, step), ensure(EnsureKeypair, [migration.destination], step)]
+
+
+class RetrieveKeypair(BaseRetrieveTask):
+    """Reads a keypair of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its public part; Nova never has the private one."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureKeypair(BaseEnsureTask):
+    """Finds or creates the keypair of the same name of the same user."""
+
+    shared = True
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The same key; another one of that name is a conflict."""
+        user_id = ensured_id(ensured, "user", data["user_id"])
+        keypairs = _list(self.cloud, user_id)
+        keypair = next((item for item in keypairs if item["name"] == data["name"]), None)
+        if keypair is None:
+            return None
+        if differences(data, keypair, IDENTITY):
+            raise ConflictError(
+                f"the user has another keypair named {data['name']!r} at the destination",
+                "rename or delete that one, then plan again",
+            )
+        return _id(user_id, data["name"])
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A keypair of that user from the same public key."""
+        if not supports(self.cloud, OWNERS):
+            raise PumphouseError(
+                f"keypair {data['name']}: Nova of {self.cloud} makes no keypairs for other users",
+                f"it takes microversion {OWNERS} (Mitaka); the user has to import the public key",
+            )
+        user_id = ensured_id(ensured, "user", data["user_id"])
+        keypair = {name: data[name] for name in ("name", "type", "public_key")}
+        call(compute(self.cloud), "POST", "/os-keypairs", {"keypair": {**keypair, "user_id": user_id}})
+        return _id(user_id, data["name"])
+
+    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+        """Delete the keypair if it was made; it takes its user, which its id does not tell for certain."""
+        self.user_id = ensured_id(ensured, "user", data["user_id"])
+        return super().revert(result, data, **ensured)
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the keypair of the user."""
+        path = f"/os-keypairs/{quote(destination_id.removeprefix(_id(self.user_id, '')), safe='')}"
+        call(compute(self.cloud), "DELETE", path, params={"user_id": self.user_id})
+
+
+def _id(user_id: str, name: str) -> str:
+    return f"{user_id}.{name}"
+
+
+def _owners(keypair_id: str) -> list[str]:
+    """Whose keypair it may be: names may have dots, and so may the ids of users from LDAP."""
+    return [keypair_id[:at] for at, sign in enumerate(keypair_id) if sign == "."]
+
+
+def _list(cloud: Cloud, user_id: str) -> list[Json]:
+    """The keypairs of a user; Nova lists those of one user at a time only."""
+    if not supports(cloud, OWNERS):
+        return []
+    found = get_all(compute(cloud), "/os-keypairs", "keypairs", user_id=user_id)
+    return [item["keypair"] for item in found]
+
+
+def _records(source: Cloud, user_ids: Iterable[str]) -> list[Record]:
+    return [_record(user_id, keypair) for user_id in sorted(user_ids) for keypair in _list(source, user_id)]
+
+
+def _hidden(user_id: str) -> Record:
+    """What stands for all keypairs of a user where Nova shows them to nobody else."""
+    reason = f"the source's Nova shows no keypairs of others before microversion {OWNERS} (Mitaka)"
+    return Record(
+        Ref(NAME, _id(user_id, "*")), f"all of user {user_id}", skip=f"{reason}: the user imports them"
+    )
+
+
+def _record(user_id: str, keypair: Json) -> Record:
+    owner = Ref("user", user_id)
+    data = {
+        "id": _id(user_id, keypair["name"]),
+        "user_id": user_id,
+        **{name: keypair[name] for name in ("name", *FIELDS)},
+    }
+    return Record(Ref(NAME, data["id"]), keypair["name"], data, (owner,), part_of=owner)
+
+
+def _twins(record: Record, owner: str, keypairs: Iterable[Json]) -> list[Twin]:
+    return [_twin(record, owner, keypair) for keypair in keypairs if keypair["name"] == record.name]
+
+
+def _twin(record: Record, owner: str, keypair: Json) -> Twin:
+    other = differences(record.data, keypair, IDENTITY)
+    found = other or differences(record.data, keypair, FIELDS)
+    return Twin(_id(owner, keypair["name"]), ours=not other, differences=found)

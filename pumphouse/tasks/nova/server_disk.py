@@ -1,0 +1,203 @@
+"""The root disk of a server: an image taken at the source and copied, gone from both sides when it has served."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.cloud.wait import wait_for
+from pumphouse.errors import PumphouseError, WaitError, explain
+from pumphouse.model import Json, Step
+from pumphouse.tasks.base import (
+    LOOKS_S,
+    STAMP,
+    BaseCloudsTask,
+    BaseCloudTask,
+    Migration,
+    cleared,
+    in_doubt,
+    kept,
+    persistently,
+    symbol,
+    undo,
+)
+from pumphouse.tasks.glance.common import EnsureImage, UploadImage, image_data, images_by_id, list_images
+from pumphouse.tasks.nova.common import wait_until_idle
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+TAKEN, RETRIEVED, ENSURED, UPLOADED, REMOVED = (
+    "snapshot-taken",
+    "snapshot-retrieved",
+    "snapshot-ensured",
+    "snapshot-uploaded",
+    "snapshot-removed",
+)
+# The properties that say of which attempt a snapshot is, and, at the destination, of which server.
+ATTEMPT, SERVER = "pumphouse_attempt", "pumphouse_server_id"
+# An image of a disk of some terabytes takes hours where storage copies it block by block.
+SNAPSHOT_TIMEOUT_S = 24 * 3600.0
+
+
+def copy_tasks(migration: Migration, step: Step, still: str) -> list[task.Task]:
+    """The tasks before a server boots from the snapshot of its disk.
+
+    still: the symbol of the task after which the disk does not change any more.
+    """
+    ref, title = step.ref, step.record.title
+    taken, retrieved, ensured = (symbol(ref, verb) for verb in (TAKEN, RETRIEVED, ENSURED))
+    server, tenant = symbol(ref, "retrieved"), _tenant_symbol(step)
+    clouds = migration.source, migration.destination
+    return [
+        TakeSnapshot(
+            migration.source, provides=taken, rebind=[server, still], line=f"take a snapshot of {title}"
+        ),
+        RetrieveSnapshot(
+            migration.source, provides=retrieved, rebind=[server, taken], line=f"read the snapshot of {title}"
+        ),
+        EnsureImage(
+            migration.destination,
+            provides=ensured,
+            rebind={"data": retrieved},
+            requires=[tenant],
+            line=f"create an image for the snapshot of {title}",
+        ),
+        UploadImage(
+            *clouds,
+            migration.transfers,
+            provides=symbol(ref, UPLOADED),
+            rebind=[retrieved, ensured],
+            line=f"copy the snapshot of {title}, at most {step.record.size_bytes} bytes",
+        ),
+    ]
+
+
+def removal_tasks(migration: Migration, step: Step, settled: str) -> list[task.Task]:
+    """The task after a server has come to its state; none when the snapshots are to be kept."""
+    if migration.policies["keep_snapshots"]:
+        return []
+    removed, server = symbol(step.ref, REMOVED), symbol(step.ref, "retrieved")
+    line = f"remove the snapshot of {step.record.title} from both clouds"
+    clouds = migration.source, migration.destination
+    return [RemoveSnapshot(*clouds, provides=removed, rebind=[server, settled], line=line)]
+
+
+def _tenant_symbol(step: Step) -> str:
+    """The symbol of the tenant that a step needs."""
+    return next(symbol(need, "ensured") for need in step.record.needs if need.kind == "tenant")
+
+
+class TakeSnapshot(BaseCloudTask):
+    """Takes an image of a server's disk at the source.
+
+    Only the attempt that the server was read for may use it: one of an earlier attempt, or of an earlier run,
+    would have the disk as it was then.
+    """
+
+    def execute(self, data: Json, still: Json) -> Json:
+        """Take it, unless this attempt has before it died, and wait for it; provides its id."""
+        image_id = self._find(data) or self._take(data)
+        self._wait(data, image_id)
+        return {"id": image_id}
+
+    def revert(self, result: Any, data: Json, **_: Any) -> Json | None:
+        """Delete it, also when it is not finished."""
+        if isinstance(result, dict):
+            return kept(undo(self.name, self.cloud.glance.images.delete, result["id"]))
+        return kept(undo(self.name, self._remove_all, data))
+
+    def _remove_all(self, data: Json) -> None:
+        for image in self._of_attempt(data):
+            self.cloud.glance.images.delete(image["id"])
+
+    def _of_attempt(self, data: Json) -> list[Mapping[str, Any]]:
+        return list_images(self.cloud, **{STAMP: data["id"], ATTEMPT: data["attempt"]})
+
+    def _find(self, data: Json) -> str | None:
+        usable = (
+            image for image in self._of_attempt(data) if image["status"] in ("active", "queued", "saving")
+        )
+        newest = max(usable, key=lambda image: str(image["created_at"]), default=None)
+        return str(newest["id"]) if newest else None
+
+    def _take(self, data: Json) -> str:
+        """Have Nova take it, when it is done with what it may still do for an attempt that died."""
+        wait_until_idle(self.cloud, data["tenant_id"], data["id"])
+        name, stamps = f"pumphouse-{data['name']}", {STAMP: data["id"], ATTEMPT: data["attempt"]}
+        try:
+            return str(self.cloud.nova.servers.create_image(data["id"], name, metadata=stamps))
+        except Exception as error:
+            found = self._look_again(data) if in_doubt(error) else None
+            if found is None:
+                raise
+            return found
+
+    def _look_again(self, data: Json) -> str | None:
+        for wait_s in LOOKS_S:
+            time.sleep(wait_s)
+            found = self._find(data)
+            if found is not None:
+                return found
+        return None
+
+    def _wait(self, data: Json, image_id: str) -> None:
+        def done(image: Mapping[str, Any] | None) -> bool:
+            if image is None or image["status"] in ("killed", "deleted", "pending_delete"):
+                raise WaitError(
+                    f"the source's Nova gave up the snapshot of server {data['name']}",
+                    f"look for the reason in: openstack server event list {data['id']}",
+                )
+            return bool(image["status"] == "active")
+
+        batch = self.cloud.batch(images_by_id)
+        wait_for(batch, image_id, done, title=f"snapshot of {data['name']}", timeout_s=SNAPSHOT_TIMEOUT_S)
+
+
+class RetrieveSnapshot(BaseCloudTask):
+    """Reads the image record of a server's snapshot, as one of the server's tenant."""
+
+    def execute(self, server: Json, taken: Json) -> Json:
+        """Its fields; KeyError when it is gone."""
+        image = self.cloud.batch(images_by_id).get(taken["id"])
+        if image.get("kernel_id"):
+            raise PumphouseError(
+                f"server {server['name']} boots by a kernel image outside its disk, which is not carried",
+                "set policies.root_disk to image for it",
+            )
+        data = image_data(image)
+        properties = {**data["properties"], SERVER: server["id"]}
+        return {**data, "properties": properties, "owner": server["tenant_id"], "visibility": "private"}
+
+
+class RemoveSnapshot(BaseCloudsTask):
+    """Removes the snapshots of a server that have served, at both clouds, also those of attempts that died."""
+
+    def execute(self, data: Json, settled: Json) -> Json:
+        """Delete them; what cannot be deleted is a note, because the server has arrived all the same."""
+        notes = _delete_all(self.source, **{STAMP: data["id"]})
+        notes += _delete_all(self.destination, **{SERVER: data["id"]})
+        return {"notes": notes}
+
+
+def _delete_all(cloud: Cloud, **stamp: str) -> list[str]:
+    try:
+        images = persistently(list_images, cloud, **stamp)
+    except Exception as error:
+        return [f"its snapshots at the {cloud.name} could not be looked for: {explain(error)}"]
+    (source_id,) = stamp.values()
+    return [note for image in images if _is_ours(image, source_id) and (note := _delete(cloud, image["id"]))]
+
+
+def _is_ours(image: Mapping[str, Any], source_id: str) -> bool:
+    # A snapshot that a user takes of the server at the destination inherits the properties of the image it
+    # was booted from, and says which server it is of.
+    return image.get("instance_uuid") in (None, source_id)
+
+
+def _delete(cloud: Cloud, image_id: str) -> str:
+    why = cleared(cloud.glance.images.delete, image_id)
+    return f"its snapshot {image_id} stays behind at the {cloud.name}: {why}" if why else ""

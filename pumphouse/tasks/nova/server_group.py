@@ -1,0 +1,145 @@
+"""Server groups: which servers are to be together or apart; servers join theirs when they boot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from taskflow import task
+
+from pumphouse.cloud import call
+from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.base import (
+    BaseEnsureTask,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    ensured_id,
+    retrieve,
+)
+from pumphouse.tasks.nova.common import compute, list_server_groups, supports
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
+
+NAME = "server_group"
+RENAMABLE = True
+FIELDS = ("policy", "rules")
+# One policy with rules in the place of a list of policies: Nova 18 (Rocky).
+RULES = "2.64"
+# As many digits of its id as a name is made different by.
+_ID_DIGITS = 8
+
+
+def discover(source: Cloud, tenant_id: str) -> list[Record]:
+    """The server groups that the tenant owns."""
+    return _distinct(
+        [_record(group) for group in list_server_groups(source) if group["project_id"] == tenant_id]
+    )
+
+
+def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    """The server groups of the given ids."""
+    groups = list_server_groups(source)
+    tenants = {group["project_id"] for group in groups if group["id"] in ids}
+    owned = [_record(group) for group in groups if group["project_id"] in tenants]
+    return {record.ref.id: record for record in _distinct(owned) if record.ref.id in ids}
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The group of the same name in the tenant's twin: groups carry no stamp, and are all but their values."""
+    groups = list_server_groups(search.destination) if records else []
+    found: dict[Ref, list[Twin]] = {}
+    for record in records:
+        tenant_id = search.ids.get(Ref("tenant", record.data["project_id"]))
+        same = [g for g in groups if (g["project_id"], g["name"]) == (tenant_id, record.name)]
+        found[record.ref] = [_twin(record, group) for group in same]
+    return found
+
+
+def tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Read the group and make it, empty."""
+    return [
+        retrieve(RetrieveServerGroup, migration, step),
+        ensure(EnsureServerGroup, [migration.destination], step),
+    ]
+
+
+class RetrieveServerGroup(BaseRetrieveTask):
+    """Reads a server group of the source."""
+
+    def retrieve(self, resource_id: str) -> Json:
+        """Its fields as Nova has them."""
+        return self.cloud.batch(fetch).get(resource_id).data
+
+
+class EnsureServerGroup(BaseEnsureTask):
+    """Finds or creates the group of the same name and policy in the tenant."""
+
+    shared = True
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        """The group of this name, policy and rules."""
+        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
+        owned = [group for group in list_server_groups(self.cloud) if group["project_id"] == tenant_id]
+        same = [group for group in owned if group["name"] == data["name"] and not _differences(data, group)]
+        return str(same[0]["id"]) if same else None
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        """A new group; Nova gives it to the project that it is asked for from."""
+        with self.cloud.in_tenant(ensured_id(ensured, "tenant", data["project_id"])) as tenant_cloud:
+            policy = (
+                {"policy": data["policy"], **({"rules": data["rules"]} if data["rules"] else {})}
+                if supports(self.cloud, RULES)
+                else {"policies": [data["policy"]]}
+            )
+            body = {"server_group": {"name": data["name"], **policy}}
+            answer = call(compute(tenant_cloud), "POST", "/os-server-groups", body)
+        return str(answer["server_group"]["id"])
+
+    def remove(self, destination_id: str) -> None:
+        """Delete the group."""
+        call(compute(self.cloud), "DELETE", f"/os-server-groups/{destination_id}")
+
+
+def _data(group: Json) -> Json:
+    return {
+        "id": group["id"],
+        "name": group["name"],
+        # The list of old has had exactly one policy ever since it had any.
+        "policy": group.get("policy") or next(iter(group.get("policies", ())), None),
+        "rules": group.get("rules") or {},
+        "members": sorted(group["members"]),
+        "project_id": group["project_id"],
+    }
+
+
+def _record(group: Json) -> Record:
+    return Record(Ref(NAME, group["id"]), group["name"], _data(group), (Ref("tenant", group["project_id"]),))
+
+
+def _distinct(records: Iterable[Record]) -> list[Record]:
+    """The records under names by which they can be told apart."""
+    by_name: dict[Any, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.ref):
+        by_name[record.data["project_id"], record.name].append(record)
+    return [record for same in by_name.values() for record in (same[0], *map(_renamed, same[1:]))]
+
+
+def _renamed(record: Record) -> Record:
+    name = f"{record.name}-{record.ref.id[:_ID_DIGITS]}"
+    note = f"the tenant has several server groups named {record.name}: this one becomes {name}"
+    return replace(record, name=name, data={**record.data, "name": name}, notes=(*record.notes, note))
+
+
+def _differences(data: Json, group: Json) -> tuple[str, ...]:
+    return differences(data, _data(group), FIELDS)
+
+
+def _twin(record: Record, group: Json) -> Twin:
+    found = _differences(record.data, group)
+    return Twin(group["id"], ours=not found, differences=found)

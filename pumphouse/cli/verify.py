@@ -99,7 +99,7 @@ def _of_run(run: Run, tenant_id: str, statuses: dict) -> Known:  # type: ignore[
 
 def _chosen(plan: Plan) -> set[Ref] | None:
     """What a plan was to migrate; None when that is all of the tenant."""
-    from pumphouse.plan.make import LEFT_OUT
+    from pumphouse.plan.decide import LEFT_OUT
     from pumphouse.plan.selection import not_made
 
     left_out = {step.ref for step in plan.steps() if step.reason in (LEFT_OUT, not_made(step.ref.kind))}

@@ -1,17 +1,23 @@
-"""What a login cannot do that is not an administrator's, kind by kind.
-
-A kind says so by ADMINISTRATORS: `see` where others are not even shown its resources, `make` where they see
-them and cannot make them. It follows the default policies of the services.
-"""
+"""What a login cannot do that is not an administrator's, by the default policies of the services."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import ModuleType
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
+
+
+
+class Rights(StrEnum):
+    """Who can do what with the resources of a kind."""
+
+    ANYBODY = "anybody makes them"
+    ADMINISTRATORS_MAKE = "others see them and cannot make them"
+    ADMINISTRATORS_SEE = "others are not even shown them"
+
 
 # What neither a plan nor a check can name one by one, because the login does not see it.
 UNSEEN = (
@@ -25,14 +31,14 @@ UNMADE = (
 REFUSED = "only an administrator of the destination can make it: ask one, or use the login of one"
 
 
-def can_see(cloud: Cloud, kind: ModuleType) -> bool:
+def can_see(cloud: Cloud, rights: Rights) -> bool:
     """Whether a cloud shows the login the resources of a kind."""
-    return getattr(kind, "ADMINISTRATORS", "") != "see" or cloud.is_admin
+    return rights is not Rights.ADMINISTRATORS_SEE or cloud.is_admin
 
 
-def can_make(cloud: Cloud, kind: ModuleType) -> bool:
+def can_make(cloud: Cloud, rights: Rights) -> bool:
     """Whether a cloud lets the login make resources of a kind."""
-    return not hasattr(kind, "ADMINISTRATORS") or cloud.is_admin
+    return rights is Rights.ANYBODY or cloud.is_admin
 
 
 def notes(source: Cloud, destination: Cloud) -> Iterator[str]:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import networkx
-
 from pumphouse.cloud import rights
-from pumphouse.cloud.rights import REFUSED, can_make, can_see
+from pumphouse.cloud.rights import can_see
 from pumphouse.config.settings import Limits, Mappings, Policies
-from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, Twin, Unit
+from pumphouse.model import Action, Plan, Record, Ref, Selection, Step
 from pumphouse.plan import uncarried
+from pumphouse.plan.decide import block, decide_all
 from pumphouse.plan.selection import choose, not_made, resolve, without
 from pumphouse.plan.selection import notes as selection_notes
+from pumphouse.plan.task_lines import with_tasks
+from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Before, Search
+from pumphouse.tasks.base import Before
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
     from pumphouse.config.settings import Config
 
-# A short part of the source id makes a name free; eight hexadecimal digits as Git shows them.
-_ID_DIGITS = 8
 # The policies that say how a plan is run, not what is in it.
 RUN_POLICIES = ("on_failure", "fail_fast")
-LEFT_OUT = "left out by hand"
 _ALL = Selection()
 
 
@@ -47,16 +46,17 @@ def discover(
     before: what earlier runs have done, which may have changed the source.
     """
 
-    def read(kind: ModuleType) -> list[Record]:
-        if not can_see(source, kind):
+    def read(kind: Kind) -> list[Record]:
+        if not can_see(source, kind.rights):
             return []
-        under = getattr(kind, "under", lambda record, _: record)
-        return [
-            under(kind.as_before(record, before[record.ref]) if record.ref in before else record, policies)
-            for record in kind.discover(source, tenant_id)
-        ]
+        found = kind.discover(source, tenant_id)
+        return [kind.apply_policies(_as_before(kind, record, before), policies) for record in found]
 
     return {record.ref: record for records in pool.map(read, KINDS.values()) for record in records}
+
+
+def _as_before(kind: Kind, record: Record, before: Mapping[Ref, Before]) -> Record:
+    return kind.as_before(record, before[record.ref]) if kind.as_before and record.ref in before else record
 
 
 def with_needs(source: Cloud, own: Mapping[Ref, Record], pool: Executor) -> dict[Ref, Record]:
@@ -99,9 +99,9 @@ def make_plan(
         records,
         own,
         tenant,
-        lambda chosen: _decide(chosen, destination, settings, names, left_out),
+        lambda chosen: decide_all(chosen, destination, settings, names, left_out),
     )
-    return Plan(
+    plan = Plan(
         tenant=tenant,
         tenant_name=records[tenant].name,
         source=title(source),
@@ -117,6 +117,7 @@ def make_plan(
         left_out=tuple(sorted(set(left_out) - steps.keys())),
         selection=selection,
     )
+    return with_tasks(plan)
 
 
 def _selected(
@@ -124,11 +125,11 @@ def _selected(
     records: Mapping[Ref, Record],
     own: Collection[Ref],
     tenant: Ref,
-    decide_all: Callable[[Mapping[Ref, Record]], dict[Ref, Step]],
+    decided: Callable[[Mapping[Ref, Record]], dict[Ref, Step]],
 ) -> dict[Ref, Step]:
     """The decisions for what is selected and for what that needs; nothing is made of a kind that is skipped."""
     chosen = choose(selection, records, own, tenant)
-    steps = decide_all({ref: records[ref] for ref in chosen})
+    steps = decided({ref: records[ref] for ref in chosen})
     ended = {
         ref for ref, step in steps.items() if ref.kind in selection.skip and step.action is Action.CREATE
     }
@@ -185,156 +186,3 @@ def _fetch(source: Cloud, refs: Iterable[Ref], pool: Executor) -> dict[Ref, Reco
         ids[ref.kind].append(ref.id)
     fetched = pool.map(lambda kind: KINDS[kind].fetch(source, ids[kind]), ids)
     return {record.ref: record for records in fetched for record in records.values()}
-
-
-def _decide(
-    records: Mapping[Ref, Record],
-    destination: Cloud,
-    settings: Mapping[str, Any],
-    names: Mapping[Ref, str],
-    left_out: Collection[Ref],
-) -> dict[Ref, Step]:
-    """The decision for every record; kind by kind, because twins are recognised by the twins of their parents."""
-    steps: dict[Ref, Step] = {}
-    ids: dict[Ref, str] = {}
-    for name, kind in KINDS.items():
-        wanted = [_named(record, names) for ref, record in records.items() if ref.kind == name]
-        search = Search(destination, ids, settings["mappings"])
-        arriving = getattr(kind, "arriving", lambda _, records: records)
-        open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
-        sought = {record.ref: record for record in arriving(search, open_ones)}
-        twins = kind.find(search, list(sought.values())) if can_see(destination, kind) else {}
-        policy = _policy(kind, settings["policies"]["on_conflict"])
-        for record in wanted:
-            if record.ref in left_out:
-                step = Step(record, Action.SKIP, LEFT_OUT, record.name)
-            else:
-                step = decide(sought.get(record.ref, record), twins.get(record.ref, ()), policy)
-            if step.action is Action.CREATE and not can_make(destination, kind):
-                step = step.blocked(REFUSED)
-            steps[record.ref] = replace(step, record=records[record.ref])
-            if step.destination_id:
-                ids[record.ref] = step.destination_id
-    return steps
-
-
-def _named(record: Record, names: Mapping[Ref, str]) -> Record:
-    """The record under the name that a person chose for it at the destination."""
-    name = names.get(record.ref, record.name)
-    return record if name == record.name else replace(record, name=name, data={**record.data, "name": name})
-
-
-def _policy(kind: ModuleType, on_conflict: str) -> str:
-    """The policy for conflicts, as far as a kind can follow it."""
-    able = {"rename": getattr(kind, "RENAMABLE", False), "reuse": getattr(kind, "REUSABLE", True)}
-    return on_conflict if able.get(on_conflict) else "fail"
-
-
-def decide(record: Record, twins: Sequence[Twin], on_conflict: str) -> Step:
-    """The decision for one record with the candidates that the destination has for it.
-
-    on_conflict: `fail`, `reuse` or `rename`, for a candidate that is not certain to be its twin.
-    """
-    if record.skip:
-        return Step(record, Action.SKIP, record.skip, record.name)
-    ours = [twin for twin in twins if twin.ours]
-    candidates = ours or list(twins)
-    if len(candidates) > 1:
-        reason = (
-            f"the destination has {len(candidates)} candidates: {', '.join(twin.id for twin in candidates)}"
-        )
-        return Step(record, Action.CONFLICT, reason, record.name)
-    if ours:
-        return _take(record, ours[0])
-    if candidates:
-        return _resolve(record, candidates[0], on_conflict)
-    if record.must_exist:
-        return Step(record, Action.CONFLICT, record.must_exist, record.name)
-    return Step(record, Action.CREATE, "not at the destination", record.name, notes=record.notes)
-
-
-def _take(record: Record, twin: Twin) -> Step:
-    if twin.unfinished:
-        reason = f"at the destination, but unfinished: {twin.unfinished}"
-        return Step(record, Action.CREATE, reason, record.name, twin.id, record.notes)
-    notes = tuple(f"differs: {difference}" for difference in twin.differences)
-    return Step(record, Action.REUSE, "already at the destination", record.name, twin.id, notes)
-
-
-def _resolve(record: Record, twin: Twin, on_conflict: str) -> Step:
-    what = f"the destination has another of this name ({twin.id})"
-    reason = f"{what}: {'; '.join(twin.differences)}" if twin.differences else what
-    if on_conflict == "reuse":
-        return Step(record, Action.REUSE, f"on_conflict is reuse: {reason}", record.name, twin.id)
-    if on_conflict == "rename":
-        name = f"{record.name}-{record.ref.id[:_ID_DIGITS]}"
-        return Step(record, Action.CREATE, f"on_conflict is rename: {reason}", name, notes=record.notes)
-    return Step(record, Action.CONFLICT, reason, record.name)
-
-
-def block(steps: Mapping[Ref, Step]) -> dict[Ref, Step]:
-    """Skip what needs something that will not be there, and what needs that, to the end."""
-    steps = dict(steps)
-    waiting = [step for step in steps.values() if step.action is Action.CREATE]
-    while blocked := [step for step in waiting if _blocker(step, steps)]:
-        for step in blocked:
-            steps[step.ref] = step.blocked(_blocker(step, steps))
-        waiting = [step for step in waiting if steps[step.ref].action is Action.CREATE]
-    return steps
-
-
-def _blocker(step: Step, steps: Mapping[Ref, Step]) -> str:
-    """Why a step cannot be done; empty when it can."""
-    part_of = step.record.part_of
-    whole = [part_of] if part_of and part_of in steps else []
-    for ref in (*step.record.needs, *whole):
-        need = steps.get(ref)
-        if need is None:
-            return f"needs {ref}, which the source does not have"
-        if need.action is Action.CONFLICT:
-            return f"needs {need.record.title}, which is in conflict"
-        if need.action is Action.SKIP:
-            return f"needs {need.record.title}, which is skipped"
-    return ""
-
-
-def units(steps: Mapping[Ref, Step]) -> tuple[Unit, ...]:
-    """Group the steps: a whole with its parts, and whatever needs each other in a circle."""
-    graph = networkx.DiGraph()
-    graph.add_nodes_from(steps)
-    for ref, step in steps.items():
-        graph.add_edges_from((need, ref) for need in step.record.needs if need in steps)
-        if step.record.part_of in steps:
-            graph.add_edges_from([(ref, step.record.part_of), (step.record.part_of, ref)])
-    groups = networkx.condensation(graph)
-    order = networkx.lexicographical_topological_sort(
-        groups, key=lambda n: _rank(_head(groups, n, steps), steps)
-    )
-    made = [_unit(groups, number, steps) for number in order]
-    return tuple(_behind_all(unit, made) if _is_last(unit) else unit for unit in sorted(made, key=_is_last))
-
-
-def _unit(groups: networkx.DiGraph, number: int, steps: Mapping[Ref, Step]) -> Unit:
-    members = sorted(groups.nodes[number]["members"], key=lambda ref: _rank(ref, steps))
-    needs = sorted(str(_head(groups, needed, steps)) for needed in groups.predecessors(number))
-    return Unit(str(_head(groups, number, steps)), tuple(steps[ref] for ref in members), tuple(needs))
-
-
-def _head(groups: networkx.DiGraph, number: int, steps: Mapping[Ref, Step]) -> Ref:
-    """The member that a unit is named by: the whole, or the first of those that form a circle."""
-    members = groups.nodes[number]["members"]
-    wholes = [ref for ref in members if steps[ref].record.part_of not in members]
-    head: Ref = min(wholes or members)
-    return head
-
-
-def _rank(ref: Ref, steps: Mapping[Ref, Step]) -> tuple[int, str, str]:
-    return list(KINDS).index(ref.kind), steps[ref].name, ref.id
-
-
-def _is_last(unit: Unit) -> bool:
-    return any(step.record.last for step in unit.steps)
-
-
-def _behind_all(unit: Unit, units: Iterable[Unit]) -> Unit:
-    return replace(unit, needs=tuple(sorted(other.name for other in units if not _is_last(other))))

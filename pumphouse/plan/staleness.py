@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from pumphouse.model import Action, Plan, Ref, Step, Twin
-from pumphouse.plan.make import LEFT_OUT, decide
+from pumphouse.plan.decide import LEFT_OUT, decide
 from pumphouse.plan.selection import not_made
+from pumphouse.tasks import KINDS
 
 _RENAMED = "on_conflict is rename"
 # Longer values are not printed: a person looks for what it is at the source.
 _SHOWN_MAX_LENGTH = 100
-# The kinds whose twins a mapping may name; other kinds are known by their stamps and what they belong to.
-_MAPPED = ("domain", "role", "user", "flavor", "network")
 
 Steps = Mapping[Ref, Step]
 
@@ -102,7 +101,7 @@ def _free(before: Steps, after: Steps) -> Collection[Ref]:
         other = after.get(ref)
         if other is None or other.destination_id == step.destination_id:
             continue
-        if ref.kind in _MAPPED or found & {*step.record.needs, step.record.part_of}:
+        if KINDS[ref.kind].mapping or found & {*step.record.needs, step.record.part_of}:
             found.add(ref)
     return found
 

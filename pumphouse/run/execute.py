@@ -275,7 +275,7 @@ def _keep_tenant_access(state: Execution, unit: Unit) -> None:
     """Hold the operator's access to the tenant until the run ends, rather than have it granted unit by unit."""
     tenant = state.results.get(symbol(state.run.plan.tenant, "ensured"))
     acting = any(
-        step.action is Action.CREATE and getattr(KINDS[step.ref.kind], "ACTS_IN_TENANT", False)
+        step.action is Action.CREATE and KINDS[step.ref.kind].acts_in_tenant
         for step in unit.steps
     )
     if tenant and acting:

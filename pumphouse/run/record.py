@@ -216,7 +216,7 @@ def done_before(store: Backend, tenant_id: str, source: str, destination: str) -
     for book in earlier(store, tenant_id, source, destination):
         run = load(store, book)
         for unit in run.plan.units:
-            steps = [step for step in unit.steps if hasattr(KINDS[step.ref.kind], "as_before")]
+            steps = [step for step in unit.steps if KINDS[step.ref.kind].as_before]
             atoms = list(run.detail(unit.name)) if steps else []
             for step in steps:
                 done = {atom.name for atom in atoms if atom.state in _DONE and owner(unit, atom.name) is step}

@@ -101,8 +101,8 @@ def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timed
         return ""
     since = _last_moment(detail)
     for step, destination_id in _made(unit, detail):
-        changed = getattr(KINDS[step.ref.kind], "changed", None)
-        found = changed(migration.destination, destination_id, since + offset) if changed and since else ""
+        changed = KINDS[step.ref.kind].changed
+        found = changed(migration.destination, destination_id, since + offset) if since else ""
         if found:
             return f"{step.record.title} has changed since: {found}"
     return ""

@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
 
 from taskflow import task
 from taskflow.types.failure import Failure
@@ -33,6 +34,17 @@ CLEARING_ATTEMPTS = 4
 T = TypeVar("T")
 
 Fetch = Callable[["Cloud", Collection[str]], Mapping[str, Record]]
+
+
+class Ensured(TypedDict):
+    """What an Ensure task provides: the destination's id, and whether this run has made it.
+
+    notes: what could not be carried, said in the report.
+    """
+
+    id: str
+    made: bool
+    notes: NotRequired[list[str]]
 
 
 def symbol(ref: Ref, verb: str) -> str:
@@ -147,6 +159,21 @@ class BaseRetrieveTask(BaseCloudTask):
     def retrieve(self, resource_id: str) -> Json:
         """Read the resource; KeyError when it is gone."""
         raise NotImplementedError
+
+
+class RetrieveRecord(BaseRetrieveTask):
+    """Reads one source resource as discovery does.
+
+    fetch: reads records by their ids.
+    """
+
+    def __init__(self, cloud: Cloud, *, fetch: Fetch, **kwargs: Any) -> None:
+        super().__init__(cloud, **kwargs)
+        self.fetch = fetch
+
+    def retrieve(self, resource_id: str) -> Json:
+        """The data of its record; KeyError when it is gone."""
+        return self.cloud.batch(self.fetch).get(resource_id).data
 
 
 class EnsureMixin:
@@ -315,7 +342,7 @@ def in_doubt(error: Exception) -> bool:
 
 
 def retrieve(
-    task_class: type[BaseRetrieveTask], migration: Migration, step: Step, **given: Any
+    task_class: Callable[..., BaseRetrieveTask], migration: Migration, step: Step, **given: Any
 ) -> BaseRetrieveTask:
     """The task that reads the source resource of a step.
 
@@ -327,6 +354,11 @@ def retrieve(
         inject={"resource_id": step.ref.id, **given},
         line=f"read {step.record.title}",
     )
+
+
+def retrieve_record(fetch: Fetch, migration: Migration, step: Step) -> BaseRetrieveTask:
+    """The task that reads the source resource of a step as discovery does."""
+    return retrieve(partial(RetrieveRecord, fetch=fetch), migration, step)
 
 
 def ensure(

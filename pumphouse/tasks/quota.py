@@ -10,6 +10,7 @@ from keystoneauth1.exceptions import EndpointNotFound
 from taskflow import task
 
 from pumphouse.cloud import call
+from pumphouse.cloud.rights import Rights
 from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -22,13 +23,13 @@ from pumphouse.tasks.base import (
     retrieve,
     symbol,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import compute
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "quota"
-ADMINISTRATORS = "see"
 # Nova's limits of what has long been Neutron's; Nova itself forgot them with microversions 2.36 and 2.50.
 NOT_NOVAS = frozenset({"fixed_ips", "floating_ips", "networks", "security_groups", "security_group_rules"})
 # Cinder's limits of single volume types are named by the type, e.g. `gigabytes_ssd`.
@@ -246,3 +247,6 @@ def _twin(search: Search, record: Record, tenant_id: str) -> Twin:
     )
     unfinished = f"{', '.join(sorted(unset))} not set" if unset else ""
     return Twin(f"{tenant_id}.{record.data['service']}", True, found, unfinished)
+
+
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)

@@ -15,7 +15,7 @@ from pumphouse.cloud import Cloud
 from pumphouse.config.settings import Policies
 from pumphouse.flows import link
 from pumphouse.model import Action, Json, Record, Ref, Step
-from pumphouse.plan.make import decide
+from pumphouse.plan.decide import decide
 from pumphouse.tasks.base import Migration, Search, symbol
 from pumphouse.tasks.glance.transfer import TransferLimits
 
@@ -54,7 +54,7 @@ class ByHand:
         self, source: Cloud, destination: Cloud, tenant_id: str, kinds: Sequence[ModuleType], **settings: Json
     ) -> None:
         self.tenant_id = tenant_id
-        self.kinds = {kind.NAME: kind for kind in kinds}
+        self.kinds = {module.KIND.name: module.KIND for module in kinds}
         self.mappings = {name: settings.get("mappings", {}).get(name, {}) for name in MAPPINGS}
         policies = {**asdict(Policies(user_passwords="disabled")), **settings.get("policies", {})}
         self.migration = Migration(
@@ -82,8 +82,7 @@ class ByHand:
         for name, kind in self.kinds.items():
             wanted = [record for ref, record in records.items() if ref.kind == name]
             search = Search(self.migration.destination, ids, self.mappings)
-            arriving = getattr(kind, "arriving", lambda _, records: records)
-            sought = {r.ref: r for r in arriving(search, [record for record in wanted if not record.skip])}
+            sought = {r.ref: r for r in kind.adapt(search, [record for record in wanted if not record.skip])}
             twins = kind.find(search, list(sought.values()))
             for record in wanted:
                 arrived = sought.get(record.ref, record)

@@ -151,7 +151,7 @@ def same(wanted: Json, actual: Json, fields: Sequence[str]) -> bool:
 
 def decisions(steps: dict[Ref, Step]) -> dict[str, Action]:
     """The decision for each of Neutron's resources."""
-    kinds = [kind.NAME for kind in KINDS if kind not in (domain, tenant)]
+    kinds = [kind.KIND.name for kind in KINDS if kind not in (domain, tenant)]
     return {str(ref): step.action for ref, step in steps.items() if ref.kind in kinds}
 
 

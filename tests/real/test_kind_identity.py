@@ -17,7 +17,7 @@ from keystoneauth1.session import Session
 from pumphouse.cloud import Cloud
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Json, Ref
-from pumphouse.plan.make import decide
+from pumphouse.plan.decide import decide
 from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.keystone import assignment, domain, role, tenant, user
 from pumphouse.tasks.keystone.common import INHERITED_TO
@@ -387,6 +387,6 @@ def test_a_password_that_is_in_the_file_of_the_operator_is_the_users(
 @pytest.mark.usefixtures("home")
 def test_where_users_are_only_matched_none_is_made(clouds: Clouds, people: SimpleNamespace) -> None:
     policies = {"user_passwords": "map", "passwords_file": "unused"}
-    found = user.under(user.fetch(clouds.source, [people.users["bob"].id])[people.users["bob"].id], policies)
+    found = user.apply_policies(user.fetch(clouds.source, [people.users["bob"].id])[people.users["bob"].id], policies)
     assert found.must_exist == user.ONLY_MATCHED
     assert decide(found, (), "fail").action is Action.CONFLICT

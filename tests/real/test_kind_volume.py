@@ -225,7 +225,7 @@ def test_a_snapshot_becomes_a_volume_where_it_is_asked_for(shelf: Shelf) -> None
         file.write(b"tuesday")
     try:
         carry = shelf.carry(volume_snapshots="copy")
-        carry.kinds[volume_snapshot.NAME] = volume_snapshot
+        carry.kinds[volume_snapshot.KIND.name] = volume_snapshot.KIND
         carry.run(carry.steps())
     finally:
         remove_item(source, SNAPSHOTS, shelf.tenant_id, taken["id"])

@@ -8,21 +8,20 @@ from contextlib import closing
 import pytest
 from taskflow.persistence.base import Backend
 
-from pumphouse import flows
-from pumphouse.plan import make as plan
-from pumphouse.run import execute as run
-from pumphouse.run import record as runs
-from pumphouse.run import revert
+from pumphouse import tasks
 from pumphouse.store import open_store
 from tests.unit.memory import KINDS, World
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world() -> Iterator[World]:
     """A destination in memory, with its kinds instead of OpenStack's."""
-    for module in (plan, flows, run, runs, revert):
-        monkeypatch.setattr(module, "KINDS", KINDS)
-    return World()
+    real = dict(tasks.KINDS)
+    tasks.KINDS.clear()
+    tasks.KINDS.update(KINDS)
+    yield World()
+    tasks.KINDS.clear()
+    tasks.KINDS.update(real)
 
 
 @pytest.fixture

@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from taskflow import task
 
+from pumphouse import tasks
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step
-from pumphouse.plan import make as plan
+from pumphouse.plan.units import units
 from pumphouse.run import execute as run
 from pumphouse.run import record as runs
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+from pumphouse.tasks.kind import Kind
 
 
 class World:
@@ -94,10 +97,22 @@ def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs
 
 TENANT = step("tenant", "t")
 KINDS = {
-    "tenant": SimpleNamespace(NAME="tenant", tasks=thing_tasks),
-    "thing": SimpleNamespace(NAME="thing", tasks=thing_tasks),
-    "server": SimpleNamespace(NAME="server", tasks=thing_tasks, ACTS_IN_TENANT=True),
+    name: Kind(
+        name,
+        "identity",
+        discover=lambda cloud, tenant_id: [],
+        fetch=lambda cloud, ids: {},
+        find=lambda search, records: {},
+        tasks=thing_tasks,
+        acts_in_tenant=name == "server",
+    )
+    for name in ("tenant", "thing", "server")
 }
+
+
+def change_kind(name: str, **changes: Any) -> None:
+    """Change a kind for as long as the world of the test lasts."""
+    tasks.KINDS[name] = replace(tasks.KINDS[name], **changes)
 
 
 def planned(*steps: Step, on_failure: str = "revert", fail_fast: bool = False) -> Plan:
@@ -105,7 +120,7 @@ def planned(*steps: Step, on_failure: str = "revert", fail_fast: bool = False) -
     settings = {"mappings": {}, "policies": {}}
     limits = {"workers": 4, "transfers": 2, "bytes_per_second": None}
     cfg = {"on_failure": on_failure, "fail_fast": fail_fast, "limits": limits}
-    made = plan.units({item.ref: item for item in steps})
+    made = units({item.ref: item for item in steps})
     return Plan(Ref("tenant", "t"), "t", "a", "b", made, settings, cfg=cfg)
 
 

@@ -22,7 +22,7 @@ FLOOR_PLAN, SERVICE_PLAN = (
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
 FLOORS = {room: int(number) for number, *words in FLOOR_PLAN for room in words if room in ROOMS}
 SERVICES = {service: set(below) for service, *below in SERVICE_PLAN}
-KIND_MODULES = {name for name, path in MODULES.items() if "\nNAME = " in path.read_text()}
+KIND_MODULES = {name for name, path in MODULES.items() if "\nKIND = Kind(" in path.read_text()}
 TASKFLOW_ROOMS = {"tasks", "flows", "run", "store"}
 
 

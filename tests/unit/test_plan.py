@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pumphouse.errors import NotFoundError
 from pumphouse.model import Action, Record, Ref, Step, Twin
-from pumphouse.plan import make as planning
+from pumphouse.plan.decide import _policy, block, decide
 from pumphouse.plan.lookup import find_tenant
-from pumphouse.plan.make import decide, units
+from pumphouse.plan.units import units
+from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Before
 from pumphouse.tasks.nova import server
 
@@ -24,7 +25,7 @@ def step(kind: str, name: str, action: Action = Action.CREATE, **kwargs: object)
 
 
 def planned(*steps: Step) -> dict[str, Step]:
-    blocked = planning.block({item.ref: item for item in steps})
+    blocked = block({item.ref: item for item in steps})
     return {str(ref): item for ref, item in blocked.items()}
 
 
@@ -125,12 +126,12 @@ def test_what_is_last_comes_after_every_other_unit() -> None:
     assert made[-1].needs == ("server/s", "tenant/t")
 
 
-KINDS = ["tenant", "network", "port", "server"]
+SOME_KINDS = ["tenant", "network", "port", "server"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19), st.booleans()), max_size=60))
 def test_units_come_after_those_they_need_whatever_needs_what(edges: list[tuple[int, int, bool]]) -> None:
-    refs = [Ref(KINDS[n % 4], str(n)) for n in range(20)]
+    refs = [Ref(SOME_KINDS[n % 4], str(n)) for n in range(20)]
     needs = {ref: tuple(refs[b] for a, b, whole in edges if refs[a] == ref and not whole) for ref in refs}
     wholes = {refs[a]: refs[b] for a, b, whole in edges if whole and a != b}
     steps = {r: Step(Record(r, r.id, {}, needs[r], wholes.get(r)), Action.CREATE, "", r.id) for r in refs}
@@ -191,7 +192,7 @@ def test_tenant_is_found_by_id_or_by_a_name_that_only_it_has(wanted: str, answer
     ],
 )
 def test_a_kind_follows_the_policy_that_it_can(kind: str, on_conflict: str, followed: str) -> None:
-    assert planning._policy(planning.KINDS[kind], on_conflict) == followed
+    assert _policy(KINDS[kind], on_conflict) == followed
 
 
 def test_a_server_that_an_earlier_run_stopped_is_planned_as_it_was() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,19 @@ from pumphouse.run import record as runs
 from pumphouse.run.execute import StoreLostError
 from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
-from tests.unit.memory import TENANT, Ears, Make, World, execute, migration, planned, reason, states, step
+from tests.unit.memory import (
+    TENANT,
+    Ears,
+    Make,
+    World,
+    change_kind,
+    execute,
+    migration,
+    planned,
+    reason,
+    states,
+    step,
+)
 
 ONE = step("thing", "one", TENANT.ref)
 TWO = step("thing", "two", ONE.ref)
@@ -220,9 +233,9 @@ def needy_tasks(given: Any, made: Step) -> list[Any]:
 
 
 def test_what_cannot_be_undone_is_tried_again_with_what_others_of_its_unit_have_read(
-    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+    store: Backend, world: World
 ) -> None:
-    monkeypatch.setattr(revert.KINDS["server"], "tasks", needy_tasks)
+    change_kind("server", tasks=needy_tasks)
     recorded = runs.record(store, planned(TENANT, step("server", "whole", TENANT.ref)))
     execute(recorded, world)
     world.stuck = {"whole"}
@@ -234,17 +247,14 @@ def test_what_cannot_be_undone_is_tried_again_with_what_others_of_its_unit_have_
     assert world.things == set()
 
 
-def test_what_was_changed_since_is_kept_with_all_that_it_needs(
-    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_changed_since_is_kept_with_all_that_it_needs(store: Backend, world: World) -> None:
     recorded = runs.record(store, planned(TENANT, ONE, TWO, step("thing", "other", TENANT.ref)))
     execute(recorded, world)
-    monkeypatch.setattr(
-        revert.KINDS["thing"],
-        "changed",
-        lambda cloud, name, since: "somebody wrote on it" if name == "new-two" else "",
-        raising=False,
-    )
+
+    def changed(cloud: World, name: str, since: datetime) -> str:
+        return "somebody wrote on it" if name == "new-two" else ""
+
+    change_kind("thing", changed=changed)
     report, _ = undo(reloaded(recorded), world)
     assert world.things == {"t", "one", "two"}
     assert reason(report, "two") == "thing two has changed since: somebody wrote on it"
@@ -253,9 +263,7 @@ def test_what_was_changed_since_is_kept_with_all_that_it_needs(
     assert world.things == set()
 
 
-def test_what_a_killed_process_was_at_has_been_changed_by_nobody(
-    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_process_was_at_has_been_changed_by_nobody(store: Backend, world: World) -> None:
     part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
     whole = step("server", "whole", TENANT.ref, part.ref)
     recorded = runs.record(store, planned(TENANT, part, whole))
@@ -266,14 +274,12 @@ def test_what_a_killed_process_was_at_has_been_changed_by_nobody(
     del dying.meta["ended_at"]
     detail.state = taskflow_states.RUNNING
     engine.save(recorded, detail, [dying])
-    monkeypatch.setattr(revert.KINDS["thing"], "changed", lambda *_: "just now", raising=False)
+    change_kind("thing", changed=lambda *_: "just now")
     undo(reloaded(recorded), world)
     assert world.things == set()
 
 
-def test_what_a_killed_revert_was_at_has_been_changed_by_nobody(
-    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_revert_was_at_has_been_changed_by_nobody(store: Backend, world: World) -> None:
     part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
     whole = step("server", "whole", TENANT.ref, part.ref)
     recorded = runs.record(store, planned(TENANT, part, whole))
@@ -283,7 +289,7 @@ def test_what_a_killed_revert_was_at_has_been_changed_by_nobody(
     dying.state, dying.intention, detail.state = taskflow_states.REVERTING, "REVERT", taskflow_states.RUNNING
     engine.save(recorded, detail, [dying])
     for kind in ("server", "thing"):
-        monkeypatch.setattr(revert.KINDS[kind], "changed", lambda *_: "delete, just now", raising=False)
+        change_kind(kind, changed=lambda *_: "delete, just now")
     undo(reloaded(recorded), world)
     assert world.things == set()
 

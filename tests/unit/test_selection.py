@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from pumphouse.errors import UsageError
 from pumphouse.model import Action, Plan, Record, Ref, Selection, Step
-from pumphouse.plan import make as planning
+from pumphouse.plan.decide import block, decide
+from pumphouse.plan.make import _selected
 from pumphouse.plan.selection import choose, not_made, notes, options, resolve
+from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
 
 TENANT = Ref("tenant", "t")
@@ -211,12 +213,12 @@ def decided(selection: Selection, there: tuple[str, ...] = ()) -> dict[str, Step
         return {
             ref: Step(made, Action.REUSE, "already", made.name, f"new-{ref.id}")
             if made.must_exist or str(ref) in there
-            else planning.decide(made, [], "fail")
+            else decide(made, [], "fail")
             for ref, made in records.items()
         }
 
-    steps = planning._selected(selection, RECORDS, OWN, TENANT, decide_all)
-    return {str(ref): step for ref, step in planning.block(steps).items()}
+    steps = _selected(selection, RECORDS, OWN, TENANT, decide_all)
+    return {str(ref): step for ref, step in block(steps).items()}
 
 
 def test_nothing_is_made_of_a_kind_that_is_skipped_and_what_needs_it_says_so() -> None:
@@ -242,7 +244,7 @@ def test_options_are_those_of_a_command() -> None:
     selection = Selection(("image",), ("volume",), refs=(Ref("server", "web"), Ref("server", "gone")))
     named = replace(RECORDS[Ref("server", "web")], name="front")
     step = Step(named, Action.CREATE, "why", "x")
-    plan = Plan(TENANT, "t", "a", "b", planning.units({named.ref: step}), selection=selection)
+    plan = Plan(TENANT, "t", "a", "b", units({named.ref: step}), selection=selection)
     assert options(plan) == "--only image --skip volume --server front --server gone"
 
 

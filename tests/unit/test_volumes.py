@@ -81,8 +81,8 @@ def test_what_is_not_carried_is_noted() -> None:
 
 def test_a_running_server_is_said_to_be_copied_from() -> None:
     found = record(status="in-use", attachments=attached("a"))
-    assert "loss of power" in volume.under(found, {"source_servers": "leave"}).notes[0]
-    assert volume.under(found, {"source_servers": "stop"}) == found
+    assert "loss of power" in volume.apply_policies(found, {"source_servers": "leave"}).notes[0]
+    assert volume.apply_policies(found, {"source_servers": "stop"}) == found
 
 
 def test_a_type_or_zone_that_is_not_there_is_noted() -> None:
@@ -216,6 +216,6 @@ def test_snapshots_are_carried_only_where_they_are_asked_for() -> None:
         "metadata": {},
     }
     found = volume_snapshot._record({**taken, "volume_id": "v"}, "t", cinder_volume())
-    assert volume_snapshot.under(found, {"volume_snapshots": "copy"}) == found
-    assert "policies.volume_snapshots" in volume_snapshot.under(found, POLICIES).skip
+    assert volume_snapshot.apply_policies(found, {"volume_snapshots": "copy"}) == found
+    assert "policies.volume_snapshots" in volume_snapshot.apply_policies(found, POLICIES).skip
     assert "error" in volume_snapshot._record({**taken, "volume_id": "v", "status": "error"}, "t", {}).skip

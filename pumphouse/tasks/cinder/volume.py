@@ -38,13 +38,12 @@ from pumphouse.tasks.cinder.volume_make import (
     is_twin,
     volumes_of_id,
 )
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "volume"
-ACTS_IN_TENANT = True
-RENAMABLE = True
 FIELDS = ("name", "description", "size", "metadata", "image_metadata", "bootable", "readonly")
 # Ids of images of the source, which mean nothing at the destination.
 _REFERENCES = ("image_id", "kernel_id", "ramdisk_id")
@@ -67,7 +66,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {record.ref.id: record for record in records}
 
 
-def under(record: Record, policies: Mapping[str, Any]) -> Record:
+def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
     """The record with a note where it is copied while its server writes to it."""
     if policies["source_servers"] == "stop" or not record.data["attachments"]:
         return record
@@ -75,7 +74,7 @@ def under(record: Record, policies: Mapping[str, Any]) -> Record:
     return replace(record, notes=(*record.notes, note))
 
 
-def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with what the destination's types and zones make of them: notes, or why they cannot be made."""
     if not records:
         return []
@@ -270,3 +269,19 @@ def _twin(record: Record, volume: Json) -> Twin:
         found = (f"its status is {volume['status']}", *found)
     unfinished = "an earlier run ended before it was complete" if UNFINISHED in volume["metadata"] else ""
     return Twin(volume["id"], is_twin(volume, record.ref.id), found, unfinished)
+
+
+KIND = Kind(
+    NAME,
+    "block-storage",
+    discover,
+    fetch,
+    find,
+    tasks,
+    renamable=True,
+    acts_in_tenant=True,
+    apply_policies=apply_policies,
+    adapt=adapt,
+    changed=changed,
+    nameable=True,
+)

@@ -19,13 +19,12 @@ from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ens
 from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, UNFINISHED, VOLUMES, own_metadata, owned
 from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
 from pumphouse.tasks.cinder.volume_make import CompleteVolume, EnsureVolume, candidates, is_bootable
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "volume_snapshot"
-ACTS_IN_TENANT = True
-RENAMABLE = True
 _GIB = 1 << 30
 _OWNER = "os-extended-snapshot-attributes:project_id"
 NOT_ASKED = "snapshots of volumes are carried only when policies.volume_snapshots is copy"
@@ -43,7 +42,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {snapshot_id: record for snapshot_id in ids for record in _records(source, snapshot_id)}
 
 
-def under(record: Record, policies: Mapping[str, Any]) -> Record:
+def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
     """The record as the policy for snapshots makes it."""
     return record if policies.get("volume_snapshots") == "copy" else replace(record, skip=NOT_ASKED)
 
@@ -142,3 +141,16 @@ def _twins(record: Record, volumes: Sequence[Json]) -> list[Twin]:
 def _twin(volume: Json) -> Twin:
     unfinished = "an earlier run ended before it was complete" if UNFINISHED in volume["metadata"] else ""
     return Twin(volume["id"], ours=STAMP in volume["metadata"], unfinished=unfinished)
+
+
+KIND = Kind(
+    NAME,
+    "block-storage",
+    discover,
+    fetch,
+    find,
+    tasks,
+    renamable=True,
+    acts_in_tenant=True,
+    apply_policies=apply_policies,
+)

@@ -32,6 +32,7 @@ from pumphouse.tasks.glance.common import (
     list_images,
 )
 from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -208,3 +209,6 @@ def _unfinished(record: Record, image: Mapping[str, Any]) -> str:
     if image["status"] != record.data["status"]:
         return f"its status is {image['status']}, not {record.data['status']}"
     return ""
+
+
+KIND = Kind(NAME, "image", discover, fetch, find, tasks, changed=changed, nameable=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
+from pumphouse.cloud.rights import Rights
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
@@ -27,12 +28,12 @@ from pumphouse.tasks.keystone.common import (
     grants,
     is_of_user,
 )
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "assignment"
-ADMINISTRATORS = "see"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -156,3 +157,6 @@ def _record(grant: Grant) -> Record:
     below = " for the projects below" if grant.inherited else ""
     name = f"of the role {grant.role_name} to {grant.actor_name or grant.actor_id}{below}"
     return Record(Ref(NAME, grant.assignment_id), name, data, needs, part_of=actor, skip=grant.refusal)
+
+
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)

@@ -10,6 +10,7 @@ from taskflow import task
 from pumphouse.model import Record, Ref, Step, Twin
 from pumphouse.tasks.base import Migration, Search
 from pumphouse.tasks.keystone.common import visible_domains
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -48,3 +49,6 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
 
 def _record(domain_id: str, name: str) -> Record:
     return Record(Ref(NAME, domain_id), name, {"id": domain_id, "name": name}, must_exist=MISSING)
+
+
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, mapping="domains")

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
+from pumphouse.cloud.rights import Rights
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     differs_in_case,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
 from pumphouse.tasks.keystone.common import by_name, carried_groups
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "group"
-ADMINISTRATORS = "see"
 FIELDS = ("name", "description")
 
 
@@ -57,15 +57,7 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the group and make it, empty."""
-    return [retrieve(RetrieveGroup, migration, step), ensure(EnsureGroup, [migration.destination], step)]
-
-
-class RetrieveGroup(BaseRetrieveTask):
-    """Reads a group of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Keystone has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
+    return [retrieve_record(fetch, migration, step), ensure(EnsureGroup, [migration.destination], step)]
 
 
 class EnsureGroup(BaseEnsureTask):
@@ -104,3 +96,6 @@ def _record(group: Any) -> Record:
 def _twin(record: Record, group: Any) -> Twin:
     found = differences(record.data, _data(group), FIELDS)
     return Twin(group.id, ours=not differs_in_case(group.name, record.name), differences=found)
+
+
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 from taskflow import task
 
+from pumphouse.cloud.rights import Rights
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
 from pumphouse.tasks.keystone.common import carried_groups
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "membership"
-ADMINISTRATORS = "see"
 BY_HAND = "that group was there before the migration: add the user by hand if it is to be a member"
 
 
@@ -56,17 +56,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the membership and make the user a member."""
     return [
-        retrieve(RetrieveMembership, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureMembership, [migration.destination], step, line=f"add {step.record.name}"),
     ]
-
-
-class RetrieveMembership(BaseRetrieveTask):
-    """Reads a membership of the source, so that none is given that was taken back since."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """The ids of the group and the user."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureMembership(BaseEnsureTask):
@@ -133,3 +125,6 @@ def _record(membership_id: str, groups: Mapping[str, str], users: Mapping[str, s
     name = f"{users.get(user_id, user_id)} to group {groups.get(group_id, group_id)}"
     user = Ref("user", user_id)
     return Record(Ref(NAME, membership_id), name, data, (Ref("group", group_id), user), part_of=user)
+
+
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
+from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConfigError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -24,12 +25,12 @@ from pumphouse.tasks.base import (
     retrieve,
 )
 from pumphouse.tasks.keystone.common import PRIVILEGED_ROLES, by_name
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "role"
-ADMINISTRATORS = "see"
 FIELDS = ("name", "description", "options")
 # Keystone made the role `_member_` by itself until Rocky, and makes `member` since.
 OLD_MEMBER, MEMBER = "_member_", "member"
@@ -177,3 +178,6 @@ def _twin(role: Any, record: Record) -> Twin:
 
 def _domain_id(data: Json, ensured: Mapping[str, Json]) -> str | None:
     return ensured_id(ensured, "domain", data["domain_id"]) if data["domain_id"] else None
+
+
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE, mapping="roles")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 from taskflow.patterns import graph_flow
 
+from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -27,6 +28,7 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.cinder import common as cinder
 from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import NETWORKS, PORTS, ROUTERS, SECURITY_GROUPS, carries_stamp, counted
 from pumphouse.tasks.neutron.common import Collection as Collection_
 from pumphouse.tasks.nova.common import servers_of
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "tenant"
-ADMINISTRATORS = "make"
-RENAMABLE = True
 WATCHED = (NETWORKS, ROUTERS, PORTS, Collection_("floatingip"))
 FIELDS = ("name", "description", "domain_id", "tags", "options")
 
@@ -280,3 +280,16 @@ def _domain_id(data: Json, ensured: Mapping[str, Json]) -> str:
     """The destination's domain; the source's own id where a flow composed by hand maps none."""
     domain = ensured.get(symbol(Ref("domain", data["domain_id"]), "ensured"))
     return str(domain["id"]) if domain else str(data["domain_id"])
+
+
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_MAKE,
+    renamable=True,
+    changed=changed,
+)

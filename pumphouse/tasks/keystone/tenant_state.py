@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 from taskflow import task
 
+from pumphouse.cloud.rights import Rights
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "tenant_state"
-ADMINISTRATORS = "make"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -46,17 +46,9 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Disable the tenant."""
     line = f"disable tenant {step.record.name}, as it is at the source"
     return [
-        retrieve(RetrieveTenantState, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureTenantState, [migration.destination], step, line=line),
     ]
-
-
-class RetrieveTenantState(BaseRetrieveTask):
-    """Reads whether a project of the source is disabled."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its id."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureTenantState(BaseEnsureTask):
@@ -93,3 +85,6 @@ def _twins(search: Search, tenant_id: str) -> list[Twin]:
     project = search.destination.keystone.projects.get(twin_id)
     ours = getattr(project, STAMP, None) == tenant_id
     return [Twin(twin_id, ours=True, unfinished="still enabled" if ours and project.enabled else "")]
+
+
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_MAKE)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
+from pumphouse.cloud.rights import Rights
 from pumphouse.errors import PumphouseError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -31,12 +32,12 @@ from pumphouse.tasks.base import (
 from pumphouse.tasks.keystone.common import by_name, carried_users, protected_users, visible_domains
 from pumphouse.tasks.keystone.password_hashes import copy_hash
 from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "user"
-ADMINISTRATORS = "make"
 # The answers after which there is no user. After a 5xx or silence there may be one; after a 409 there is one,
 # which the run of another tenant may have made with this very password.
 REFUSED = frozenset({400, 401, 403, 404, 413})
@@ -97,7 +98,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     ]
 
 
-def under(record: Record, policies: Mapping[str, Any]) -> Record:
+def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
     """The record as the policy for passwords makes it."""
     if policies["user_passwords"] == "map":
         return replace(record, must_exist=ONLY_MATCHED)
@@ -297,3 +298,17 @@ def _default_project_id(data: Json, ensured: Mapping[str, Json]) -> str | None:
 
 def _without(password: str, error: Exception) -> str:
     return str(explain(error)).replace(password, "***")
+
+
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_MAKE,
+    apply_policies=apply_policies,
+    mapping="users",
+    nameable=True,
+)

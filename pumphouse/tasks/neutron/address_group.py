@@ -11,21 +11,20 @@ from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, dependency
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "address_group"
-RENAMABLE = True
 FIELDS = ("name", "description", "addresses")
 REMEDY = "take it out of the rules of security groups"
 
@@ -49,17 +48,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the group and make it."""
     return [
-        retrieve(RetrieveAddressGroup, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureAddressGroup, [migration.destination], step),
     ]
-
-
-class RetrieveAddressGroup(BaseRetrieveTask):
-    """Reads an address group of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureAddressGroup(BaseEnsureTask):
@@ -122,3 +113,6 @@ def _twins(search: Search, record: Record, groups: Sequence[Json]) -> list[Twin]
 
 def _is_equal(record: Record, group: Json) -> bool:
     return not differences(record.data, _data(group), ("name", "addresses"))
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, renamable=True)

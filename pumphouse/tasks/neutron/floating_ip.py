@@ -11,18 +11,18 @@ from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseCloudTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
     kept,
-    retrieve,
+    retrieve_record,
     stamp_tag,
     symbol,
     undo,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     FLOATING_IPS,
     UNFINISHED,
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 NAME = "floating_ip"
 # Whoever has the address of a floating IP in the tenant uses it for something else.
-REUSABLE = False
 # Sent only when they are set: many clouds do not have the extension that knows them.
 OPTIONAL = ("dns_name", "dns_domain")
 FIELDS = ("description", "tags", *OPTIONAL)
@@ -82,7 +81,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     needs = [symbol(need, "ensured") for need in step.record.needs]
     count = counted(len(data["port_forwardings"]), "port forwarding")
     return [
-        retrieve(RetrieveFloatingIp, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureFloatingIp, [migration.destination], step),
         AssociateFloatingIp(
             migration.destination,
@@ -99,14 +98,6 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"give {title} its {count}",
         ),
     ]
-
-
-class RetrieveFloatingIp(BaseRetrieveTask):
-    """Reads a floating IP of the source with its port forwardings."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureFloatingIp(EnsureItem):
@@ -237,3 +228,6 @@ def _unfinished(search: Search, record: Record, item: Json) -> str:
     if record.data["port_id"] and not item["port_id"]:
         return "it leads to no port"
     return ", ".join(missing(search, record, item))
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, reusable=False)

@@ -9,7 +9,14 @@ from taskflow import task
 
 from pumphouse.cloud import get_all
 from pumphouse.model import Json, Record, Ref, Step, Twin
-from pumphouse.tasks.base import BaseRetrieveTask, Migration, Search, differences, ensure, retrieve
+from pumphouse.tasks.base import (
+    Migration,
+    Search,
+    differences,
+    ensure,
+    retrieve_record,
+)
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     NETWORKS,
     EnsureItem,
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "network"
-RENAMABLE = True
 CREATED = ("admin_state_up", "mtu", "port_security_enabled", "shared")
 # Sent only when they are set: many clouds do not have the extension that knows them.
 OPTIONAL = ("dns_domain",)
@@ -46,7 +52,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {i: _dependency(network) for i, network in NETWORKS.items(source, ids).items()}
 
 
-def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with notes on what only an administrator of the destination may set."""
     return as_allowed(search, NETWORKS, records)
 
@@ -63,17 +69,9 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the network and make it."""
     zones = migration.settings["mappings"]["availability_zones"]
     return [
-        retrieve(RetrieveNetwork, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureNetwork, [migration.destination], step, zones=zones),
     ]
-
-
-class RetrieveNetwork(BaseRetrieveTask):
-    """Reads a network of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureNetwork(EnsureItem):
@@ -176,3 +174,17 @@ def _shared_twins(search: Search, records: Iterable[Record]) -> dict[Ref, list[T
 def _only(networks: Sequence[Json]) -> list[Twin]:
     """One is certain; of several none is."""
     return [Twin(network["id"], ours=len(networks) == 1) for network in networks]
+
+
+KIND = Kind(
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    renamable=True,
+    adapt=adapt,
+    mapping="external_networks",
+    nameable=True,
+)

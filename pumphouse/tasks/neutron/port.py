@@ -11,14 +11,14 @@ from taskflow import task
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     NETWORKS,
     PORTS,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 NAME = "port"
 # What has the address of a port is somebody else's: a DHCP port, or another server's.
-REUSABLE = False
 SERVER_OWNER = "compute:"
 TRUNK_OWNER = "trunk:subport"
 CREATED = (
@@ -77,7 +76,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {i: dependency(_record(port), REMEDY) for i, port in PORTS.items(source, ids).items()}
 
 
-def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with notes on what only the owner of a network chooses for its ports, or an administrator."""
     if search.destination.is_admin:
         return list(records)
@@ -100,17 +99,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the port and make it."""
     return [
-        retrieve(RetrievePort, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsurePort, [migration.destination], step),
     ]
-
-
-class RetrievePort(BaseRetrieveTask):
-    """Reads a port of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsurePort(EnsureItem):
@@ -242,3 +233,6 @@ def _differences(search: Search, record: Record, port: Json) -> tuple[str, ...]:
     groups = sorted(search.ids.get(Ref("security_group", i), i) for i in data["security_groups"])
     wanted = {**data, "fixed_ips": fixed_ips, "security_groups": groups}
     return differences(wanted, _data(port), [field for field in FIELDS if field in wanted])
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, reusable=False, adapt=adapt)

@@ -14,14 +14,14 @@ from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
 from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
+from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -42,7 +42,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {record.ref.id: record for record in _records(source, lambda policy: policy["id"] in ids)}
 
 
-def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records, and why some are not given now: nobody is there to share with, or the login may not."""
     return [replace(record, skip=_refused(search.destination, record.data)) for record in records]
 
@@ -56,17 +56,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the share and give it."""
     return [
-        retrieve(RetrieveRbacPolicy, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureRbacPolicy, [migration.destination], step, line=f"share {step.record.name}"),
     ]
-
-
-class RetrieveRbacPolicy(BaseRetrieveTask):
-    """Reads a share of the source, so that none is given that was taken back since."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """What is shared with whom."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureRbacPolicy(BaseEnsureTask):
@@ -172,3 +164,6 @@ def _twins(search: Search, record: Record, policies: Mapping[tuple[Any, ...], st
         return []
     key = (data["object_type"], object_id, _target(search.destination, data))
     return [Twin(policies[key], ours=True)] if key in policies else []
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, adapt=adapt)

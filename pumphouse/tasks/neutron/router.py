@@ -10,15 +10,15 @@ from taskflow import task
 
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
     symbol,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     ROUTERS,
     EnsureItem,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "router"
-RENAMABLE = True
 FIELDS = ("name", "description", "admin_state_up", "tags")
 REMEDY = "make a router there"
 
@@ -60,7 +59,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {i: dependency(record, REMEDY) for i, record in records.items()}
 
 
-def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with a note where only an administrator of the destination may switch source NAT off."""
     note = not_allowed("source NAT, which is off,")
     return [replace(r, notes=(*r.notes, note)) if _is_beyond(search, r) else r for r in records]
@@ -80,7 +79,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     ref, data, title = step.ref, step.record.data, step.record.title
     retrieved, ensured, connected = (symbol(ref, verb) for verb in ("retrieved", "ensured", "connected"))
     return [
-        retrieve(RetrieveRouter, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureRouter, [migration.destination], step),
         EnsureRouterInterfaces(
             migration.destination,
@@ -96,14 +95,6 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"give {title} its {counted(len(data['routes']), 'static route')}",
         ),
     ]
-
-
-class RetrieveRouter(BaseRetrieveTask):
-    """Reads a router of the source with its interfaces."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureRouter(EnsureItem):
@@ -211,3 +202,6 @@ def _missing(search: Search, record: Record, router: Json, ports: Sequence[Json]
         missing.append("no external gateway")
     routes = [route for route in record.data["routes"] if route not in router.get("routes", ())]
     return missing + [f"no route to {route['destination']} by {route['nexthop']}" for route in routes]
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, renamable=True, adapt=adapt)

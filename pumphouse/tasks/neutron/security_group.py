@@ -9,15 +9,15 @@ from taskflow import task
 
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
     symbol,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     SECURITY_GROUPS,
     EnsureItem,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "security_group"
-RENAMABLE = True
 FIELDS = ("name", "description", "stateful", "tags")
 REMEDY = "take this group off the ports that have it"
 
@@ -81,7 +80,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     tenant = Ref("tenant", data["project_id"])
     count = len(data["rules"])
     return [
-        retrieve(RetrieveSecurityGroup, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureSecurityGroup, [migration.destination], step, needs=[tenant]),
         EnsureSecurityGroupRules(
             migration.destination,
@@ -91,14 +90,6 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"give {step.record.title} its {counted(count, 'rule')}",
         ),
     ]
-
-
-class RetrieveSecurityGroup(BaseRetrieveTask):
-    """Reads a security group of the source with its rules."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureSecurityGroup(EnsureItem):
@@ -182,3 +173,6 @@ def _twin(record: Record, group: Json, sources: Mapping[str, str]) -> Twin:
     return Twin(
         found.id, True, found.differences, f"it lacks {counted(len(missing), 'rule')}" if missing else ""
     )
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, renamable=True)

@@ -9,14 +9,14 @@ from taskflow import task
 
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     NETWORKS,
     SUBNETS,
@@ -63,7 +63,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {i: _dependency(subnet, networks[subnet["network_id"]]) for i, subnet in subnets.items()}
 
 
-def arriving(search: Search, records: Sequence[Record]) -> list[Record]:
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with notes on what only an administrator of the destination may set."""
     return as_allowed(search, SUBNETS, records)
 
@@ -78,17 +78,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the subnet and make it."""
     return [
-        retrieve(RetrieveSubnet, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureSubnet, [migration.destination], step),
     ]
-
-
-class RetrieveSubnet(BaseRetrieveTask):
-    """Reads a subnet of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureSubnet(EnsureItem):
@@ -156,3 +148,6 @@ def _twin(record: Record, subnet: Json) -> Twin:
     if record.must_exist or not found.differences:
         return Twin(found.id, True, found.differences, found.unfinished)
     return found
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, adapt=adapt)

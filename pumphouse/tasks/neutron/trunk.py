@@ -11,17 +11,17 @@ from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseCloudTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
     kept,
-    retrieve,
+    retrieve_record,
     symbol,
     undo,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     PORTS,
     TRUNKS,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "trunk"
-REUSABLE = False
 FIELDS = ("name", "description", "tags", "admin_state_up")
 SUBPORT = ("port_id", "segmentation_type", "segmentation_id")
 SERVER_OWNER = "compute:"
@@ -65,7 +64,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     ref = step.ref
     count = counted(len(step.record.data["sub_ports"]), "subport")
     return [
-        retrieve(RetrieveTrunk, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureTrunk, [migration.destination], step),
         EnsureSubports(
             migration.destination,
@@ -75,14 +74,6 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"give {step.record.title} its {count}",
         ),
     ]
-
-
-class RetrieveTrunk(BaseRetrieveTask):
-    """Reads a trunk of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Neutron has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureTrunk(EnsureItem):
@@ -200,3 +191,6 @@ def _twin(search: Search, record: Record, trunk: Json) -> Twin:
     missing = [f"it lacks subport {wanted[key]['port_id']}" for key in sorted(wanted.keys() - there, key=str)]
     found = (*differences(record.data, _data(trunk), FIELDS), *missing)
     return twin(trunk, record, found, ", ".join(missing))
+
+
+KIND = Kind(NAME, "network", discover, fetch, find, tasks, reusable=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 
 from pumphouse.cloud import call, get_all
+from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConflictError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -28,14 +29,13 @@ from pumphouse.tasks.base import (
     symbol,
     undo,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import compute, flavor_path, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "flavor"
-ADMINISTRATORS = "make"
-RENAMABLE = True
 # What a server gets from its flavor; two flavors that differ in any of these are not the same.
 VALUES = ("ram", "vcpus", "disk", "ephemeral", "swap", "rxtx_factor", "is_public", "extra_specs")
 # Descriptions came with Queens; before it, a flavor cannot say that it is unfinished.
@@ -311,3 +311,17 @@ def _stamp(flavor_id: str) -> str:
 
 def _is_unfinished(flavor: Json, source_id: str) -> bool:
     return bool(flavor.get("description") == _stamp(source_id))
+
+
+KIND = Kind(
+    NAME,
+    "compute",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_MAKE,
+    renamable=True,
+    mapping="flavors",
+    nameable=True,
+)

@@ -13,15 +13,15 @@ from pumphouse.errors import ConflictError, PumphouseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
 from pumphouse.tasks.keystone.common import carried_users
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import compute, supports
 
 if TYPE_CHECKING:
@@ -64,15 +64,7 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the keypair and make it."""
-    return [retrieve(RetrieveKeypair, migration, step), ensure(EnsureKeypair, [migration.destination], step)]
-
-
-class RetrieveKeypair(BaseRetrieveTask):
-    """Reads a keypair of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its public part; Nova never has the private one."""
-        return self.cloud.batch(fetch).get(resource_id).data
+    return [retrieve_record(fetch, migration, step), ensure(EnsureKeypair, [migration.destination], step)]
 
 
 class EnsureKeypair(BaseEnsureTask):
@@ -164,3 +156,6 @@ def _twin(record: Record, owner: str, keypair: Json) -> Twin:
     other = differences(record.data, keypair, IDENTITY)
     found = other or differences(record.data, keypair, FIELDS)
     return Twin(_id(owner, keypair["name"]), ours=not other, differences=found)
+
+
+KIND = Kind(NAME, "compute", discover, fetch, find, tasks, nameable=True)

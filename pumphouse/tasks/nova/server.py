@@ -25,6 +25,7 @@ from pumphouse.tasks.base import (
     symbol,
 )
 from pumphouse.tasks.cinder.common import VOLUMES, owned
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import PORTS
 from pumphouse.tasks.nova.common import TASK, list_server_groups, servers_of
 from pumphouse.tasks.nova.server_boot import (
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "server"
-ACTS_IN_TENANT = True
 FIELDS = ("name", "description", "metadata", "tags", "key_name", "config_drive", "hostname", "locked")
 _ARRIVES_SHUTOFF = ("PAUSED", "SUSPENDED")
 _MIGRATABLE = ("ACTIVE", "SHUTOFF", *_ARRIVES_SHUTOFF)
@@ -69,7 +69,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {record.ref.id: record for record in records}
 
 
-def under(record: Record, policies: Mapping[str, Any]) -> Record:
+def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
     """The record as the policy for root disks makes it: with an image instead of bytes of its own."""
     if policies["root_disk"] == "snapshot" or record.skip or not record.data["image_id"]:
         return record
@@ -391,3 +391,18 @@ def _twin(record: Record, server: Json) -> Twin:
 def _own(metadata: Mapping[str, str]) -> Json:
     """The metadata without what migrations put there."""
     return {key: value for key, value in metadata.items() if key not in (STAMP, UNFINISHED)}
+
+
+KIND = Kind(
+    NAME,
+    "compute",
+    discover,
+    fetch,
+    find,
+    tasks,
+    acts_in_tenant=True,
+    apply_policies=apply_policies,
+    as_before=as_before,
+    changed=changed,
+    nameable=True,
+)

@@ -13,21 +13,20 @@ from pumphouse.cloud import call
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
-    BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
     ensured_id,
-    retrieve,
+    retrieve_record,
 )
+from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import compute, list_server_groups, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "server_group"
-RENAMABLE = True
 FIELDS = ("policy", "rules")
 # One policy with rules in the place of a list of policies: Nova 18 (Rocky).
 RULES = "2.64"
@@ -64,17 +63,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the group and make it, empty."""
     return [
-        retrieve(RetrieveServerGroup, migration, step),
+        retrieve_record(fetch, migration, step),
         ensure(EnsureServerGroup, [migration.destination], step),
     ]
-
-
-class RetrieveServerGroup(BaseRetrieveTask):
-    """Reads a server group of the source."""
-
-    def retrieve(self, resource_id: str) -> Json:
-        """Its fields as Nova has them."""
-        return self.cloud.batch(fetch).get(resource_id).data
 
 
 class EnsureServerGroup(BaseEnsureTask):
@@ -143,3 +134,6 @@ def _differences(data: Json, group: Json) -> tuple[str, ...]:
 def _twin(record: Record, group: Json) -> Twin:
     found = _differences(record.data, group)
     return Twin(group["id"], ours=not found, differences=found)
+
+
+KIND = Kind(NAME, "compute", discover, fetch, find, tasks, renamable=True)

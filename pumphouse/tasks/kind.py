@@ -1,0 +1,102 @@
+"""What Pumphouse has to know of a kind of resource: all of it in one place, the kind's own module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pumphouse.cloud.rights import Rights
+from pumphouse.model import Json, Record, Ref, Step, Twin
+
+if TYPE_CHECKING:
+    from taskflow.task import Task
+
+    from pumphouse.cloud import Cloud
+    from pumphouse.tasks.base import Before, Migration, Search
+
+
+class Found(NamedTuple):
+    """A resource that was looked for in all tenants of a cloud."""
+
+    id: str
+    name: str
+    tenant_id: str
+
+
+def _same_record(record: Record, policies: Mapping[str, Any]) -> Record:
+    return record
+
+
+def _same_records(search: Search, records: Sequence[Record]) -> Sequence[Record]:
+    return records
+
+
+def _unchanged(cloud: Cloud, destination_id: str, since: datetime) -> str:
+    return ""
+
+
+def _no_strangers(cloud: Cloud, tenant_id: str) -> list[str]:
+    return []
+
+
+def _no_tasks(migration: Migration, step: Step) -> list[Task]:
+    return []
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of resource. Its module makes one at its end and calls it KIND.
+
+    name: how Refs, plans and stores write it.
+    service: the type of the OpenStack service that has it, e.g. `network`; without that service there is none.
+    discover: what a tenant of the source owns of it, with list calls.
+    fetch: resources of the source by their ids, for those that need them; what is not there is left out.
+    find: the candidates that the destination has for each record.
+    tasks: the tasks that make one; the first reads it, one named `<kind>-<id>-ensured` provides `Ensured`.
+    rights: what only administrators can do with it.
+    apply_policies: the record as the policies of the configuration make it.
+    as_before: the record without what an earlier run has changed of the resource at the source.
+    adapt: the records as the destination can take them: with notes, or why one cannot be made.
+    changed: what others have done to a resource of the destination after an aware time by the destination's
+        clock, in words; empty when nothing. A revert asks before it removes.
+    strangers: the ids of what lives in a tenant of the destination and carries no stamp of a migration.
+    tenant_tasks: what the service needs to have done in a tenant that is made, as part of the tenant's unit.
+    renamable: whether one can be made beside another of its name, under a name of its own.
+    reusable: whether `on_conflict: reuse` may take what only has the same name.
+    acts_in_tenant: whether its tasks log in to the tenant at the destination.
+    mapping: the mapping of the configuration that may name its twin; empty when none does.
+    nameable: whether an operator can name single ones on the command line.
+    find_anywhere: those with certain fields (`{"id": ...}` or `{"name": ...}`) in all tenants of a cloud, for
+        kinds that belong to one tenant each.
+    left_out_note: what to say where a selection leaves it out; empty when it is only counted.
+    not_compared: why `verify` does not compare it; empty when it does.
+    """
+
+    name: str
+    service: str
+    discover: Callable[[Cloud, str], list[Record]]
+    fetch: Callable[[Cloud, Collection[str]], Mapping[str, Record]]
+    find: Callable[[Search, Sequence[Record]], Mapping[Ref, Sequence[Twin]]]
+    tasks: Callable[[Migration, Step], list[Task]]
+    rights: Rights = Rights.ANYBODY
+    apply_policies: Callable[[Record, Mapping[str, Any]], Record] = _same_record
+    as_before: Callable[[Record, Before], Record] | None = None
+    adapt: Callable[[Search, Sequence[Record]], Sequence[Record]] = _same_records
+    changed: Callable[[Cloud, str, datetime], str] = _unchanged
+    strangers: Callable[[Cloud, str], list[str]] = _no_strangers
+    tenant_tasks: Callable[[Migration, Step], list[Task]] = _no_tasks
+    renamable: bool = False
+    reusable: bool = True
+    acts_in_tenant: bool = False
+    mapping: str = ""
+    nameable: bool = False
+    find_anywhere: Callable[[Cloud, Json], list[Found]] | None = None
+    left_out_note: str = ""
+    not_compared: str = ""
+
+    @property
+    def title(self) -> str:
+        """How it is called in a sentence, e.g. `security group`."""
+        return self.name.replace("_", " ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from taskflow import engines, task
 from taskflow.patterns import graph_flow
@@ -21,9 +21,13 @@ def unit_tasks(migration: Migration, unit: Unit) -> Iterator[tuple[Step, task.Ta
 
 
 def unit_flow(migration: Migration, unit: Unit) -> graph_flow.Flow:
-    """The graph of all tasks of a unit; built in one go, because TaskFlow checks the whole graph at each add."""
-    flow = graph_flow.Flow(unit.name)
-    items = [item for _, item in unit_tasks(migration, unit)]
+    """The graph of all tasks of a unit."""
+    return flow_of_tasks(unit.name, [item for _, item in unit_tasks(migration, unit)])
+
+
+def flow_of_tasks(name: str, items: Sequence[task.Task]) -> graph_flow.Flow:
+    """The graph of these tasks; built in one go, because TaskFlow checks the whole graph at each add."""
+    flow = graph_flow.Flow(name)
     flow.add(*items)
     link(flow, items)
     return flow

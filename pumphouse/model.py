@@ -77,12 +77,21 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
+class PlannedTask:
+    """A task that a run of a plan will execute: its name, and the line that says what it does."""
+
+    name: str
+    line: str
+
+
+@dataclass(frozen=True)
 class Step:
     """One resource of a plan: the decision, its reason, and what it becomes.
 
     destination_id: the resource that is reused or finished; None when a new one is made.
     name: the name at the destination.
     because: why it is in a plan for which it was not selected; empty when it was.
+    tasks: what a run will execute for it, in that order; empty in plans that an older release recorded.
     """
 
     record: Record
@@ -92,6 +101,7 @@ class Step:
     destination_id: str | None = None
     notes: tuple[str, ...] = ()
     because: str = ""
+    tasks: tuple[PlannedTask, ...] = ()
 
     @property
     def ref(self) -> Ref:

@@ -190,7 +190,7 @@ def _move(
 ) -> None:
     """Move a tenant, or print the plan of it."""
     if dry_run:
-        show_plan(chosen, plan_tenant(chosen, tenant_id, selection), output, output_format)
+        show_plan(plan_tenant(chosen, tenant_id, selection), output, output_format)
         return
     planned = partial(make, chosen, tenant_id, selection=selection)
     sys.exit(_migrate(chosen, tenant_id, planned, yes, output_format))
@@ -207,7 +207,7 @@ def _migrate(
     with turn(chosen, tenant_id, out) as (store, before):
         plan = planned(before)
         tasks = migration(plan, chosen.source, chosen.destination)
-        print_plan(plan, tasks, out)
+        print_plan(plan, out)
         if not yes and not click.confirm("Start?", err=output_format != "table"):
             return 0
         run = recorded(chosen, store, plan, out)

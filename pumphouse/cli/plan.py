@@ -49,7 +49,7 @@ def tenant(
     if several:
         show_plans(chosen, ids, selection, output_format)
     else:
-        show_plan(chosen, plan_tenant(chosen, ids[0], selection), output, output_format)
+        show_plan(plan_tenant(chosen, ids[0], selection), output, output_format)
 
 
 @plan.command()
@@ -65,16 +65,16 @@ def tenant(
 @logging_options
 def show(file: Path, output_format: str) -> None:
     """Print a plan file; `-f dot` draws its units for Graphviz."""
-    from pumphouse.plan.data import offline_migration, plan_data, with_tasks
+    from pumphouse.plan.data import plan_data
     from pumphouse.plan.dot import plan_dot
     from pumphouse.plan.file import load as load_plan
+    from pumphouse.plan.task_lines import with_tasks
     from pumphouse.show.report import console, dump, print_plan
 
-    plan = load_plan(file).plan
-    tasks = offline_migration(plan)
+    plan = with_tasks(load_plan(file).plan)
     if output_format == "dot":
         click.echo(plan_dot(plan))
     elif output_format == "table":
-        print_plan(plan, tasks, console())
+        print_plan(plan, console())
     else:
-        click.echo(dump(with_tasks(plan_data(plan), plan, tasks), output_format))
+        click.echo(dump(plan_data(plan), output_format))

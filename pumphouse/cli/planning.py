@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pumphouse.cli.options import clouds, load, migration, refuse_same_cloud
+from pumphouse.cli.options import clouds, load, refuse_same_cloud
 from pumphouse.model import Selection
 from pumphouse.plan.selection import NAMED_KINDS
 
@@ -134,35 +134,29 @@ def make(way: Way, tenant_id: str, before: Any, **edits: Any) -> Plan:
         return make_plan(way.source, way.destination, tenant_id, way.config, pool, before=before, **edits)
 
 
-def show_plan(way: Way, plan: Plan, output: Path | None, output_format: str) -> None:
+def show_plan(plan: Plan, output: Path | None, output_format: str) -> None:
     """Print a plan, and write it to a file if one is named."""
+    from pumphouse.plan.data import plan_data
     from pumphouse.plan.file import save
     from pumphouse.show.report import console, dump, print_plan
 
-    if output or output_format != "table":
-        data = _data(way, plan)
     if output:
-        save(data, output)
+        save(plan_data(plan), output)
     if output_format != "table":
-        click.echo(dump(data, output_format))
+        click.echo(dump(plan_data(plan), output_format))
     else:
-        print_plan(plan, migration(plan, way.source, way.destination), console())
+        print_plan(plan, console())
 
 
 def show_plans(way: Way, ids: Sequence[str], selection: Selection, output_format: str) -> None:
     """Plan several tenants and print the plans: one after the other as tables, else as one list."""
+    from pumphouse.plan.data import plan_data
     from pumphouse.show.report import dump
 
     plans = (plan_tenant(way, tenant_id, selection) for tenant_id in ids)
     if output_format != "table":
-        click.echo(dump([_data(way, plan) for plan in plans], output_format))
+        click.echo(dump([plan_data(plan) for plan in plans], output_format))
         return
     for plan in plans:
-        show_plan(way, plan, None, output_format)
+        show_plan(plan, None, output_format)
         click.echo()
-
-
-def _data(way: Way, plan: Plan) -> dict[str, Any]:
-    from pumphouse.plan.data import plan_data, with_tasks
-
-    return with_tasks(plan_data(plan), plan, migration(plan, way.source, way.destination))

@@ -70,7 +70,8 @@ def perform(run: Run, work: Work, out: Console, output_format: str, resume: str)
 
     resume: the command that goes on with it after an interruption.
     """
-    from pumphouse.show.report import dump, print_report, report_data
+    from pumphouse.run.summary import report_data
+    from pumphouse.show.report import dump, print_report
 
     report, code = performed(run, work, out, resume)
     if output_format != "table":

@@ -48,11 +48,14 @@ def list_runs(
     config_path: Path | None,
 ) -> None:
     """List the runs, the newest first."""
+    from pumphouse.run import summary
     from pumphouse.show.report import console, dump
-    from pumphouse.show.runs import listed, print_list
+    from pumphouse.show.runs import print_list
 
     with _store(config_path) as store:
-        found = listed(store, state=state, tenant=tenant, since=since.astimezone() if since else None)
+        found = summary.list_runs(
+            store, state=state, tenant=tenant, since=since.astimezone() if since else None
+        )
     if output_format != "table":
         click.echo(dump(found, output_format))
     else:
@@ -66,8 +69,9 @@ def list_runs(
 def show(run: str, output_format: str, config_path: Path | None) -> None:
     """Show a run: its units and tasks with their states, times, ids and failures."""
     from pumphouse.run import record as runs
+    from pumphouse.run.summary import run_data
     from pumphouse.show.report import console, dump
-    from pumphouse.show.runs import print_run, run_data
+    from pumphouse.show.runs import print_run
 
     with _store(config_path) as store:
         data = run_data(runs.load(store, runs.find(store, run)))

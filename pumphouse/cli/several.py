@@ -44,7 +44,7 @@ def migrate_several(way: Way, ids: Sequence[str], selection: Selection, yes: boo
     plans = []
     for tenant_id in ids:
         plans.append(plan_tenant(way, tenant_id, selection))
-        print_plan(plans[-1], migration(plans[-1], way.source, way.destination), out)
+        print_plan(plans[-1], out)
         out.print()
     question = f"Start with {len(plans)} tenants, one after the other?"
     if not plans or not (yes or click.confirm(question, err=not is_table)):
@@ -100,7 +100,7 @@ def _anew(way: Way, shown: Plan, selection: Selection, before: Any, out: Console
 
 
 def _data(end: _End) -> dict[str, Any]:
-    from pumphouse.show.report import report_data
+    from pumphouse.run.summary import report_data
 
     if end.report:
         return {"run": end.report.run, "exit_code": end.code, **report_data(end.report)}

@@ -6,15 +6,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from pumphouse.flows import ordered_tasks, unit_flow, unit_tasks
-from pumphouse.model import Action, Json, Plan, Record, Ref, Selection, Step, Unit
-from pumphouse.tasks.base import Migration
-from pumphouse.tasks.glance.transfer import TransferLimits
-
-if TYPE_CHECKING:
-    from pumphouse.cloud import Cloud
+from pumphouse.model import Action, Json, Plan, PlannedTask, Record, Ref, Selection, Step, Unit
 
 # The version of the format that this release writes, and the only one that it reads.
 FORMAT = 1
@@ -40,6 +34,7 @@ def plan_data(plan: Plan) -> Json:
         },
         "units": [unit_data(unit) for unit in plan.units],
         "notes": list(plan.notes),
+        "summary": summary(plan),
     }
 
 
@@ -105,35 +100,10 @@ def digest(data: object) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
 
 
-def offline_migration(plan: Plan) -> Migration:
-    """What the tasks of a plan are made with when they are only looked at: there are no clouds."""
-    nowhere = cast("Cloud", None)
-    return Migration(nowhere, nowhere, plan.settings, TransferLimits(1))
-
-
-def with_tasks(data: Json, plan: Plan, migration: Migration) -> Json:
-    """The data of a plan with all its tasks, in the order of execution, and a summary; both are for the reader."""
-    units = [_with_unit_tasks(*pair, migration) for pair in zip(data["units"], plan.units, strict=True)]
-    count = sum(len(step["tasks"]) for unit in units for step in unit["steps"] if "tasks" in step)
-    return {**data, "units": units, "summary": summary(plan, count)}
-
-
-def _with_unit_tasks(data: Json, unit: Unit, migration: Migration) -> Json:
-    owners = {item.name: step.ref for step, item in unit_tasks(migration, unit)}
-    tasks = ordered_tasks(unit_flow(migration, unit)) if owners else []
-    lines: dict[Ref, list[Json]] = {}
-    for item in tasks:
-        lines.setdefault(owners[item.name], []).append({"name": item.name, "line": item.line})
-    steps = [
-        {**step_data, "tasks": lines[step.ref]} if step.ref in lines else step_data
-        for step_data, step in zip(data["steps"], unit.steps, strict=True)
-    ]
-    return {**data, "steps": steps}
-
-
-def summary(plan: Plan, tasks: int) -> Json:
+def summary(plan: Plan) -> Json:
     """How many resources there are of each decision, how many tasks, and the bytes to copy, at most."""
     actions = Counter(step.action for step in plan.steps())
+    tasks = sum(len(step.tasks) for step in plan.steps())
     size_bytes = sum(unit.size_bytes for unit in plan.units)
     return {**{action.value: actions[action] for action in Action}, "tasks": tasks, "size_bytes": size_bytes}
 
@@ -147,6 +117,7 @@ def _step_data(step: Step) -> Json:
         "reason": step.reason,
         **_given(because=step.because, destination_id=step.destination_id, notes=list(step.notes)),
         "record": _record_data(step.record, step.notes),
+        **_given(tasks=[{"name": task.name, "line": task.line} for task in step.tasks]),
     }
 
 
@@ -160,6 +131,7 @@ def _step_from(data: Json) -> Step:
         destination_id=data.get("destination_id"),
         notes=notes,
         because=data.get("because", ""),
+        tasks=tuple(PlannedTask(task["name"], task["line"]) for task in data.get("tasks", ())),
     )
 
 

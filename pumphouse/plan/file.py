@@ -68,6 +68,8 @@ def save(data: Json, path: Path) -> None:
 def load(path: Path) -> Loaded:
     """Read a plan that save wrote and a person may have edited.
 
+    The plan is without tasks: after an edit those in the file may not be the ones that a run will execute.
+
     Raises ConfigError with every problem, one `file:line: what; what was expected` each.
     """
     document = yamlfile.load(yamlfile.read(path), str(path))
@@ -102,7 +104,10 @@ def _refuse_other_format(document: Document) -> None:
 
 
 def _complete(data: Json, folder: Path) -> Json:
-    """The data with defaults for what a person took out of the settings; paths are relative to the file."""
+    """The data with defaults for what a person took out of the settings, and without tasks.
+
+    Paths are relative to the folder of the file.
+    """
     default = Config(CloudConfig(), CloudConfig())
     cfg = {**cfg_of(default), **_not_null(data["cfg"])}
     limits = {**cfg_of(default)["limits"], **cfg["limits"]}
@@ -113,7 +118,12 @@ def _complete(data: Json, folder: Path) -> Json:
     }
     file = os.path.expanduser(settings["policies"]["passwords_file"])
     settings["policies"]["passwords_file"] = os.path.join(folder, file)
-    return {**data, "cfg": cfg, "data": {**data["data"], **settings}}
+    units = [{**unit, "steps": list(map(_without_tasks, unit["steps"]))} for unit in data["units"]]
+    return {**data, "cfg": cfg, "data": {**data["data"], **settings}, "units": units}
+
+
+def _without_tasks(step: Json) -> Json:
+    return {name: value for name, value in step.items() if name != "tasks"}
 
 
 def _pruned(plan: Plan) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -18,9 +19,11 @@ from rich.progress import (
 )
 
 from pumphouse.model import Action, Outcome, Plan, Ref
-from pumphouse.run.engine import Listener
 from pumphouse.show.report import outcome_text
 from pumphouse.tasks.base import symbol
+
+if TYPE_CHECKING:
+    from pumphouse.run.engine import Listener
 
 
 class Lines:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pumphouse.flows import ordered_tasks, unit_flow, unit_tasks
-from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step, Unit
+from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step
 from pumphouse.plan.data import summary
 from pumphouse.plan.selection import options
-from pumphouse.tasks.base import Migration
 
 if TYPE_CHECKING:
     from pumphouse.cloud.check import Check, CloudCheck
@@ -51,37 +50,23 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / (1 << 10 * exponent):.{min(exponent, 1)}f} {_UNITS[exponent]}"
 
 
-def print_plan(plan: Plan, migration: Migration, out: Console) -> None:
+def print_plan(plan: Plan, out: Console) -> None:
     """The planned tasks in execution order, grouped by resource, then counts and bytes."""
     out.print(f"Migrate tenant {plan.tenant_name} ({plan.tenant.id})", style="bold", markup=False)
     out.print(f"  from {plan.source}\n  to   {plan.destination}", markup=False)
     if plan.selection:
         out.print(f"  with {options(plan)}", markup=False)
     out.print()
-    number = 0
-    for unit in plan.units:
-        for step, lines in _lines(unit, migration):
-            out.print(_step_text(step))
-            for note in step.notes:
-                out.print(f"       note: {note}", markup=False, style="yellow")
-            for line in lines:
-                number += 1
-                out.print(f"  {number:4d}. {line}", markup=False)
+    numbers = itertools.count(1)
+    for step in plan.steps():
+        out.print(_step_text(step))
+        for note in step.notes:
+            out.print(f"       note: {note}", markup=False, style="yellow")
+        for task in step.tasks:
+            out.print(f"  {next(numbers):4d}. {task.line}", markup=False)
     for note in plan.notes:
         out.print(f"note: {note}", markup=False, style="yellow")
-    out.print(f"\n{_summary_line(summary(plan, number))}", style="bold", markup=False)
-
-
-def report_data(report: Report) -> Json:
-    """What became of every resource, as plain data."""
-    return {
-        "tenant": {"id": report.plan.tenant.id, "name": report.plan.tenant_name},
-        "source": report.plan.source,
-        "destination": report.plan.destination,
-        "resources": [_outcome_data(outcome) for outcome in report.outcomes],
-        "notes": list(report.plan.notes),
-        "summary": {state.value: number for state, number in report.count().items()},
-    }
+    out.print(f"\n{_summary_line(summary(plan))}", style="bold", markup=False)
 
 
 def print_report(report: Report, out: Console) -> None:
@@ -140,14 +125,6 @@ def _print_cloud(cloud: CloudCheck, out: Console) -> None:
     out.print(f"  {len(cloud.extensions)} neutron extensions\n", markup=False)
 
 
-def _lines(unit: Unit, migration: Migration) -> Iterator[tuple[Step, list[str]]]:
-    """The steps of a unit, each with the lines of its tasks in the order of the unit's flow."""
-    owners = {item.name: step.ref for step, item in unit_tasks(migration, unit)}
-    ordered = ordered_tasks(unit_flow(migration, unit)) if owners else []
-    for step in unit.steps:
-        yield step, [item.line for item in ordered if owners[item.name] == step.ref]
-
-
 def _summary_line(counts: Mapping[str, int]) -> str:
     actions = ", ".join(f"{counts[action.value]} {action.value}" for action in Action)
     total = sum(counts[action.value] for action in Action)
@@ -173,15 +150,3 @@ def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
 def id_text(resource_id: str) -> Text:
     """An id that can be copied; those made of several (assignments, keypairs) are in the JSON only."""
     return Text(resource_id if len(resource_id) <= _UUID_LENGTH else "")
-
-
-def _outcome_data(outcome: Outcome) -> Json:
-    return {
-        "kind": outcome.ref.kind,
-        "name": outcome.name,
-        "outcome": outcome.state.value,
-        "old_id": outcome.ref.id,
-        "new_id": outcome.destination_id,
-        "reason": outcome.reason,
-        "notes": list(outcome.notes),
-    }

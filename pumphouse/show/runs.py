@@ -1,83 +1,27 @@
-"""Recorded runs for people (tables) and for programs (plain data)."""
+"""Recorded runs as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from taskflow import states
-from taskflow.persistence.base import Backend
-from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
 
-from pumphouse.model import Json, State, Unit
-from pumphouse.run import outcomes
-from pumphouse.run import record as runs
-from pumphouse.run.lock import is_locked
-from pumphouse.run.record import Run
-from pumphouse.run.revert import Undo
-from pumphouse.show.report import id_text, report_data
-from pumphouse.tasks.base import symbol
+from pumphouse.model import Json, State
+from pumphouse.show.report import id_text
 
-# The state of a run whose process has ended without a word.
-INTERRUPTED = "INTERRUPTED"
+if TYPE_CHECKING:
+    from pumphouse.run.record import Run
+    from pumphouse.run.revert import Undo
+
+# By TaskFlow's states, and INTERRUPTED of pumphouse.run.summary.
 _COLOURS = {
-    states.SUCCESS: "green", states.RUNNING: "cyan", states.FAILURE: "red", states.SUSPENDED: "yellow",
-    INTERRUPTED: "yellow", states.REVERTED: "magenta", states.REVERT_FAILURE: "red",
+    "SUCCESS": "green", "RUNNING": "cyan", "FAILURE": "red", "SUSPENDED": "yellow",
+    "INTERRUPTED": "yellow", "REVERTED": "magenta", "REVERT_FAILURE": "red",
 }  # fmt: skip
-
-
-def state_of(store: Backend, book: LogBook) -> str:
-    """The state of a run: TaskFlow's, or INTERRUPTED when its process is gone."""
-    state = str(book.meta["state"])
-    if state in runs.UNDER_WAY and not is_locked(store, runs.lock_name(book.meta)):
-        return INTERRUPTED
-    return state
-
-
-def listed(
-    store: Backend, *, state: str | None = None, tenant: str | None = None, since: datetime | None = None
-) -> list[Json]:
-    """The runs that pass all filters, the newest first.
-
-    tenant: an id or a name.
-    since: an aware time; runs that began before it are left out.
-    """
-    found = [summary(store, book) for book in reversed(runs.books(store))]
-    return [
-        run
-        for run in found
-        if (state is None or run["state"] == state.upper())
-        and (tenant is None or tenant in run["tenant"].values())
-        and (since is None or datetime.fromisoformat(run["created_at"]) >= since)
-    ]
-
-
-def summary(store: Backend, book: LogBook) -> Json:
-    """One run in short."""
-    meta = book.meta
-    return {
-        "run": runs.run_id(book),
-        "state": state_of(store, book),
-        "tenant": meta["tenant"],
-        "source": meta["source"],
-        "destination": meta["destination"],
-        "created_at": meta["created_at"],
-        "ended_at": meta.get("ended_at"),
-        "owner": meta.get("owner"),
-        "version": meta["version"],
-    }
-
-
-def run_data(run: Run) -> Json:
-    """A run with its units, their tasks and what became of every resource."""
-    details = run.all_details()
-    units = [_unit_data(unit, details[unit.name]) for unit in run.plan.units]
-    resources = report_data(outcomes.report(run.id, run.book.meta["state"], run.plan, details))["resources"]
-    return {**summary(run.store, run.book), "units": units, "resources": resources}
 
 
 def print_list(found: Iterable[Json], out: Console) -> None:
@@ -122,34 +66,6 @@ def print_undos(run: Run, undos: Sequence[Undo], out: Console) -> None:
             out.print(f"    because it is {undo.kept}", markup=False, style="yellow")
     if not undos:
         out.print("nothing to undo", style="green")
-
-
-def _unit_data(unit: Unit, detail: FlowDetail) -> Json:
-    tasks = sorted(_tasks(unit, detail), key=lambda task: (task["started_at"] or "~", task["name"]))
-    return {"name": unit.name, "state": detail.state, "tasks": tasks}
-
-
-def _tasks(unit: Unit, detail: FlowDetail) -> Iterator[Json]:
-    for atom in detail:
-        step = outcomes.owner(unit, atom.name)
-        if step is not None:
-            yield {
-                "name": atom.name,
-                "resource": step.record.title,
-                "verb": atom.name.removeprefix(symbol(step.ref, "")),
-                "state": atom.state,
-                "started_at": atom.meta.get("started_at"),
-                "ended_at": atom.meta.get("ended_at"),
-                "id": _id(atom),
-                "reason": outcomes.reason(atom) if atom.failure else outcomes.kept(atom),
-            }
-
-
-def _id(atom: AtomDetail) -> str | None:
-    """The id of what a task has made or found."""
-    result: Any = atom.results
-    found = result.get("id") if isinstance(result, dict) and atom.state == states.SUCCESS else None
-    return str(found) if found else None
 
 
 def _table(*headings: str) -> Table:

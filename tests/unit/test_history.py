@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
+from taskflow import states
 from taskflow.persistence.base import Backend
 
 from pumphouse.run import record as runs
+from pumphouse.run import summary
 from pumphouse.run.revert import plan_revert
-from pumphouse.show import runs as history
-from pumphouse.show.runs import listed, print_list, print_run, print_undos, run_data
+from pumphouse.run.summary import list_runs, run_data
+from pumphouse.show import runs as tables
+from pumphouse.show.runs import print_list, print_run, print_undos
 from tests.unit.memory import TENANT, World, execute, migration, planned, step
 
 ONE = step("thing", "one", TENANT.ref)
@@ -24,7 +27,7 @@ TWO = step("thing", "two", ONE.ref)
 def working(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of the locks that are held by somebody."""
     held: set[str] = set()
-    monkeypatch.setattr(history, "is_locked", lambda store, name: name in held)
+    monkeypatch.setattr(summary, "is_locked", lambda store, name: name in held)
     return held
 
 
@@ -40,13 +43,13 @@ def test_runs_are_listed_newest_first_and_filtered(store: Backend, world: World)
     world.failing = {"one"}
     second = runs.record(store, planned(TENANT, ONE))
     execute(second, world)
-    assert [run["run"] for run in listed(store)] == [second.id, first.id]
-    assert [run["run"] for run in listed(store, state="failure")] == [second.id]
-    assert listed(store, tenant="t") == listed(store)
-    assert listed(store, tenant="u") == []
-    assert listed(store, since=datetime.now(UTC) + timedelta(seconds=1)) == []
-    assert listed(store, since=datetime.now(UTC) - timedelta(hours=1)) == listed(store)
-    text = printed(print_list, listed(store))
+    assert [run["run"] for run in list_runs(store)] == [second.id, first.id]
+    assert [run["run"] for run in list_runs(store, state="failure")] == [second.id]
+    assert list_runs(store, tenant="t") == list_runs(store)
+    assert list_runs(store, tenant="u") == []
+    assert list_runs(store, since=datetime.now(UTC) + timedelta(seconds=1)) == []
+    assert list_runs(store, since=datetime.now(UTC) - timedelta(hours=1)) == list_runs(store)
+    text = printed(print_list, list_runs(store))
     assert all(word in text for word in (first.id, second.id, "SUCCESS", "FAILURE"))
     assert printed(print_list, []) == "no runs\n"
 
@@ -54,9 +57,9 @@ def test_runs_are_listed_newest_first_and_filtered(store: Backend, world: World)
 def test_a_run_whose_process_is_gone_is_interrupted(store: Backend, world: World, working: set[str]) -> None:
     recorded = runs.record(store, planned(TENANT))
     recorded.begin("RUNNING")
-    assert listed(store)[0]["state"] == "INTERRUPTED"
+    assert list_runs(store)[0]["state"] == "INTERRUPTED"
     working.add(runs.lock_name(recorded.book.meta))
-    assert listed(store)[0]["state"] == "RUNNING"
+    assert list_runs(store)[0]["state"] == "RUNNING"
 
 
 def test_a_run_is_shown_with_its_tasks_and_why_they_failed(store: Backend, world: World) -> None:
@@ -83,9 +86,14 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: Worl
     recorded, seen = runs.record(store, planned(TENANT, ONE)), []
     world.on_make = lambda name: name == "one" and seen.append(run_data(recorded))
     execute(recorded, world, threading.Event())
-    states = {task["name"]: task["state"] for unit in seen[0]["units"] for task in unit["tasks"]}
-    assert states == {"tenant-t-ensured": "SUCCESS", "thing-one-ensured": "RUNNING"}
+    found = {task["name"]: task["state"] for unit in seen[0]["units"] for task in unit["tasks"]}
+    assert found == {"tenant-t-ensured": "SUCCESS", "thing-one-ensured": "RUNNING"}
     assert [item["outcome"] for item in seen[0]["resources"]] == ["created", "pending"]
+
+
+def test_every_state_that_has_a_colour_is_a_state() -> None:
+    known = {name for name, value in vars(states).items() if name == value}
+    assert tables._COLOURS.keys() <= known | {summary.INTERRUPTED}
 
 
 def test_what_a_revert_will_do_is_listed(

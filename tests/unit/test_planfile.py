@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from pumphouse.cli import cli
 from pumphouse.config import yamlfile
 from pumphouse.config.schema import schema, validate
 from pumphouse.config.settings import CloudConfig, Config
 from pumphouse.errors import ConfigError
-from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, Unit
+from pumphouse.model import Action, Plan, PlannedTask, Record, Ref, Selection, Step, Unit
 from pumphouse.plan import data as plan_format
 from pumphouse.plan.data import plan_data, plan_from
+from pumphouse.plan.decide import LEFT_OUT, block
 from pumphouse.plan.dot import plan_dot
 from pumphouse.plan.file import Loaded, load, save
 from pumphouse.plan.file_checks import problems
-from pumphouse.plan.make import LEFT_OUT, block, cfg_of, settings_of, units
+from pumphouse.plan.make import cfg_of, settings_of
 from pumphouse.plan.selection import not_made
 from pumphouse.plan.staleness import changes, edits
+from pumphouse.plan.task_lines import with_tasks
+from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
 
 DEFAULT = Config(CloudConfig(), CloudConfig())
@@ -123,7 +130,17 @@ def _steps(draw: st.DrawFn, ref: Ref, refs: list[Ref]) -> Step:
     )
     to = draw(TEXT.filter(bool)) if action is Action.REUSE else draw(st.none() | TEXT.filter(bool))
     notes = draw(NOTES | st.just(record.notes))
-    return Step(record, action, draw(TEXT), draw(TEXT), to, notes, draw(TEXT))
+    tasks = tuple(draw(st.lists(st.builds(PlannedTask, TEXT, TEXT), max_size=2)))
+    return Step(record, action, draw(TEXT), draw(TEXT), to, notes, draw(TEXT), tasks)
+
+
+def without_tasks(plan: Plan) -> Plan:
+    return replace(
+        plan,
+        units=tuple(
+            replace(unit, steps=tuple(replace(item, tasks=()) for item in unit.steps)) for unit in plan.units
+        ),
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -140,13 +157,14 @@ def test_data_of_a_plan_is_the_plan(plan: Plan) -> None:
 @given(plan=plans())
 def test_loaded_is_what_was_saved(tmp_path: Path, name: str, plan: Plan) -> None:
     save(plan_data(plan), tmp_path / name)
-    assert load(tmp_path / name) == Loaded(plan, edited=False)
+    assert load(tmp_path / name) == Loaded(without_tasks(plan), edited=False)
 
 
 @settings(max_examples=100, deadline=None)
 @given(plans())
 def test_nothing_changed_between_a_plan_and_itself(plan: Plan) -> None:
     assert changes(plan, plan) == ()
+    assert changes(without_tasks(plan), plan) == ()
 
 
 # One small plan, in full.
@@ -219,22 +237,63 @@ def test_tasks_of_every_kind_are_made_without_clouds() -> None:
         about = data.get(kind, {"name": "x", "project_id": "t"})
         tenant = step("tenant/t", Action.REUSE, to="u")
         only = plan_of(tenant, step(f"{kind}/x", data=about, needs=(TENANT,)))
-        written = plan_format.with_tasks(plan_data(only), only, plan_format.offline_migration(only))
+        with_them = with_tasks(only)
+        written = plan_data(with_them)
         tasks = written["units"][1]["steps"][0].get("tasks", [])
         assert all(task["name"].startswith(f"{kind}-") and task["line"] for task in tasks)
         assert (len(tasks) > 0) == (kind != "domain")
         assert written["summary"]["tasks"] == len(tasks)
-        assert plan_from(written) == only
+        assert plan_from(written) == with_them
 
 
 def test_tasks_and_summary_are_for_the_reader(tmp_path: Path) -> None:
-    data = plan_format.with_tasks(sample(), SAMPLE, plan_format.offline_migration(SAMPLE))
+    data = plan_data(with_tasks(SAMPLE))
     first = data["units"][1]["steps"][0]["tasks"][0]
     assert first == {"name": "tenant-t-retrieved", "line": "read tenant demo"}
     assert data["summary"]["create"] == 5
     assert data["summary"]["size_bytes"] == 3 << 20
     save(data, tmp_path / "p.yaml")
     assert load(tmp_path / "p.yaml").plan == SAMPLE
+    assert with_tasks(load(tmp_path / "p.yaml").plan) == with_tasks(SAMPLE)
+
+
+def test_a_plan_of_a_release_that_recorded_no_tasks_is_read() -> None:
+    written = plan_data(with_tasks(SAMPLE))
+    older = {name: value for name, value in written.items() if name != "summary"}
+    for unit in older["units"]:
+        for item in unit["steps"]:
+            item.pop("tasks", None)
+    assert plan_from(older) == SAMPLE
+
+
+def test_an_edited_plan_shows_only_the_tasks_that_will_be_executed(tmp_path: Path) -> None:
+    data = plan_data(with_tasks(SAMPLE))
+    network = next(unit for unit in data["units"] if unit["name"] == "network/n")
+    for item in network["steps"]:
+        item["action"] = "skip"
+    next(unit for unit in data["units"] if unit["name"] == "image/i")["steps"][0]["tasks"] = "edited as well"
+    save(data, tmp_path / "p.yaml")
+    result = CliRunner().invoke(cli, ["plan", "show", str(tmp_path / "p.yaml")])
+    assert result.exit_code == 0
+    assert "     4. read image i\n" in result.output
+    assert "create network n" not in result.output
+
+
+def test_a_plan_is_printed_without_taskflow_and_without_clouds(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan_data(with_tasks(SAMPLE))))
+    code = (
+        "import json, sys\n"
+        "from pumphouse.plan.data import plan_data, plan_from\n"
+        "from pumphouse.show.report import console, dump, print_plan\n"
+        f"plan = plan_from(json.load(open({str(path)!r})))\n"
+        "print_plan(plan, console())\n"
+        "dump(plan_data(plan), 'json')\n"
+        "print('loaded:', *{'taskflow', 'openstack', 'keystoneauth1'} & set(sys.modules))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "   1. read tenant demo" in result.stdout
+    assert result.stdout.splitlines()[-1] == "loaded:"
 
 
 def test_settings_that_were_taken_out_have_their_defaults(tmp_path: Path) -> None:

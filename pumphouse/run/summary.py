@@ -1,0 +1,125 @@
+"""Recorded runs and reports as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from taskflow import states
+from taskflow.persistence.base import Backend
+from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
+
+from pumphouse.model import Json, Outcome, Report, Unit
+from pumphouse.run import outcomes
+from pumphouse.run import record as runs
+from pumphouse.run.lock import is_locked
+from pumphouse.run.record import Run
+from pumphouse.tasks.base import symbol
+
+# The state of a run whose process died while it worked on it.
+INTERRUPTED = "INTERRUPTED"
+
+
+def run_state(store: Backend, book: LogBook) -> str:
+    """The state of a run: TaskFlow's, or INTERRUPTED when the process that worked on it has died."""
+    state = str(book.meta["state"])
+    if state in runs.UNDER_WAY and not is_locked(store, runs.lock_name(book.meta)):
+        return INTERRUPTED
+    return state
+
+
+def list_runs(
+    store: Backend, *, state: str | None = None, tenant: str | None = None, since: datetime | None = None
+) -> list[Json]:
+    """The runs that pass all filters, the newest first.
+
+    tenant: an id or a name.
+    since: an aware time; runs that began before it are left out.
+    """
+    found = [run_summary(store, book) for book in reversed(runs.books(store))]
+    return [
+        run
+        for run in found
+        if (state is None or run["state"] == state.upper())
+        and (tenant is None or tenant in run["tenant"].values())
+        and (since is None or datetime.fromisoformat(run["created_at"]) >= since)
+    ]
+
+
+def run_summary(store: Backend, book: LogBook) -> Json:
+    """A run without its units: its state, tenant, clouds and times."""
+    meta = book.meta
+    return {
+        "run": runs.run_id(book),
+        "state": run_state(store, book),
+        "tenant": meta["tenant"],
+        "source": meta["source"],
+        "destination": meta["destination"],
+        "created_at": meta["created_at"],
+        "ended_at": meta.get("ended_at"),
+        "owner": meta.get("owner"),
+        "version": meta["version"],
+    }
+
+
+def run_data(run: Run) -> Json:
+    """A run with its units, their tasks and what became of every resource."""
+    details = run.all_details()
+    units = [_unit_data(unit, details[unit.name]) for unit in run.plan.units]
+    report = outcomes.report(run.id, run.book.meta["state"], run.plan, details)
+    resources = [_outcome_data(outcome) for outcome in report.outcomes]
+    return {**run_summary(run.store, run.book), "units": units, "resources": resources}
+
+
+def report_data(report: Report) -> Json:
+    """What became of every resource of a plan, with the notes of the plan and counts."""
+    return {
+        "tenant": {"id": report.plan.tenant.id, "name": report.plan.tenant_name},
+        "source": report.plan.source,
+        "destination": report.plan.destination,
+        "resources": [_outcome_data(outcome) for outcome in report.outcomes],
+        "notes": list(report.plan.notes),
+        "summary": {state.value: number for state, number in report.count().items()},
+    }
+
+
+def _outcome_data(outcome: Outcome) -> Json:
+    return {
+        "kind": outcome.ref.kind,
+        "name": outcome.name,
+        "outcome": outcome.state.value,
+        "old_id": outcome.ref.id,
+        "new_id": outcome.destination_id,
+        "reason": outcome.reason,
+        "notes": list(outcome.notes),
+    }
+
+
+def _unit_data(unit: Unit, detail: FlowDetail) -> Json:
+    # Tasks that have not begun come last, because "~" sorts behind every time.
+    tasks = sorted(_tasks(unit, detail), key=lambda task: (task["started_at"] or "~", task["name"]))
+    return {"name": unit.name, "state": detail.state, "tasks": tasks}
+
+
+def _tasks(unit: Unit, detail: FlowDetail) -> Iterator[Json]:
+    for atom in detail:
+        step = outcomes.owner(unit, atom.name)
+        if step is not None:
+            yield {
+                "name": atom.name,
+                "resource": step.record.title,
+                "verb": atom.name.removeprefix(symbol(step.ref, "")),
+                "state": atom.state,
+                "started_at": atom.meta.get("started_at"),
+                "ended_at": atom.meta.get("ended_at"),
+                "id": _resource_id(atom),
+                "reason": outcomes.reason(atom) if atom.failure else outcomes.kept(atom),
+            }
+
+
+def _resource_id(atom: AtomDetail) -> str | None:
+    """The id of what a task has made or found; None when there is none."""
+    result: Any = atom.results
+    found = result.get("id") if isinstance(result, dict) and atom.state == states.SUCCESS else None
+    return str(found) if found else None

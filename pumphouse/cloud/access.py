@@ -5,42 +5,79 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from keystoneauth1 import exceptions
 
-from pumphouse.cloud.loans import give_back, role_loan
+from pumphouse.cloud.calls import or_none
+from pumphouse.cloud.loans import Ledger
+from pumphouse.cloud.transport import CloudSession
 from pumphouse.errors import CloudError, PumphouseError, ReadOnlyError, explain
 from pumphouse.model import Json
 
-if TYPE_CHECKING:
-    from pumphouse.cloud import Cloud
+
+class OperatorsCloud(Protocol):
+    """A cloud, as far as the access to its tenants needs one."""
+
+    name: str
+    loans: Ledger
+    session: CloudSession
+
+    @property
+    def keystone(self) -> Any: ...
+
+    @property
+    def user_id(self) -> str: ...
+
+    def login(self) -> None: ...
+
+
+C = TypeVar("C", bound=OperatorsCloud)
+
+
+@dataclass(frozen=True)
+class RoleLoan:
+    """A role that the operator has in a tenant for a while."""
+
+    kind: ClassVar[str] = "role"
+
+    tenant_id: str
+    user_id: str
+    role_id: str
+
+    def as_json(self) -> Json:
+        """As state stores have it."""
+        return {"kind": self.kind, **asdict(self)}
+
+    def give_back(self, cloud: OperatorsCloud) -> None:
+        """Revoke the role."""
+        or_none(cloud.keystone.roles.revoke, self.role_id, user=self.user_id, project=self.tenant_id)
 
 
 @dataclass
-class _Lease:
+class _Lease(Generic[C]):
     """The use of one tenant: by how many, and the role that was granted for it."""
 
-    cloud: Cloud
+    cloud: C
     users: int = 0
-    loan: Json | None = None
+    loan: RoleLoan | None = None
 
 
-class Tenancies:
+class Tenancies(Generic[C]):
     """Counts who uses which tenant of a cloud; the first gets the operator a role, the last gives it back.
 
     scoped: makes the cloud that is scoped to a tenant.
     """
 
-    def __init__(self, cloud: Cloud, scoped: Callable[[str], Cloud]) -> None:
+    def __init__(self, cloud: C, scoped: Callable[[str], C]) -> None:
         self._cloud = cloud
         self._scoped = scoped
         self._lock = threading.Lock()
-        self._leases: dict[str, _Lease] = {}
+        self._leases: dict[str, _Lease[C]] = {}
 
     @contextmanager
-    def use(self, tenant_id: str, role: str) -> Iterator[Cloud]:
+    def use(self, tenant_id: str, role: str) -> Iterator[C]:
         """The cloud scoped to a tenant; see `Cloud.in_tenant`."""
         with self._lock:
             lease = self._leases.get(tenant_id) or _Lease(self._scoped(tenant_id))
@@ -61,7 +98,7 @@ class Tenancies:
         with self._lock:
             return self._open(self._leases[tenant_id], tenant_id, role)
 
-    def _open(self, lease: _Lease, tenant_id: str, role: str) -> bool:
+    def _open(self, lease: _Lease[C], tenant_id: str, role: str) -> bool:
         """Get the operator into the tenant; whether a role was granted for it."""
         try:
             granted = self._grant(lease, tenant_id, role)
@@ -78,7 +115,7 @@ class Tenancies:
             raise PumphouseError(message, hint) from error
         return granted
 
-    def _grant(self, lease: _Lease, tenant_id: str, role: str) -> bool:
+    def _grant(self, lease: _Lease[C], tenant_id: str, role: str) -> bool:
         """Grant the role, unless the operator has a suitable one; it is written down before it is granted."""
         keystone, user_id = self._cloud.keystone, self._cloud.user_id
         assigned = {"user": user_id, "project": tenant_id}
@@ -86,11 +123,11 @@ class Tenancies:
             found = keystone.role_assignments.list(**assigned, effective=True, include_names=True)
             if {_plain(assignment.role["name"]) for assignment in found} & {_plain(role), "admin"}:
                 return False
-            loan = role_loan(tenant_id, user_id, _role_id(keystone.roles.list(), role))
+            loan = RoleLoan(tenant_id, user_id, _role_id(keystone.roles.list(), role))
             if lease.loan != loan:
                 self._cloud.loans.record(loan)
                 lease.loan = loan
-            keystone.roles.grant(loan["role_id"], **assigned)
+            keystone.roles.grant(loan.role_id, **assigned)
         except ReadOnlyError:  # nothing was sent, so nothing is to be taken back
             self._cloud.loans.returned(loan)
             lease.loan = None
@@ -101,15 +138,17 @@ class Tenancies:
             raise PumphouseError(message, hint) from error
         return True
 
-    def _take_back(self, lease: _Lease, tenant_id: str) -> None:
+    def _take_back(self, lease: _Lease[C], tenant_id: str) -> None:
         loan, lease.loan = lease.loan, None
         if loan is None:
             return
         try:
-            give_back(self._cloud, loan)
+            loan.give_back(self._cloud)
         except Exception as error:
             message = f"cloud {self._cloud.name}: role in tenant {tenant_id} not taken back: {explain(error)}"
-            hint = f"remove the assignment of role {loan['role_id']} to user {loan['user_id']} in project {tenant_id}"
+            hint = (
+                f"remove the assignment of role {loan.role_id} to user {loan.user_id} in project {tenant_id}"
+            )
             raise PumphouseError(message, hint) from error
         self._cloud.loans.returned(loan)
 

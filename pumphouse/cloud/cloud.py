@@ -11,10 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from keystoneauth1 import exceptions
-from keystoneauth1.adapter import Adapter
 
 from pumphouse.cloud.access import Tenancies
 from pumphouse.cloud.batch import Batch
@@ -22,7 +21,6 @@ from pumphouse.cloud.loans import Ledger
 from pumphouse.cloud.login import cloud_region, refused, scoped_login
 from pumphouse.cloud.transport import CloudSession, connection_pool
 from pumphouse.errors import CloudError
-from pumphouse.model import Json
 
 if TYPE_CHECKING:
     from pumphouse.config.settings import CloudConfig, Limits
@@ -78,7 +76,7 @@ class Cloud:
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._made: dict[Hashable, Any] = {}
-        self._tenancies = Tenancies(self, self._scoped)
+        self._tenancies: Tenancies[Cloud] = Tenancies(self, self._scoped)
 
     def _once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What was made under this key, made now if it was not, by one thread only."""
@@ -241,54 +239,6 @@ def same_keystone(a: Cloud, b: Cloud) -> bool:
     if _identity_url(a) == _identity_url(b):
         return True
     return (a.user_id, a.project_id) == (b.user_id, b.project_id)
-
-
-def call(adapter: Adapter, method: str, path: str, json: object = None, **kwargs: Any) -> Json:
-    """Send one request and return its body; {} where there is none.
-
-    Raises keystoneauth1.exceptions.HttpError, with the service's own message and request id.
-    """
-    response = adapter.request(path, method, json=json, raise_exc=False, **kwargs)
-    if response.status_code >= 400:
-        raise _http_error(response, method, path)
-    body: Json = response.json() if response.content else {}
-    return body
-
-
-def get_all(adapter: Adapter, path: str, key: str, **params: Any) -> list[Json]:
-    """Every item of a list call, all its pages.
-
-    Services name the next page in `..._links` (Neutron, Cinder), `next` (Glance) or `links` (Keystone).
-    Raises as `call` does.
-    """
-    items: list[Json] = []
-    query: Mapping[str, Any] | None = params
-    while query is not None:
-        body = call(adapter, "GET", path, params=query)
-        items += body[key]
-        query = _next_page(body)
-    return items
-
-
-def _next_page(body: Json) -> Mapping[str, Any] | None:
-    """The query of the next page; the rest of the link is left, because behind a proxy it may be wrong."""
-    linked = [links for name, links in body.items() if name.endswith("_links")]
-    hrefs = [link["href"] for links in linked for link in links if link["rel"] == "next"]
-    link = next(iter(hrefs), None) or body.get("next") or (body.get("links") or {}).get("next")
-    return parse_qs(urlsplit(link).query, keep_blank_values=True) if link else None
-
-
-def _http_error(response: Any, method: str, path: str) -> Any:
-    """The exception for an answer, with the message also where keystoneauth does not find it: Neutron's."""
-    error: Any = exceptions.from_response(response, method, path)
-    try:
-        fault = next(iter(response.json().values()))
-        message = fault["message"]
-    except (ValueError, AttributeError, StopIteration, TypeError, KeyError):
-        return error
-    error.message = message
-    error.args = (f"{message} (HTTP {response.status_code})",)
-    return error
 
 
 def _identity_url(cloud: Cloud) -> tuple[str | None, int | None, str]:

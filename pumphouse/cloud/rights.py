@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 
-
 class Rights(StrEnum):
     """Who can do what with the resources of a kind."""
 

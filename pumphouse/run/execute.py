@@ -16,7 +16,8 @@ from taskflow import states
 from taskflow.exceptions import StorageFailure
 from taskflow.persistence.models import FlowDetail
 
-from pumphouse.cloud.loans import give_back
+from pumphouse.cloud.access import RoleLoan
+from pumphouse.cloud.loans import Loan
 from pumphouse.errors import EXIT_CONNECTION, PumphouseError, explain
 from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit
 from pumphouse.run import outcomes
@@ -25,12 +26,15 @@ from pumphouse.run.engine import Engines, Listener, forget_failures, is_undoing,
 from pumphouse.run.record import Run
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
+from pumphouse.tasks.nova.boot_key import KeypairLoan
 
 LOG = logging.getLogger(__name__)
 
 # Units that copy bytes and are under way at once, per transfer slot: while one copies, another takes its snapshot.
 _COPYING_UNITS_PER_TRANSFER = 2
 _POLL_S = 0.5
+# What a run may borrow of a cloud, by the kind that state stores have of it.
+_LOANS: dict[str, Callable[..., Loan]] = {loan.kind: loan for loan in (RoleLoan, KeypairLoan)}
 
 
 class StoreLostError(PumphouseError):
@@ -193,8 +197,13 @@ def _settle_loans(run: Run, clouds: Mapping[str, Any]) -> None:
         return
     for side, cloud in clouds.items():
         for loan in loans.get(side, ()):
-            give_back(cloud, loan)
+            _loan(**loan).give_back(cloud)
     run.note(loans={})
+
+
+def _loan(kind: str, **fields: str) -> Loan:
+    """The loan that a state store has as JSON."""
+    return _LOANS[kind](**fields)
 
 
 def _give_back(leases: ExitStack) -> None:

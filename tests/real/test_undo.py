@@ -7,7 +7,7 @@ import io
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,17 +17,18 @@ from lab import Lab
 from lab.disks import server_disk, write_bytes
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes
-from pumphouse.cloud.loans import give_back, keypair_loan
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Json, Ref, Step
+from pumphouse.run.revert import strangers
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import STAMP, symbol
 from pumphouse.tasks.glance import image
 from pumphouse.tasks.glance.common import list_images
-from pumphouse.tasks.keystone import tenant
+from pumphouse.tasks.keystone import domain, tenant
+from pumphouse.tasks.neutron import security_group
 from pumphouse.tasks.neutron.common import NETWORKS, SECURITY_GROUPS
 from pumphouse.tasks.nova import server
-from pumphouse.tasks.nova.boot_key import boot_key
+from pumphouse.tasks.nova.boot_key import KeypairLoan, operators_keypair
 from tests.real.by_hand import ByHand, Clouds, connect
 from tests.real.listing import changes, listing
 
@@ -228,10 +229,10 @@ def test_a_role_that_was_taken_away_meanwhile_is_granted_again(moved: Moved, ens
     destination.loans.on_change = told.append
     with destination.in_tenant(moved.twin_tenant) as cloud:
         cloud.nova.servers.list()
-        (loan,) = [loan for loan in destination.loans.open if loan["kind"] == "role"]
-        assert told[0] == [loan]
-        give_back(destination, loan)
-        give_back(destination, loan)
+        (loan,) = [loan for loan in destination.loans.open if loan.kind == "role"]
+        assert told[0] == [loan.as_json()]
+        loan.give_back(destination)
+        loan.give_back(destination)
         made = moved.tasks()["ensured"].execute(data, **ensured)
     destination.loans.on_change = None
     assert destination.loans.open == []
@@ -245,15 +246,15 @@ def test_a_key_that_is_not_the_one_that_was_lent_stays(moved: Moved) -> None:
     data, (source, destination) = moved.data(), (moved.clouds.source, moved.clouds.destination)
     told: list[list[Json]] = []
     destination.loans.on_change = lambda loans: told.append([*loans, *destination.nova.keypairs.list()])
-    with boot_key(source, destination, data["user_id"], data["key_name"]):
+    with operators_keypair(source, destination, data["user_id"], data["key_name"]):
         (loan,) = destination.loans.open
-        assert told == [[loan]]
-        give_back(destination, {**loan, "fingerprint": "another"})
+        assert told == [[loan.as_json()]]
+        replace(loan, fingerprint="another").give_back(destination)
         assert [key.name for key in destination.nova.keypairs.list()] == [data["key_name"]]
     destination.loans.on_change = None
     assert destination.loans.open == []
     assert destination.nova.keypairs.list() == []
-    give_back(destination, keypair_loan(destination.user_id, data["key_name"], "any"))
+    KeypairLoan(destination.user_id, data["key_name"], "any").give_back(destination)
 
 
 def test_what_the_ledger_cannot_save_is_not_borrowed(moved: Moved) -> None:
@@ -266,7 +267,7 @@ def test_what_the_ledger_cannot_save_is_not_borrowed(moved: Moved) -> None:
     try:
         with (
             pytest.raises(PumphouseError, match="full"),
-            boot_key(source, destination, data["user_id"], data["key_name"]),
+            operators_keypair(source, destination, data["user_id"], data["key_name"]),
         ):
             raise AssertionError("it was borrowed")
         with pytest.raises(PumphouseError, match="full"), destination.in_tenant(moved.twin_tenant):
@@ -330,17 +331,22 @@ def die_in_the_middle(clouds: Clouds, image_id: str, body: bytes) -> None:
 def test_a_tenant_goes_without_leaving_a_group_and_tells_what_others_made_in_it(clouds: Clouds) -> None:
     destination = clouds.destination
     source_id = clouds.source.keystone.projects.create(f"undo-{uuid.uuid4().hex[:6]}", "default").id
-    carry = ByHand(clouds.source, destination, source_id, [KINDS["domain"], tenant])
+    carry = ByHand(clouds.source, destination, source_id, [domain, tenant, security_group])
     try:
         results = carry.run(carry.steps())
         ref = Ref("tenant", source_id)
         ensured, step = results[symbol(ref, "ensured")], carry.steps()[ref]
-        assert tenant.changed(destination, ensured["id"], datetime.now(UTC)) == ""
+        assert strangers(destination, ensured["id"]) == ""
         network = NETWORKS.create(destination, {"name": "theirs", "project_id": ensured["id"]})
-        found = tenant.changed(destination, ensured["id"], datetime.now(UTC))
-        assert found == f"1 network ({network['id']})"
+        assert strangers(destination, ensured["id"]) == f"1 network ({network['id']})"
         NETWORKS.delete(destination, network["id"])
-        _, ensure, prepare = tenant.tasks(carry.migration, step)
+        group = SECURITY_GROUPS.create(destination, {"name": "theirs", "project_id": ensured["id"]})
+        assert strangers(destination, ensured["id"]) == f"1 security group ({group['id']})"
+        _, ensure = tenant.tasks(carry.migration, step)
+        (prepare,) = security_group.tenant_tasks(carry.migration, step)
+        assert prepare.revert(result=None, ensured=ensured) is None
+        assert SECURITY_GROUPS.items(destination, [group["id"]]).keys() == {group["id"]}
+        SECURITY_GROUPS.delete(destination, group["id"])
         data = results[symbol(ref, "retrieved")]
         for _ in range(2):
             assert prepare.revert(result=None, ensured=ensured) is None

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from unittest.mock import MagicMock
+
 import pytest
+from keystoneauth1.exceptions import Forbidden, NotFound
 
-from pumphouse.cloud.loans import Ledger, keypair_loan, role_loan
+from pumphouse.cloud.access import RoleLoan
+from pumphouse.cloud.loans import Ledger
+from pumphouse.run.execute import _loan
+from pumphouse.tasks.nova.boot_key import KeypairLoan
 
-ROLE, KEY = role_loan("t", "u", "r"), keypair_loan("u", "key", "aa:bb")
+ROLE, KEY = RoleLoan("t", "u", "r"), KeypairLoan("u", "key", "aa:bb")
+# A file format: state stores have loans so.
+ROLE_JSON = {"kind": "role", "tenant_id": "t", "user_id": "u", "role_id": "r"}
+KEY_JSON = {"kind": "keypair", "user_id": "u", "name": "key", "fingerprint": "aa:bb"}
+
+
+def test_a_state_store_has_a_loan_as_it_always_had_and_gives_it_back() -> None:
+    assert (ROLE.as_json(), KEY.as_json()) == (ROLE_JSON, KEY_JSON)
+    assert (_loan(**ROLE_JSON), _loan(**KEY_JSON)) == (ROLE, KEY)
+
+
+def test_a_loan_gives_itself_back_once() -> None:
+    cloud = MagicMock()
+    ROLE.give_back(cloud)
+    cloud.keystone.roles.revoke.assert_called_once_with("r", user="u", project="t")
+    cloud.keystone.roles.revoke.side_effect = NotFound
+    ROLE.give_back(cloud)
+    cloud.keystone.roles.revoke.side_effect = Forbidden
+    with pytest.raises(Forbidden):
+        ROLE.give_back(cloud)
+
+
+@pytest.mark.parametrize(("fingerprint", "deleted"), [("aa:bb", 1), ("another", 0)])
+def test_only_the_key_that_was_borrowed_is_deleted(fingerprint: str, deleted: int) -> None:
+    cloud = MagicMock(user_id="u")
+    cloud.nova.keypairs.get.return_value.fingerprint = fingerprint
+    KEY.give_back(cloud)
+    assert cloud.nova.keypairs.delete.call_count == deleted
+    cloud.nova.keypairs.get.side_effect = NotFound
+    KEY.give_back(cloud)
+    assert cloud.nova.keypairs.delete.call_count == deleted
 
 
 def test_every_change_is_told_with_all_that_is_open() -> None:
@@ -17,7 +54,7 @@ def test_every_change_is_told_with_all_that_is_open() -> None:
     ledger.returned(ROLE)
     ledger.returned(ROLE)
     ledger.returned(KEY)
-    assert told == [[ROLE], [ROLE, KEY], [KEY], []]
+    assert told == [[ROLE_JSON], [ROLE_JSON, KEY_JSON], [KEY_JSON], []]
     assert ledger.open == []
 
 
@@ -36,6 +73,6 @@ def test_what_cannot_be_written_down_is_not_borrowed() -> None:
 def test_two_equal_loans_are_two() -> None:
     ledger = Ledger()
     ledger.record(ROLE)
-    ledger.record(dict(ROLE))
+    ledger.record(replace(ROLE))
     ledger.returned(ROLE)
     assert ledger.open == [ROLE]

@@ -1,4 +1,4 @@
-"""A keypair lent to the operator while a server is created: Nova takes only keys of the user who boots."""
+"""A keypair that the operator has while a server is created: Nova takes only keys of the user who boots."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pumphouse.cloud.loans import give_back, keypair_loan
-from pumphouse.errors import ConflictError, PumphouseError, explain, http_status
+from pumphouse.cloud import or_none
+from pumphouse.errors import ConflictError, PumphouseError, explain
 from pumphouse.model import Json
 
 if TYPE_CHECKING:
@@ -19,24 +19,46 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class KeypairLoan:
+    """A keypair that the operator has for a while."""
+
+    kind: ClassVar[str] = "keypair"
+
+    user_id: str
+    name: str
+    fingerprint: str
+
+    def as_json(self) -> Json:
+        """As state stores have it."""
+        return {"kind": self.kind, **asdict(self)}
+
+    def give_back(self, cloud: Cloud) -> None:
+        """Delete it if it is still the key that was borrowed, and not one of the operator's that has its name."""
+        owner = {} if self.user_id == cloud.user_id else {"user_id": self.user_id}
+        keypair = or_none(cloud.nova.keypairs.get, self.name, **owner)
+        if keypair and keypair.fingerprint == self.fingerprint:
+            or_none(cloud.nova.keypairs.delete, self.name, **owner)
+
+
 @dataclass
-class _Loan:
+class _Use:
     """A key in the operator's account: what it is, how many servers are being created with it.
 
-    written: what the ledger has of it; None when the operator has the key anyway.
+    loan: None when the operator has the key anyway.
     """
 
     fingerprint: str
     users: int = 0
-    written: Json | None = None
+    loan: KeypairLoan | None = None
 
 
-_loans: dict[tuple[str, str], _Loan] = {}
+_uses: dict[tuple[str, str], _Use] = {}
 _changed = threading.Condition()
 
 
 @contextmanager
-def boot_key(source: Cloud, destination: Cloud, user_id: str, name: str) -> Iterator[None]:
+def operators_keypair(source: Cloud, destination: Cloud, user_id: str, name: str) -> Iterator[None]:
     """Let the operator have a keypair of a source user at the destination, for the length of a create call.
 
     Calls for the same key share it; one for another key of the same name waits.
@@ -47,51 +69,48 @@ def boot_key(source: Cloud, destination: Cloud, user_id: str, name: str) -> Iter
     key = _source_key(source, user_id, name)
     place = destination.user_id, name
     with _changed:
-        _changed.wait_for(lambda: place not in _loans or _loans[place].fingerprint == key.fingerprint)
-        loan = _loans.setdefault(place, _Loan(key.fingerprint))
-        loan.users += 1
+        _changed.wait_for(lambda: place not in _uses or _uses[place].fingerprint == key.fingerprint)
+        use = _uses.setdefault(place, _Use(key.fingerprint))
+        use.users += 1
         try:
-            if loan.users == 1:
-                _lend(destination, key, loan)
+            if use.users == 1:
+                _borrow(destination, key, use)
         except BaseException:
-            _return(destination, place, loan)
+            _end(destination, place, use)
             raise
     try:
         yield
     finally:
         with _changed:
-            _return(destination, place, loan)
+            _end(destination, place, use)
 
 
-def _return(destination: Cloud, place: tuple[str, str], loan: _Loan) -> None:
-    loan.users -= 1
-    if loan.users:
+def _end(destination: Cloud, place: tuple[str, str], use: _Use) -> None:
+    use.users -= 1
+    if use.users:
         return
-    del _loans[place]
+    del _uses[place]
     _changed.notify_all()
-    if loan.written is None:
+    if use.loan is None:
         return
     try:
-        give_back(destination, loan.written)
+        use.loan.give_back(destination)
     except Exception as error:  # the loan stays open; the server that was booted with it is worth more
         LOG.warning("keypair %s stays with the operator: %s", place[1], explain(error))
     else:
-        destination.loans.returned(loan.written)
+        destination.loans.returned(use.loan)
 
 
 def _source_key(source: Cloud, user_id: str, name: str) -> Any:
-    try:
-        return source.nova.keypairs.get(name, user_id=user_id)
-    except Exception as error:
-        if http_status(error) != 404:
-            raise
+    if key := or_none(source.nova.keypairs.get, name, user_id=user_id):
+        return key
     raise PumphouseError(
         f"keypair {name} was deleted at the source",
         f"create it again there for user {user_id}, with its public key",
     )
 
 
-def _lend(destination: Cloud, key: Any, loan: _Loan) -> None:
+def _borrow(destination: Cloud, key: Any, use: _Use) -> None:
     """Give the key to the operator, unless he has it already."""
     own = {keypair.name: keypair for keypair in destination.nova.keypairs.list()}
     if key.name in own:
@@ -101,7 +120,7 @@ def _lend(destination: Cloud, key: Any, loan: _Loan) -> None:
             f"the operator has another keypair named {key.name} at the destination",
             "rename or delete it there: the server is booted by the operator, with a key of this name",
         )
-    written = keypair_loan(destination.user_id, key.name, key.fingerprint)
-    destination.loans.record(written)
-    loan.written = written
+    loan = KeypairLoan(destination.user_id, key.name, key.fingerprint)
+    destination.loans.record(loan)
+    use.loan = loan
     destination.nova.keypairs.create(key.name, public_key=key.public_key, key_type=key.type)

@@ -10,7 +10,7 @@ from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import ConflictError, PumphouseError, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.base import STAMP, BaseCloudTask, BaseEnsureFromSourceTask, ensured_id, kept, undo
-from pumphouse.tasks.nova.boot_key import boot_key
+from pumphouse.tasks.nova.boot_key import operators_keypair
 from pumphouse.tasks.nova.common import (
     STATE_TIMEOUT_S,
     TASK,
@@ -146,7 +146,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
         """The keypair has to be the operator's own for as long as the create call takes."""
         if not data["key_name"]:
             return nullcontext()
-        return boot_key(self.source, self.destination, data["user_id"], data["key_name"])
+        return operators_keypair(self.source, self.destination, data["user_id"], data["key_name"])
 
     def _body(
         self, data: Json, ensured: Mapping[str, Json], image_id: str | None, user_data: str | None

@@ -16,8 +16,14 @@ def unit_tasks(migration: Migration, unit: Unit) -> Iterator[tuple[Step, task.Ta
     """The tasks of a unit, each with the step it belongs to; what is reused or skipped has none."""
     for step in unit.steps:
         if step.action is Action.CREATE:
-            for item in KINDS[step.ref.kind].tasks(migration, step):
-                yield step, item
+            yield from ((step, item) for item in _step_tasks(migration, step))
+
+
+def _step_tasks(migration: Migration, step: Step) -> Iterator[task.Task]:
+    yield from KINDS[step.ref.kind].tasks(migration, step)
+    if step.ref.kind == "tenant":
+        for kind in KINDS.values():
+            yield from kind.tenant_tasks(migration, step)
 
 
 def unit_flow(migration: Migration, unit: Unit) -> graph_flow.Flow:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
-from pumphouse.cloud import call, get_all
 from pumphouse.errors import NotFoundError, UsageError, http_status
-from pumphouse.tasks.cinder.common import has_cinder
-from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks import KINDS
 from pumphouse.tasks.keystone.common import SERVICE_PROJECTS
-from pumphouse.tasks.nova.common import compute
+from pumphouse.tasks.kind import Found
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
-    from pumphouse.model import Json
 
 
 class Tenants(NamedTuple):
@@ -25,14 +20,6 @@ class Tenants(NamedTuple):
 
     ids: list[str]
     left_out: list[str]
-
-
-class Found(NamedTuple):
-    """A resource that was looked for in all tenants."""
-
-    id: str
-    name: str
-    tenant_id: str
 
 
 def find_tenant(source: Cloud, name_or_id: str) -> str:
@@ -113,11 +100,13 @@ def _path(projects: dict[str, Any], project_id: str | None) -> tuple[str, ...]:
 
 
 def find_owner(source: Cloud, kind: str, name_or_id: str) -> Found:
-    """The resource of a kind of `OWNED` that an operator named, whichever tenant it is in.
+    """The resource that an operator named, of a kind that can be found in whichever tenant it is.
 
     Raises NotFoundError when there is none, UsageError when there are several of its name.
     """
-    found = OWNED[kind](source, {"id": name_or_id}) or OWNED[kind](source, {"name": name_or_id})
+    find_anywhere = KINDS[kind].find_anywhere
+    assert find_anywhere is not None, f"{kind} cannot be looked up in all tenants"
+    found = find_anywhere(source, {"id": name_or_id}) or find_anywhere(source, {"name": name_or_id})
     if len(found) == 1:
         return found[0]
     if found:
@@ -125,59 +114,8 @@ def find_owner(source: Cloud, kind: str, name_or_id: str) -> Found:
         raise UsageError(
             f"{len(found)} {kind}s are named {name_or_id!r}: {listed}", "give the id, or --tenant"
         )
-    near = difflib.get_close_matches(name_or_id, {item.name for item in OWNED[kind](source, {})}, n=3)
+    near = difflib.get_close_matches(name_or_id, {item.name for item in find_anywhere(source, {})}, n=3)
     hint = (
         f"did you mean {' or '.join(map(repr, near))}?" if near else f"list them with: openstack {kind} list"
     )
     raise NotFoundError(f"the source has no {kind} {name_or_id!r} in any tenant", hint)
-
-
-def _servers(source: Cloud, wanted: Json) -> list[Found]:
-    # Nova takes a name for a regular expression that a part of the name has to match, so it only narrows down.
-    narrow = {"name": re.sub(r"[^\w-]", ".", wanted["name"])} if "name" in wanted else {}
-    filters = {"uuid": wanted["id"]} if "id" in wanted else narrow
-    everywhere = {"all_tenants": 1} if source.is_admin else {}
-    items = get_all(compute(source), "/servers/detail", "servers", **everywhere, **filters)
-    return _matching(items, wanted, "tenant_id")
-
-
-def _images(source: Cloud, wanted: Json) -> list[Found]:
-    return _matching(list_images(source, **wanted), wanted, "owner")
-
-
-def _networks(source: Cloud, wanted: Json) -> list[Found]:
-    return _matching(get_all(source.neutron, "/networks", "networks", **wanted), wanted, "project_id")
-
-
-def _volumes(source: Cloud, wanted: Json) -> list[Found]:
-    if not has_cinder(source):
-        return []
-    if "id" in wanted:
-        items = _volume(source, wanted["id"])
-    else:
-        items = get_all(source.cinder, "/volumes/detail", "volumes", all_tenants=1, **wanted)
-    return _matching(items, wanted, "os-vol-tenant-attr:tenant_id")
-
-
-def _volume(source: Cloud, volume_id: str) -> list[Json]:
-    """The volume of that id, of whichever tenant: Cinder's lists know no filter by id."""
-    try:
-        return [call(source.cinder, "GET", f"/volumes/{quote(volume_id, safe='')}")["volume"]]
-    except Exception as error:
-        if http_status(error) in (400, 404):
-            return []
-        raise
-
-
-def _matching(items: Iterable[Any], wanted: Json, owner: str) -> list[Found]:
-    found = [item for item in items if all(item[field] == value for field, value in wanted.items())]
-    return [Found(item["id"], item["name"] or "", item[owner]) for item in found if owner in item]
-
-
-# Users, flavors and keypairs are not a tenant's own: who moves one says with which tenant.
-OWNED: dict[str, Callable[[Cloud, Json], Sequence[Found]]] = {
-    "server": _servers,
-    "image": _images,
-    "network": _networks,
-    "volume": _volumes,
-}

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pumphouse.errors import UsageError
 from pumphouse.model import Plan, Record, Ref, Selection
+from pumphouse.tasks import KINDS
 
 # The kinds of which each resource is one tenant's own, and all that an operator may name single resources of.
 OWNED_KINDS = ("server", "image", "network", "volume")
@@ -173,13 +174,10 @@ def without(kept: Records, ended: Collection[Ref]) -> dict[Ref, Record]:
 def notes(own: Records, chosen: Collection[Ref]) -> tuple[str, ...]:
     """What a selection leaves behind, in words."""
     left = [record for ref, record in own.items() if ref not in chosen]
-    is_disabled = any(record.ref.kind == "tenant_state" for record in left)
-    count = len(left) - is_disabled
+    said = [note for record in left if (note := KINDS[record.ref.kind].left_out_note)]
+    count = len(left) - len(said)
     resources = "1 resource of the tenant is" if count == 1 else f"{count} resources of the tenant are"
-    disabled = (
-        "the tenant is disabled at the source: it is enabled at the destination until all of it is migrated"
-    )
-    return (*([f"{resources} not selected"] if count else []), *([disabled] if is_disabled else []))
+    return (*([f"{resources} not selected"] if count else []), *said)
 
 
 def options(plan: Plan) -> str:

@@ -416,6 +416,11 @@ def named(search: Search, mapping: str, name: str, items: Mapping[str, Collectio
     return [item for other in items if other.casefold() == name.casefold() for item in items[other]]
 
 
+def counted(count: int, what: str) -> str:
+    """How many there are, e.g. `1 static route`, `2 static routes`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def differs_in_case(name: str, other: str) -> bool:
     """Whether two names are the same but for upper and lower case."""
     return name != other and name.casefold() == other.casefold()

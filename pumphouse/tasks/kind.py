@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +23,12 @@ class Found(NamedTuple):
     id: str
     name: str
     tenant_id: str
+
+
+def matching(items: Iterable[Mapping[str, Any]], wanted: Json, owner: str) -> list[Found]:
+    """Those of the items that have all the wanted fields, and say in the field `owner` whose they are."""
+    found = [item for item in items if all(item[field] == value for field, value in wanted.items())]
+    return [Found(item["id"], item["name"] or "", item[owner]) for item in found if owner in item]
 
 
 def _same_record(record: Record, policies: Mapping[str, Any]) -> Record:

@@ -18,6 +18,7 @@ from pumphouse.model import Action, Json, Record, Ref, Step
 from pumphouse.plan.decide import decide
 from pumphouse.tasks.base import Migration, Search, symbol
 from pumphouse.tasks.glance.transfer import TransferLimits
+from pumphouse.tasks.kind import Kind
 
 MAPPINGS = ("domains", "roles", "users", "flavors", "external_networks", "availability_zones", "volume_types")
 
@@ -47,14 +48,23 @@ class Failing(task.Task):  # type: ignore[misc]
         raise RuntimeError("on purpose")
 
 
+def _kind(given: ModuleType | Kind) -> Kind:
+    return given if isinstance(given, Kind) else given.KIND
+
+
 class ByHand:
     """Carries a tenant with a few kinds only, in the order in which they are given."""
 
     def __init__(
-        self, source: Cloud, destination: Cloud, tenant_id: str, kinds: Sequence[ModuleType], **settings: Json
+        self,
+        source: Cloud,
+        destination: Cloud,
+        tenant_id: str,
+        kinds: Sequence[ModuleType | Kind],
+        **settings: Json,
     ) -> None:
         self.tenant_id = tenant_id
-        self.kinds = {module.KIND.name: module.KIND for module in kinds}
+        self.kinds = {kind.name: kind for kind in map(_kind, kinds)}
         self.mappings = {name: settings.get("mappings", {}).get(name, {}) for name in MAPPINGS}
         policies = {**asdict(Policies(user_passwords="disabled")), **settings.get("policies", {})}
         self.migration = Migration(
@@ -91,11 +101,16 @@ class ByHand:
                     ids[record.ref] = step.destination_id
         return steps
 
+    def _tasks(self, step: Step) -> list[task.Task]:
+        made = self.kinds[step.ref.kind].tasks(self.migration, step)
+        others = self.kinds.values() if step.ref.kind == "tenant" else ()
+        return [*made, *(item for kind in others for item in kind.tenant_tasks(self.migration, step))]
+
     def run(self, steps: dict[Ref, Step], *, fail: bool = False) -> dict[str, Any]:
         """Do what was decided in one flow, and return all results; with fail everything is reverted again."""
         flow = graph_flow.Flow("by-hand")
         create = [step for step in steps.values() if step.action is Action.CREATE]
-        made = {step.ref: self.kinds[step.ref.kind].tasks(self.migration, step) for step in create}
+        made = {step.ref: self._tasks(step) for step in create}
         all_items = [item for items in made.values() for item in items]
         flow.add(*all_items)
         link(flow, all_items)

@@ -6,13 +6,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from taskflow import task
 
-from pumphouse.errors import ConfigError
+from pumphouse.cloud import call, get_all
+from pumphouse.errors import ConfigError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
-from pumphouse.tasks.base import BaseRetrieveTask, Migration, Search, differences, ensure, retrieve, symbol
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseRetrieveTask,
+    Migration,
+    Search,
+    differences,
+    ensure,
+    retrieve,
+    symbol,
+)
 from pumphouse.tasks.cinder.common import (
     ATTEMPT,
     UNFINISHED,
@@ -38,7 +49,7 @@ from pumphouse.tasks.cinder.volume_make import (
     is_twin,
     volumes_of_id,
 )
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Found, Kind, matching
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -271,6 +282,32 @@ def _twin(record: Record, volume: Json) -> Twin:
     return Twin(volume["id"], is_twin(volume, record.ref.id), found, unfinished)
 
 
+def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
+    """The volumes of a tenant that no migration has made."""
+    return [item["id"] for item in owned(cloud, VOLUMES, tenant_id) if STAMP not in item["metadata"]]
+
+
+def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
+    """The volumes of that id or name, in whichever tenant."""
+    if not has_cinder(source):
+        return []
+    if "id" in wanted:
+        items = _volume(source, wanted["id"])
+    else:
+        items = get_all(source.cinder, "/volumes/detail", "volumes", all_tenants=1, **wanted)
+    return matching(items, wanted, "os-vol-tenant-attr:tenant_id")
+
+
+def _volume(source: Cloud, volume_id: str) -> list[Json]:
+    """The volume of that id, of whichever tenant: Cinder's lists know no filter by id."""
+    try:
+        return [call(source.cinder, "GET", f"/volumes/{quote(volume_id, safe='')}")["volume"]]
+    except Exception as error:
+        if http_status(error) in (400, 404):
+            return []
+        raise
+
+
 KIND = Kind(
     NAME,
     "block-storage",
@@ -284,4 +321,6 @@ KIND = Kind(
     adapt=adapt,
     changed=changed,
     nameable=True,
+    strangers=strangers,
+    find_anywhere=find_anywhere,
 )

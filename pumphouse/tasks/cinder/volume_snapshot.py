@@ -143,6 +143,11 @@ def _twin(volume: Json) -> Twin:
     return Twin(volume["id"], ours=STAMP in volume["metadata"], unfinished=unfinished)
 
 
+def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
+    """The snapshots of a tenant that no migration has made."""
+    return [item["id"] for item in owned(cloud, SNAPSHOTS, tenant_id) if STAMP not in item["metadata"]]
+
+
 KIND = Kind(
     NAME,
     "block-storage",
@@ -153,4 +158,5 @@ KIND = Kind(
     renamable=True,
     acts_in_tenant=True,
     apply_policies=apply_policies,
+    strangers=strangers,
 )

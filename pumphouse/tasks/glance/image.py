@@ -32,7 +32,7 @@ from pumphouse.tasks.glance.common import (
     list_images,
 )
 from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Found, Kind, matching
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -211,4 +211,25 @@ def _unfinished(record: Record, image: Mapping[str, Any]) -> str:
     return ""
 
 
-KIND = Kind(NAME, "image", discover, fetch, find, tasks, changed=changed, nameable=True)
+def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
+    """The images of a tenant that no migration has made."""
+    return [image["id"] for image in list_images(cloud, owner=tenant_id) if STAMP not in image]
+
+
+def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
+    """The images of that id or name, in whichever tenant."""
+    return matching(list_images(source, **wanted), wanted, "owner")
+
+
+KIND = Kind(
+    NAME,
+    "image",
+    discover,
+    fetch,
+    find,
+    tasks,
+    changed=changed,
+    nameable=True,
+    strangers=strangers,
+    find_anywhere=find_anywhere,
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -14,30 +13,21 @@ from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
-    BaseCloudTask,
     BaseEnsureTask,
     BaseRetrieveTask,
     Migration,
     Search,
     differences,
     ensure,
-    kept,
     retrieve,
     symbol,
-    undo,
 )
-from pumphouse.tasks.cinder import common as cinder
-from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.neutron.common import NETWORKS, PORTS, ROUTERS, SECURITY_GROUPS, carries_stamp, counted
-from pumphouse.tasks.neutron.common import Collection as Collection_
-from pumphouse.tasks.nova.common import servers_of
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "tenant"
-WATCHED = (NETWORKS, ROUTERS, PORTS, Collection_("floatingip"))
 FIELDS = ("name", "description", "domain_id", "tags", "options")
 
 
@@ -58,48 +48,10 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the tenant and make it; enabled, because a disabled one could not be filled."""
-    title = step.record.title
     return [
         retrieve(RetrieveTenant, migration, step),
         ensure(EnsureTenant, [migration.destination], step),
-        PrepareTenant(
-            migration.destination,
-            provides=symbol(step.ref, "prepared"),
-            rebind=[symbol(step.ref, "ensured")],
-            line=f"have Neutron make the default security group of {title}",
-        ),
     ]
-
-
-def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
-    """How much the tenant of the destination holds that no migration made; empty when nothing.
-
-    since: not needed, because what a migration makes says so itself.
-    """
-    found: dict[str, list[Any]] = {
-        "server": _unstamped(servers_of(cloud, destination_id)),
-        "volume": _unstamped(cinder.owned(cloud, cinder.VOLUMES, destination_id)),
-        "volume snapshot": _unstamped(cinder.owned(cloud, cinder.SNAPSHOTS, destination_id)),
-        "image": [i for i in list_images(cloud, owner=destination_id) if STAMP not in i],
-        **{of.name.replace("_", " "): _made_by_others(cloud, of, destination_id) for of in WATCHED},
-    }
-    return ", ".join(
-        f"{counted(len(items), kind)} ({', '.join(item['id'] for item in items[:3])})"
-        for kind, items in found.items()
-        if items
-    )
-
-
-def _unstamped(items: list[Json]) -> list[Json]:
-    """Those whose metadata do not say that a migration made them."""
-    return [item for item in items if STAMP not in item["metadata"]]
-
-
-def _made_by_others(cloud: Cloud, collection: Collection_, tenant_id: str) -> list[Json]:
-    items = collection.owned(cloud, tenant_id)
-    # The ports of DHCP and of routers are Neutron's own.
-    own = [item for item in items if not item.get("device_owner", "").startswith("network:")]
-    return [item for item in own if not carries_stamp(item)]
 
 
 class RetrieveTenant(BaseRetrieveTask):
@@ -168,29 +120,6 @@ class EnsureTenant(BaseEnsureTask):
             f"its parent {parent['name']} is not at the destination: it is a project of the domain there"
         )
         return None
-
-
-class PrepareTenant(BaseCloudTask):
-    """Has Neutron make the default security group of a project.
-
-    Neutron makes it in the first call for the project, and fails when several come at once.
-    """
-
-    def execute(self, ensured: Json) -> Json:
-        """Provide the ids of the groups that there are."""
-        return {"groups": [group["id"] for group in self._groups(ensured)]}
-
-    def revert(self, ensured: Json, **_: Any) -> Json | None:
-        """Delete the group of a project that was made, because it would outlive the project."""
-        return kept(undo(self.name, self._delete, ensured["id"]) if ensured["made"] else "")
-
-    def _groups(self, ensured: Json) -> list[Json]:
-        return SECURITY_GROUPS.all(self.cloud, project_id=ensured["id"])
-
-    def _delete(self, tenant_id: str) -> None:
-        # To list the groups of the project by its id alone would make its group again.
-        for group in SECURITY_GROUPS.owned(self.cloud, tenant_id):
-            SECURITY_GROUPS.remove(self.cloud, group["id"])
 
 
 def migrate_tenant(src: Cloud, dst: Cloud, store: Json, tenant_id: str) -> tuple[graph_flow.Flow, Json]:
@@ -291,5 +220,4 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_MAKE,
     renamable=True,
-    changed=changed,
 )

@@ -87,4 +87,13 @@ def _twins(search: Search, tenant_id: str) -> list[Twin]:
     return [Twin(twin_id, ours=True, unfinished="still enabled" if ours and project.enabled else "")]
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_MAKE)
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_MAKE,
+    left_out_note="the tenant is disabled at the source: it is enabled at the destination until all of it is migrated",
+)

@@ -129,6 +129,13 @@ def carries_stamp(item: Json) -> bool:
     return is_unfinished(item) or any(tag.startswith(f"{STAMP}=") for tag in item.get("tags", ()))
 
 
+def strangers_in(collection: Collection, cloud: Cloud, tenant_id: str) -> list[str]:
+    """The ids of the items of a tenant that no migration has made, nor Neutron for DHCP and routers."""
+    items = collection.owned(cloud, tenant_id)
+    own = [item for item in items if not item.get("device_owner", "").startswith("network:")]
+    return [item["id"] for item in own if not carries_stamp(item)]
+
+
 def is_unfinished(item: Json) -> bool:
     """Whether an item still has the description that it was created with."""
     return str(item["description"]).startswith(f"{STAMP}=")
@@ -152,11 +159,6 @@ def carried(item: Json, fields: Iterable[str]) -> Json:
 def foreign(remedy: str, tenant_id: str) -> str:
     """What to do when a resource of another tenant is not at the destination."""
     return f"belongs to tenant {tenant_id}: migrate that tenant first, or {remedy}"
-
-
-def counted(count: int, what: str) -> str:
-    """How many there are, e.g. `1 static route`, `2 static routes`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def qos_notes(item: Json) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -13,6 +14,7 @@ from pumphouse.tasks.base import (
     BaseCloudTask,
     Migration,
     Search,
+    counted,
     differences,
     ensure,
     ensured_id,
@@ -28,12 +30,12 @@ from pumphouse.tasks.neutron.common import (
     UNFINISHED,
     EnsureItem,
     carried,
-    counted,
     finish,
     is_stamped,
     is_unfinished,
     own_tags,
     qos_notes,
+    strangers_in,
 )
 from pumphouse.tasks.neutron.port_forwardings import (
     EnsurePortForwardings,
@@ -230,4 +232,13 @@ def _unfinished(search: Search, record: Record, item: Json) -> str:
     return ", ".join(missing(search, record, item))
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, reusable=False)
+KIND = Kind(
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    reusable=False,
+    strangers=partial(strangers_in, FLOATING_IPS),
+)

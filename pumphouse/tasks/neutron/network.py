@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -16,7 +17,7 @@ from pumphouse.tasks.base import (
     ensure,
     retrieve_record,
 )
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Found, Kind, matching
 from pumphouse.tasks.neutron.common import (
     NETWORKS,
     EnsureItem,
@@ -27,6 +28,7 @@ from pumphouse.tasks.neutron.common import (
     foreign,
     qos_notes,
     stamped_twins,
+    strangers_in,
     twin,
 )
 
@@ -176,6 +178,11 @@ def _only(networks: Sequence[Json]) -> list[Twin]:
     return [Twin(network["id"], ours=len(networks) == 1) for network in networks]
 
 
+def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
+    """The networks of that id or name, in whichever tenant."""
+    return matching(NETWORKS.all(source, **wanted), wanted, "project_id")
+
+
 KIND = Kind(
     NAME,
     "network",
@@ -187,4 +194,6 @@ KIND = Kind(
     adapt=adapt,
     mapping="external_networks",
     nameable=True,
+    strangers=partial(strangers_in, NETWORKS),
+    find_anywhere=find_anywhere,
 )

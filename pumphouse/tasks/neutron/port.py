@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -32,6 +33,7 @@ from pumphouse.tasks.neutron.common import (
     holder,
     is_stamped,
     qos_notes,
+    strangers_in,
     twin,
 )
 
@@ -235,4 +237,14 @@ def _differences(search: Search, record: Record, port: Json) -> tuple[str, ...]:
     return differences(wanted, _data(port), [field for field in FIELDS if field in wanted])
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, reusable=False, adapt=adapt)
+KIND = Kind(
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    reusable=False,
+    adapt=adapt,
+    strangers=partial(strangers_in, PORTS),
+)

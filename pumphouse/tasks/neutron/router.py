@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from taskflow import task
@@ -12,6 +13,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     Migration,
     Search,
+    counted,
     differences,
     ensure,
     ensured_id,
@@ -25,11 +27,11 @@ from pumphouse.tasks.neutron.common import (
     candidates,
     carried,
     common_data,
-    counted,
     dependency,
     not_allowed,
     qos_notes,
     stamped_twins,
+    strangers_in,
     twin,
 )
 from pumphouse.tasks.neutron.router_links import (
@@ -204,4 +206,14 @@ def _missing(search: Search, record: Record, router: Json, ports: Sequence[Json]
     return missing + [f"no route to {route['destination']} by {route['nexthop']}" for route in routes]
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, renamable=True, adapt=adapt)
+KIND = Kind(
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    renamable=True,
+    adapt=adapt,
+    strangers=partial(strangers_in, ROUTERS),
+)

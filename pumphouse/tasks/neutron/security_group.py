@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    BaseCloudTask,
     Migration,
     Search,
+    counted,
     differences,
     ensure,
     ensured_id,
+    kept,
     retrieve_record,
     symbol,
+    undo,
 )
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
@@ -24,10 +28,10 @@ from pumphouse.tasks.neutron.common import (
     candidates,
     carried,
     common_data,
-    counted,
     dependency,
     finish,
     stamped_twins,
+    strangers_in,
     twin,
 )
 from pumphouse.tasks.neutron.security_rules import (
@@ -90,6 +94,52 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"give {step.record.title} its {counted(count, 'rule')}",
         ),
     ]
+
+
+def tenant_tasks(migration: Migration, step: Step) -> list[task.Task]:
+    """Have Neutron make the default group of a tenant that is made."""
+    return [
+        MakeDefaultGroup(
+            migration.destination,
+            provides=symbol(step.ref, "prepared"),
+            rebind=[symbol(step.ref, "ensured")],
+            line=f"have Neutron make the default security group of {step.record.title}",
+        )
+    ]
+
+
+def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
+    """The groups of a tenant that no migration and not Neutron itself has made."""
+    return [
+        i for i in strangers_in(SECURITY_GROUPS, cloud, tenant_id) if i not in _default_ids(cloud, tenant_id)
+    ]
+
+
+class MakeDefaultGroup(BaseCloudTask):
+    """Has Neutron make the default group of a tenant.
+
+    Neutron makes it in the first call for the tenant, and fails when several come at once.
+    """
+
+    def execute(self, ensured: Json) -> Json:
+        """Provide the ids of the groups that there are."""
+        return {
+            "groups": [group["id"] for group in SECURITY_GROUPS.all(self.cloud, project_id=ensured["id"])]
+        }
+
+    def revert(self, ensured: Json, **_: Any) -> Json | None:
+        """Delete the group of a tenant that was made, because it would outlive the tenant."""
+        return kept(undo(self.name, self._delete, ensured["id"]) if ensured["made"] else "")
+
+    def _delete(self, tenant_id: str) -> None:
+        for group_id in _default_ids(self.cloud, tenant_id):
+            SECURITY_GROUPS.remove(self.cloud, group_id)
+
+
+def _default_ids(cloud: Cloud, tenant_id: str) -> list[str]:
+    """The ids of the default group of a tenant: one, or none as long as Neutron has not made it."""
+    # To list the groups of the tenant by its id alone would make its group again.
+    return [group["id"] for group in SECURITY_GROUPS.owned(cloud, tenant_id) if is_default(group)]
 
 
 class EnsureSecurityGroup(EnsureItem):
@@ -175,4 +225,14 @@ def _twin(record: Record, group: Json, sources: Mapping[str, str]) -> Twin:
     )
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, renamable=True)
+KIND = Kind(
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    renamable=True,
+    tenant_tasks=tenant_tasks,
+    strangers=strangers,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from taskflow import task
@@ -25,6 +26,7 @@ from pumphouse.tasks.neutron.common import (
     carried,
     common_data,
     is_stamped,
+    strangers_in,
     twin,
 )
 
@@ -150,4 +152,6 @@ def _twin(record: Record, subnet: Json) -> Twin:
     return found
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, adapt=adapt)
+KIND = Kind(
+    NAME, "network", discover, fetch, find, tasks, adapt=adapt, strangers=partial(strangers_in, SUBNETS)
+)

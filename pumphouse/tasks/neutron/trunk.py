@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -13,6 +14,7 @@ from pumphouse.tasks.base import (
     BaseCloudTask,
     Migration,
     Search,
+    counted,
     differences,
     ensure,
     ensured_id,
@@ -27,9 +29,9 @@ from pumphouse.tasks.neutron.common import (
     TRUNKS,
     EnsureItem,
     common_data,
-    counted,
     finish,
     is_stamped,
+    strangers_in,
     twin,
 )
 
@@ -193,4 +195,6 @@ def _twin(search: Search, record: Record, trunk: Json) -> Twin:
     return twin(trunk, record, found, ", ".join(missing))
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, reusable=False)
+KIND = Kind(
+    NAME, "network", discover, fetch, find, tasks, reusable=False, strangers=partial(strangers_in, TRUNKS)
+)

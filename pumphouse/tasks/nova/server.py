@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 from taskflow import task
 
+from pumphouse.cloud import get_all
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -25,9 +27,9 @@ from pumphouse.tasks.base import (
     symbol,
 )
 from pumphouse.tasks.cinder.common import VOLUMES, owned
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Found, Kind, matching
 from pumphouse.tasks.neutron.common import PORTS
-from pumphouse.tasks.nova.common import TASK, list_server_groups, servers_of
+from pumphouse.tasks.nova.common import TASK, compute, list_server_groups, servers_of
 from pumphouse.tasks.nova.server_boot import (
     UNFINISHED,
     CompleteServer,
@@ -393,6 +395,21 @@ def _own(metadata: Mapping[str, str]) -> Json:
     return {key: value for key, value in metadata.items() if key not in (STAMP, UNFINISHED)}
 
 
+def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
+    """The servers of a tenant that no migration has made."""
+    return [server["id"] for server in servers_of(cloud, tenant_id) if STAMP not in server["metadata"]]
+
+
+def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
+    """The servers of that id or name, in whichever tenant."""
+    # Nova takes a name for a regular expression that a part of the name has to match, so it only narrows down.
+    narrow = {"name": re.sub(r"[^\w-]", ".", wanted["name"])} if "name" in wanted else {}
+    filters = {"uuid": wanted["id"]} if "id" in wanted else narrow
+    everywhere = {"all_tenants": 1} if source.is_admin else {}
+    items = get_all(compute(source), "/servers/detail", "servers", **everywhere, **filters)
+    return matching(items, wanted, "tenant_id")
+
+
 KIND = Kind(
     NAME,
     "compute",
@@ -405,4 +422,6 @@ KIND = Kind(
     as_before=as_before,
     changed=changed,
     nameable=True,
+    strangers=strangers,
+    find_anywhere=find_anywhere,
 )

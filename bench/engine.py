@@ -27,8 +27,8 @@ from taskflow import task
 
 from pumphouse.config.settings import Limits
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, State, Step, Unit
-from pumphouse.run import record as runs
-from pumphouse.run.execute import execute
+from pumphouse.run.execute import execute_run
+from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
@@ -85,7 +85,7 @@ class Silence:
     def bytes_copied(self, name: str, copied: int) -> None:
         """A task has copied something."""
 
-    def settled(self, outcome: Outcome) -> None:
+    def outcome_reported(self, outcome: Outcome) -> None:
         """A resource has its outcome."""
 
 
@@ -158,7 +158,7 @@ def _measure(tasks: int, task_s: float, url: str) -> Figures:
     migration = Migration(nowhere, nowhere, {}, None)  # type: ignore[arg-type]
     with closing(open_store(url)) as store:
         before_mb, cpu_s, began_s = _peak_mb(), time.process_time(), time.monotonic()
-        report = execute(runs.record(store, _plan(tasks)), migration, Silence(), threading.Event())
+        report = execute_run(create_run(store, _plan(tasks)), migration, Silence(), threading.Event())
         ended_s = time.monotonic()
         cpu_s = time.process_time() - cpu_s
     if set(report.count()) != {State.CREATED}:

@@ -200,7 +200,7 @@ def _migrate(
     chosen: Way, tenant_id: str, planned: Callable[[Any], Plan], yes: bool, output_format: str
 ) -> int:
     """Plan, show, ask and run, while nobody else works on that tenant; returns the exit code."""
-    from pumphouse.run.execute import execute
+    from pumphouse.run.execute import execute_run
     from pumphouse.show.report import console, print_plan
 
     out = console(stderr=output_format != "table")
@@ -213,7 +213,7 @@ def _migrate(
         run = recorded(chosen, store, plan, out)
         return perform(
             run,
-            lambda listener, stop: execute(run, tasks, listener, stop),
+            lambda listener, stop: execute_run(run, tasks, listener, stop),
             out,
             output_format,
             resume=f"pumphouse resume {run.id}",

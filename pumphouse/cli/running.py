@@ -37,30 +37,30 @@ Work = Callable[["Listener", threading.Event], "Report"]
 def turn(way: Way, tenant_id: str, out: Console) -> Iterator[tuple[Backend, Any]]:
     """Have a tenant to oneself: gives the state store, and what earlier runs of the tenant have done."""
     from pumphouse.plan.make import title
-    from pumphouse.run import record as runs
     from pumphouse.run.lock import locked
+    from pumphouse.run.record import describe_owner, done_before, lock_name, unfinished_notes
     from pumphouse.store import open_store
 
     ends = {"source": title(way.source), "destination": title(way.destination)}
     subject = {"tenant": {"id": tenant_id}, **ends}
     with (
         closing(open_store(way.config.state_url)) as store,
-        locked(store, runs.lock_name(subject), lambda: runs.holder(store, subject)),
+        locked(store, lock_name(subject), lambda: describe_owner(store, subject)),
     ):
-        for unfinished in runs.unfinished(store, subject):
+        for unfinished in unfinished_notes(store, subject):
             out.print(f"note: {unfinished}", markup=False, style="yellow")
         try:
-            yield store, runs.done_before(store, tenant_id, **ends)
+            yield store, done_before(store, tenant_id, **ends)
         finally:
             way.read_only(True)
 
 
 def recorded(way: Way, store: Backend, plan: Plan, out: Console) -> Run:
     """The run of a plan that is about to begin: from now on both clouds are written to."""
-    from pumphouse.run import record as runs
+    from pumphouse.run.record import create_run
 
     way.read_only(False)
-    run = runs.record(store, plan)
+    run = create_run(store, plan)
     out.print(f"Run {run.id}", style="bold", markup=False)
     return run
 

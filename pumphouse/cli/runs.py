@@ -68,13 +68,13 @@ def list_runs(
 @config_option
 def show(run: str, output_format: str, config_path: Path | None) -> None:
     """Show a run: its units and tasks with their states, times, ids and failures."""
-    from pumphouse.run import record as runs
+    from pumphouse.run.record import find_book, load_run
     from pumphouse.run.summary import run_data
     from pumphouse.show.report import console, dump
     from pumphouse.show.runs import print_run
 
     with _store(config_path) as store:
-        data = run_data(runs.load(store, runs.find(store, run)))
+        data = run_data(load_run(store, find_book(store, run)))
     if output_format != "table":
         click.echo(dump(data, output_format))
     else:
@@ -95,7 +95,7 @@ def resume(
     destination_cloud: str | None,
 ) -> None:
     """Go on with a run that was interrupted, or try again what failed in it."""
-    from pumphouse.run.execute import execute
+    from pumphouse.run.execute import execute_run
     from pumphouse.run.resume import differences, refuse_reverted, refuse_superseded
     from pumphouse.show.report import console
 
@@ -112,7 +112,7 @@ def resume(
         source.session.read_only = destination.session.read_only = False
         code = perform(
             found,
-            lambda listener, stop: execute(found, tasks, listener, stop),
+            lambda listener, stop: execute_run(found, tasks, listener, stop),
             out,
             output_format,
             resume=f"pumphouse resume {found.id}",
@@ -139,8 +139,7 @@ def revert(
 ) -> None:
     """Undo a run: remove what it made, keep what it found, start the servers that it stopped."""
     from pumphouse.run.resume import refuse_superseded
-    from pumphouse.run.revert import plan_revert
-    from pumphouse.run.revert import revert as undo
+    from pumphouse.run.revert import plan_revert, revert_run
     from pumphouse.show.report import console
     from pumphouse.show.runs import print_undos
 
@@ -156,7 +155,7 @@ def revert(
         source.session.read_only = destination.session.read_only = False
         code = perform(
             found,
-            lambda listener, stop: undo(found, tasks, undos, listener, stop),
+            lambda listener, stop: revert_run(found, tasks, undos, listener, stop),
             out,
             output_format,
             resume=f"pumphouse revert {found.id}",
@@ -178,16 +177,16 @@ def _held(
     wanted: str, config_path: Path | None, source_cloud: str | None, destination_cloud: str | None
 ) -> Iterator[tuple[Run, Cloud, Cloud]]:
     """A recorded run that nobody else works on meanwhile, with the clouds it moves its tenant between."""
-    from pumphouse.run import record as runs
     from pumphouse.run.lock import locked
+    from pumphouse.run.record import describe_owner, find_book, load_run, lock_name
     from pumphouse.store import open_store
 
     config = load(config_path, source_cloud, destination_cloud)
     with closing(open_store(config.state_url)) as store:
-        book = runs.find(store, wanted)
-        name = runs.lock_name(book.meta)
-        with locked(store, name, lambda: runs.holder(store, book.meta)):
-            run = runs.load(store, runs.find(store, book.uuid))
+        book = find_book(store, wanted)
+        name = lock_name(book.meta)
+        with locked(store, name, lambda: describe_owner(store, book.meta)):
+            run = load_run(store, find_book(store, book.uuid))
             source, destination = clouds(config)
             refuse_other_clouds(run.plan, source, destination, f"run {run.id}")
             yield run, source, destination

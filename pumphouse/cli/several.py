@@ -65,7 +65,7 @@ def _not_started(plan: Plan) -> _End:
 
 def _one(way: Way, shown: Plan, selection: Selection, out: Console, is_table: bool) -> _End:
     """The turn of one tenant, whatever happens; planned anew, because hours may have passed."""
-    from pumphouse.run.execute import execute
+    from pumphouse.run.execute import execute_run
     from pumphouse.show.report import print_report
 
     out.print(f"\nTenant {shown.tenant_name} ({shown.tenant.id})", style="bold", markup=False)
@@ -76,7 +76,7 @@ def _one(way: Way, shown: Plan, selection: Selection, out: Console, is_table: bo
             run = recorded(way, store, plan, out)
             report, code = performed(
                 run,
-                lambda listener, stop: execute(run, tasks, listener, stop),
+                lambda listener, stop: execute_run(run, tasks, listener, stop),
                 out,
                 f"pumphouse resume {run.id}",
             )

@@ -62,13 +62,13 @@ def tenant(
 def _known(config: Config, source: Cloud, destination: Cloud, tenant_id: str, wanted: str | None) -> Known:
     """What the state store tells of the tenant: of one run all, of the others which servers they stopped."""
     from pumphouse.plan.make import title
-    from pumphouse.run import record as runs
+    from pumphouse.run.record import find_book, load_run, tenant_books
     from pumphouse.store import open_store
     from pumphouse.verify import Known
 
     with closing(open_store(config.state_url)) as store:
-        books = runs.earlier(store, tenant_id, title(source), title(destination))
-        recorded = [runs.load(store, book) for book in books]
+        books = tenant_books(store, tenant_id, title(source), title(destination))
+        recorded = [load_run(store, book) for book in books]
         statuses = {
             step.ref: step.record.data["status"]
             for run in recorded
@@ -77,21 +77,21 @@ def _known(config: Config, source: Cloud, destination: Cloud, tenant_id: str, wa
         }
         if wanted is None:
             return Known(statuses=statuses)
-        run = runs.load(store, runs.find(store, wanted))
+        run = load_run(store, find_book(store, wanted))
         refuse_other_clouds(run.plan, source, destination, f"run {run.id}")
         return _of_run(run, tenant_id, statuses)
 
 
 def _of_run(run: Run, tenant_id: str, statuses: dict) -> Known:  # type: ignore[type-arg]
     from pumphouse.errors import UsageError
-    from pumphouse.run.outcomes import report
+    from pumphouse.run.outcomes import build_report
     from pumphouse.verify import Known
 
     if run.plan.tenant.id != tenant_id:
         raise UsageError(
             f"run {run.id} is of tenant {run.plan.tenant_name}", "name that tenant, or another run"
         )
-    outcomes = report(run.id, run.book.meta["state"], run.plan, run.all_details()).outcomes
+    outcomes = build_report(run.id, run.book.meta["state"], run.plan, run.all_details()).outcomes
     ids = {outcome.ref: outcome.destination_id for outcome in outcomes if outcome.destination_id}
     names = {step.ref: step.name for step in run.plan.steps() if step.name != step.record.name}
     return Known(ids, names, statuses, _chosen(run.plan))

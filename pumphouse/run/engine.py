@@ -1,4 +1,4 @@
-"""The engine of one unit: TaskFlow's, made from what is recorded, so that it goes on where it was left."""
+"""The TaskFlow engine of one unit, loaded from its flow detail, so that it resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ from taskflow.storage import META_PROGRESS_DETAILS, Storage
 
 from pumphouse.errors import NotFoundError, explain
 from pumphouse.model import Json, Outcome, Unit
+from pumphouse.run.outcomes import REVERT_STATES
 from pumphouse.run.record import Run
 from pumphouse.tasks.base import Migration
 
 LOG = logging.getLogger(__name__)
 
-_UNDOING = (states.REVERTING, states.REVERTED, states.REVERT_FAILURE)
-
 
 class Listener(Protocol):
-    """Is told what happens, from many threads."""
+    """Is notified of the progress of a run, from many threads."""
 
     def task_started(self, line: str) -> None:
-        """A task begins; line says what it does."""
+        """A task has started; line says what it does."""
 
     def bytes_copied(self, name: str, copied: int) -> None:
         """A task has copied that many bytes so far."""
 
-    def settled(self, outcome: Outcome) -> None:
-        """A resource has its outcome."""
+    def outcome_reported(self, outcome: Outcome) -> None:
+        """The outcome of a resource is known."""
 
 
 class _Storage(Storage):  # type: ignore[misc]
@@ -70,29 +69,34 @@ class Engine(ParallelActionEngine):  # type: ignore[misc]
 class Engines:
     """What the engines of all units of a run share.
 
-    keep: whether the tasks of a failed unit stay done.
+    keep_failed: whether the tasks of a failed unit stay done.
     """
 
     run: Run
     migration: Migration
     listener: Listener
     executor: Executor
-    keep: bool = False
+    keep_failed: bool = False
 
-    def load(self, unit: Unit, detail: FlowDetail, given: Mapping[str, Json]) -> Any:
-        """The engine of a unit; given is what the units before it have made."""
-        flow = flow_of(self.migration, unit, detail)
-        options = {"executor": self.executor, "never_resolve": self.keep}
+    def load(self, unit: Unit, detail: FlowDetail, results: Mapping[str, Json]) -> Any:
+        """Load the engine of a unit.
+
+        results: what the Ensure tasks of the units before it have provided.
+        """
+        flow = flow_from_detail(self.migration, unit, detail)
+        options = {"executor": self.executor, "never_resolve": self.keep_failed}
         engine = Engine(flow, detail, self.run.store, options)
         # Not as part of what is recorded: a process that dies in that write leaves what no engine can load.
-        needed = {name: given[name] for name in flow.requires if name in given}
+        needed = {name: results[name] for name in flow.requires if name in results}
         engine.storage.inject(needed, transient=True)
         _listen(engine, flow, self.listener)
         return engine
 
 
-def flow_of(migration: Migration, unit: Unit, detail: FlowDetail) -> Any:
-    """The flow of a unit by the factory it was recorded with; its tasks know what an earlier process had begun.
+def flow_from_detail(migration: Migration, unit: Unit, detail: FlowDetail) -> Any:
+    """Build the flow of a unit with the factory that its record names.
+
+    A task of it is marked as begun when an earlier process noted so before it died.
 
     Raises NotFoundError when this release does not have that factory.
     """
@@ -112,39 +116,45 @@ def flow_of(migration: Migration, unit: Unit, detail: FlowDetail) -> Any:
 
 
 def _begun(atom: Any) -> bool:
-    """Whether a task has said in its progress that it is about to make something."""
+    """Whether a task noted in its progress that it is about to make something."""
     details = (atom.meta.get(META_PROGRESS_DETAILS) or {}).get("details") or {}
     return bool(details.get("begun"))
 
 
-def mend(run: Run, detail: FlowDetail) -> None:
-    """Call a unit suspended that TaskFlow calls reverted: suspended while all its tasks were still queued."""
+def correct_suspended_state(run: Run, detail: FlowDetail) -> None:
+    """Record a unit as suspended that TaskFlow recorded as reverted.
+
+    TaskFlow does so when it suspends an engine all of whose started tasks are still queued.
+    """
     found = {atom.state for atom in detail}
     if (
         detail.state == states.REVERTED
         and states.RUNNING in found
-        and not {states.FAILURE, *_UNDOING} & found
+        and not {states.FAILURE, *REVERT_STATES} & found
     ):
         detail.state = states.SUSPENDED
         save(run, detail)
 
 
 def save(run: Run, detail: FlowDetail, atoms: Iterable[Any] = ()) -> None:
-    """Record the state of a unit, and of some of its tasks, that were changed by hand."""
+    """Save the state of a unit and of some of its tasks after a change that no engine made."""
     with closing(run.store.get_connection()) as connection:
         for atom in atoms:
             connection.update_atom_details(atom)
         connection.update_flow_details(detail)
 
 
-def is_undoing(detail: FlowDetail, keep: bool) -> bool:
-    """Whether a process ended while it undid a unit."""
-    half = (*_UNDOING,) if keep else (*_UNDOING, states.FAILURE)
-    return detail.state != states.REVERTED and any(atom.state in half for atom in detail)
+def is_revert_unfinished(detail: FlowDetail, *, keep_failed: bool) -> bool:
+    """Whether a process died while it reverted a unit.
+
+    keep_failed: whether a unit whose task failed is not reverted.
+    """
+    reverting = REVERT_STATES if keep_failed else (*REVERT_STATES, states.FAILURE)
+    return detail.state != states.REVERTED and any(atom.state in reverting for atom in detail)
 
 
-def forget_failures(run: Run, detail: FlowDetail) -> None:
-    """Let the failed tasks of a unit that was kept be executed again."""
+def reset_failed_tasks(run: Run, detail: FlowDetail) -> None:
+    """Make the failed tasks of a unit pending, so that the next run of it executes them again."""
     failed = [atom for atom in detail if atom.state == states.FAILURE]
     for atom in failed:
         atom.reset(states.PENDING)
@@ -154,7 +164,7 @@ def forget_failures(run: Run, detail: FlowDetail) -> None:
 
 
 def _listen(engine: Any, flow: Any, listener: Listener) -> None:
-    """Tell the listener what happens, and record why something failed."""
+    """Notify the listener of the tasks of an engine, and record why a task failed."""
     tasks: dict[str, task.Task] = {item.name: item for item, _ in flow.iter_nodes()}
     storage = engine.storage
 
@@ -169,11 +179,11 @@ def _listen(engine: Any, flow: Any, listener: Listener) -> None:
             storage.update_atom_metadata(name, {"reason": why})
 
     def on_progress(name: str) -> Callable[[str, Mapping[str, Any]], None]:
-        def tell(_event: str, details: Mapping[str, Any]) -> None:
+        def on_update(_event: str, details: Mapping[str, Any]) -> None:
             if "bytes" in details:  # TaskFlow itself says only that a task begins and ends
                 listener.bytes_copied(name, details["bytes"])
 
-        return tell
+        return on_update
 
     engine.atom_notifier.register("*", on_state)
     for name, item in tasks.items():

@@ -1,4 +1,4 @@
-"""A run: the units of a plan, each an engine of its own, started as those they need succeed."""
+"""Executes a run: each unit of the plan by an engine of its own, as soon as the units that it needs are done."""
 
 from __future__ import annotations
 
@@ -20,10 +20,23 @@ from pumphouse.cloud.access import RoleLoan
 from pumphouse.cloud.loans import Loan
 from pumphouse.errors import EXIT_CONNECTION, PumphouseError, explain
 from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit
-from pumphouse.run import outcomes
-from pumphouse.run import record as runs
-from pumphouse.run.engine import Engines, Listener, forget_failures, is_undoing, mend
-from pumphouse.run.record import Run
+from pumphouse.run.engine import (
+    Engines,
+    Listener,
+    correct_suspended_state,
+    is_revert_unfinished,
+    reset_failed_tasks,
+)
+from pumphouse.run.outcomes import (
+    REVERT_STATES,
+    blocking_reason,
+    decided_outcomes,
+    ensured_results,
+    executed_outcomes,
+    reused_results,
+    sorted_by_plan,
+)
+from pumphouse.run.record import Run, tenant_books
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
 from pumphouse.tasks.nova.boot_key import KeypairLoan
@@ -56,21 +69,21 @@ class Execution:
     listener: Listener
     stop: threading.Event
     engines: Engines
-    leases: ExitStack
+    tenant_access: ExitStack
     halt: threading.Event = field(default_factory=threading.Event)
     results: dict[str, Json] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     active: dict[str, Any] = field(default_factory=dict)
 
-    def settle(self, outcomes: list[Outcome]) -> None:
-        """Report outcomes."""
+    def report(self, outcomes: list[Outcome]) -> None:
+        """Add outcomes to the report, and notify the listener of each."""
         self.outcomes += outcomes
         for outcome in outcomes:
-            self.listener.settled(outcome)
+            self.listener.outcome_reported(outcome)
 
-    def drive(self, engine: Any, unit: Unit, detail: FlowDetail) -> None:
-        """Run an engine until it is done or suspended; failures of tasks are then in what is recorded."""
+    def run_engine(self, engine: Any, unit: Unit, detail: FlowDetail) -> None:
+        """Run an engine until it is done or suspended; failures of tasks are recorded, not raised."""
         self.active[unit.name] = engine
         try:
             engine.run()
@@ -90,18 +103,18 @@ class Execution:
         return self.stop.is_set() or self.halt.is_set()
 
     def suspend_all(self) -> None:
-        """Have the engines that are running finish what they have begun, and start nothing else."""
+        """Have the running engines finish the tasks that they have started, and start no other."""
         for engine in list(self.active.values()):
             engine.suspend()
 
 
 @contextmanager
-def storing(run: Run) -> Iterator[None]:
+def explained_store_failures(run: Run) -> Iterator[None]:
     """Turn a failure of the state store into StoreLostError, which says how to go on."""
     try:
         yield
     except StorageFailure as error:
-        again = "revert" if run.book.meta["state"] in outcomes.REVERT_STATES else "resume"
+        again = "revert" if run.book.meta["state"] in REVERT_STATES else "resume"
         raise StoreLostError(
             f"the state store does not take what happens any more: {error}",
             f"when it works again: pumphouse {again} {run.id}",
@@ -109,25 +122,25 @@ def storing(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def execution(
-    run: Run, migration: Migration, listener: Listener, stop: threading.Event, *, keep: bool
+def open_execution(
+    run: Run, migration: Migration, listener: Listener, stop: threading.Event, *, keep_failed: bool
 ) -> Iterator[Execution]:
-    """The threads that execute or revert a run share this; what it borrows of the clouds is given back at the end.
+    """What the threads that execute or revert a run share; the access to the tenant ends with it.
 
-    keep: whether the tasks of a failed unit stay done.
+    keep_failed: whether the tasks of a failed unit stay done.
     """
     with (
         ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "task") as executor,
         _loans(run, migration),
-        ExitStack() as leases,
+        ExitStack() as tenant_access,
     ):
-        engines = Engines(run, migration, listener, executor, keep)
-        yield Execution(run, migration, listener, stop, engines, leases)
-        _give_back(leases)
+        engines = Engines(run, migration, listener, executor, keep_failed)
+        yield Execution(run, migration, listener, stop, engines, tenant_access)
+        _end_tenant_access(tenant_access)
 
 
-def execute(run: Run, migration: Migration, listener: Listener, stop: threading.Event) -> Report:
-    """Execute what of a recorded run is not done yet, and report what became of every resource of it.
+def execute_run(run: Run, migration: Migration, listener: Listener, stop: threading.Event) -> Report:
+    """Execute what is not done yet of a recorded run, and report the outcome of every resource of its plan.
 
     stop: once set, tasks under way are finished and no other is started.
 
@@ -136,24 +149,28 @@ def execute(run: Run, migration: Migration, listener: Listener, stop: threading.
     limits = run.plan.cfg["limits"]
     copying = _COPYING_UNITS_PER_TRANSFER * limits["transfers"]
     with (
-        storing(run),
-        ThreadPoolExecutor(limits["workers"], "unit") as drivers,
-        ThreadPoolExecutor(copying, "copying-unit") as copying_drivers,
-        execution(run, migration, listener, stop, keep=run.plan.cfg["on_failure"] == "keep") as state,
+        explained_store_failures(run),
+        ThreadPoolExecutor(limits["workers"], "unit") as threads,
+        ThreadPoolExecutor(copying, "copying-unit") as copying_threads,
+        open_execution(
+            run, migration, listener, stop, keep_failed=run.plan.cfg["on_failure"] == "keep"
+        ) as state,
     ):
         run.begin(states.RUNNING)
-        _settle_decided(state)
+        _report_decided_steps(state)
         needs = {unit.name: unit.needs for unit in run.plan.units}
-        in_order(
-            state, needs, lambda u: (copying_drivers if u.size_bytes else drivers).submit(_start, state, u)
+        schedule_units(
+            state, needs, lambda u: (copying_threads if u.size_bytes else threads).submit(_run_unit, state, u)
         )
-        _settle_unstarted(state)
-    with storing(run):
+        _report_unstarted_steps(state)
+    with explained_store_failures(run):
         run.end(_final_state(state))
-    return Report(run.plan, outcomes.in_order(run.plan, state.outcomes), run.id)
+    return Report(run.plan, sorted_by_plan(run.plan, state.outcomes), run.id)
 
 
-def in_order(state: Execution, needs: Mapping[str, Any], submit: Callable[[Unit], Future[None]]) -> None:
+def schedule_units(
+    state: Execution, needs: Mapping[str, Any], submit: Callable[[Unit], Future[None]]
+) -> None:
     """Submit each unit as soon as all it needs are done; on a halt, suspend those that are under way."""
     units = {unit.name: unit for unit in state.run.plan.units}
     sorter = TopologicalSorter(needs)
@@ -176,8 +193,8 @@ def in_order(state: Execution, needs: Mapping[str, Any], submit: Callable[[Unit]
 def _loans(run: Run, migration: Migration) -> Iterator[None]:
     """Record what the run borrows of the clouds, and give back what dead processes have borrowed."""
     clouds = {"source": migration.source, "destination": migration.destination}
-    for book in runs.earlier(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination):
-        _settle_loans(runs.Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
+    for book in tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination):
+        _settle_loans(Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
     for side, cloud in clouds.items():
         cloud.loans.on_change = partial(_save_loans, run, side)
     try:
@@ -188,7 +205,7 @@ def _loans(run: Run, migration: Migration) -> Iterator[None]:
 
 
 def _save_loans(run: Run, side: str, loans: list[Json]) -> None:
-    run.note(loans={**run.book.meta.get("loans", {}), side: loans})
+    run.update_meta(loans={**run.book.meta.get("loans", {}), side: loans})
 
 
 def _settle_loans(run: Run, clouds: Mapping[str, Any]) -> None:
@@ -198,7 +215,7 @@ def _settle_loans(run: Run, clouds: Mapping[str, Any]) -> None:
     for side, cloud in clouds.items():
         for loan in loans.get(side, ()):
             _loan(**loan).give_back(cloud)
-    run.note(loans={})
+    run.update_meta(loans={})
 
 
 def _loan(kind: str, **fields: str) -> Loan:
@@ -206,10 +223,10 @@ def _loan(kind: str, **fields: str) -> Loan:
     return _LOANS[kind](**fields)
 
 
-def _give_back(leases: ExitStack) -> None:
+def _end_tenant_access(tenant_access: ExitStack) -> None:
     """End the access to the tenant; a role that stays is said in the log, because the report must not be lost."""
     try:
-        leases.close()
+        tenant_access.close()
     except PumphouseError as error:
         LOG.error("%s", explain(error))
 
@@ -220,75 +237,72 @@ def _final_state(state: Execution) -> str:
     return str(states.FAILURE if state.failed else states.SUCCESS)
 
 
-def _settle_decided(state: Execution) -> None:
-    """Report what needs no task, and give the ids of what is reused to those that need it."""
+def _report_decided_steps(state: Execution) -> None:
+    """Report the steps that need no task, and provide the ids of the reused ones to the steps that need them."""
     for unit in state.run.plan.units:
-        state.results |= dict(outcomes.reused(unit))
-        state.settle(list(outcomes.decided(unit)))
+        state.results |= dict(reused_results(unit))
+        state.report(list(decided_outcomes(unit)))
 
 
-def _settle_unstarted(state: Execution) -> None:
-    settled = {outcome.ref for outcome in state.outcomes}
-    left = [step for step in state.run.plan.steps() if step.ref not in settled]
-    state.settle([_outcome(step, State.PENDING, "not started") for step in left])
+def _report_unstarted_steps(state: Execution) -> None:
+    reported = {outcome.ref for outcome in state.outcomes}
+    left = [step for step in state.run.plan.steps() if step.ref not in reported]
+    state.report([_outcome(step, State.PENDING, "not started") for step in left])
 
 
-def _start(state: Execution, unit: Unit) -> None:
-    """Execute one unit, or block it when one that it needs has failed."""
+def _run_unit(state: Execution, unit: Unit) -> None:
+    """Execute one unit, or report it as blocked when a unit that it needs has failed."""
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")
     if blocker:
-        state.failed[unit.name] = outcomes.failure_of(unit)
-        state.settle([_outcome(step, State.BLOCKED, blocker) for step in steps])
+        state.failed[unit.name] = blocking_reason(unit)
+        state.report([_outcome(step, State.BLOCKED, blocker) for step in steps])
         return
     if not steps:
         return
     try:
-        detail = _brought_on(state, unit)
+        detail = _resume_unit(state, unit)
     except StorageFailure:
         raise
     except Exception as error:  # before any task: no access to the tenant, no factory
         LOG.debug("unit %s did not start", unit.name, exc_info=error)
         found = [_outcome(step, State.FAILED, str(explain(error))) for step in steps]
     else:
-        found = outcomes.unit_outcomes(unit, detail)
-        state.results |= dict(outcomes.ensured(detail))
+        found = executed_outcomes(unit, detail)
+        state.results |= dict(ensured_results(detail))
     if any(outcome.state is State.FAILED for outcome in found):
-        state.failed[unit.name] = outcomes.failure_of(unit)
+        state.failed[unit.name] = blocking_reason(unit)
         if state.run.plan.cfg["fail_fast"]:
             state.halt.set()
-    state.settle(found)
+    state.report(found)
 
 
-def _brought_on(state: Execution, unit: Unit) -> FlowDetail:
-    """Bring a unit as far as it goes: on from where it was left, or from its beginning."""
+def _resume_unit(state: Execution, unit: Unit) -> FlowDetail:
+    """Execute the tasks of a unit that are not done yet, after the revert of it that a dead process had begun."""
     detail = state.run.detail(unit.name)
     if detail.state == states.SUCCESS:
         return detail
-    _keep_tenant_access(state, unit)
-    mend(state.run, detail)
-    keep = state.engines.keep
-    if is_undoing(detail, keep):
-        state.drive(state.engines.load(unit, detail, state.results), unit, detail)
+    _open_tenant_access(state, unit)
+    correct_suspended_state(state.run, detail)
+    keep_failed = state.engines.keep_failed
+    if is_revert_unfinished(detail, keep_failed=keep_failed):
+        state.run_engine(state.engines.load(unit, detail, state.results), unit, detail)
         if state.halted:
             return detail
         detail = state.run.detail(unit.name)
-    if keep:
-        forget_failures(state.run, detail)
-    state.drive(state.engines.load(unit, detail, state.results), unit, detail)
-    mend(state.run, detail)
+    if keep_failed:
+        reset_failed_tasks(state.run, detail)
+    state.run_engine(state.engines.load(unit, detail, state.results), unit, detail)
+    correct_suspended_state(state.run, detail)
     return detail
 
 
-def _keep_tenant_access(state: Execution, unit: Unit) -> None:
-    """Hold the operator's access to the tenant until the run ends, rather than have it granted unit by unit."""
+def _open_tenant_access(state: Execution, unit: Unit) -> None:
+    """Give the operator access to the tenant until the run ends, rather than for each unit by itself."""
     tenant = state.results.get(symbol(state.run.plan.tenant, "ensured"))
-    acting = any(
-        step.action is Action.CREATE and KINDS[step.ref.kind].acts_in_tenant
-        for step in unit.steps
-    )
+    acting = any(step.action is Action.CREATE and KINDS[step.ref.kind].acts_in_tenant for step in unit.steps)
     if tenant and acting:
-        state.leases.enter_context(state.migration.destination.in_tenant(tenant["id"]))
+        state.tenant_access.enter_context(state.migration.destination.in_tenant(tenant["id"]))
 
 
 def _outcome(step: Step, state: State, reason: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""What became of the resources of a run, told from what is recorded of their tasks."""
+"""The outcomes of a run's resources, read from the recorded states and results of their tasks."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ from taskflow.persistence.models import AtomDetail, FlowDetail
 from pumphouse.model import Action, Json, Outcome, Plan, Ref, Report, State, Step, Unit
 from pumphouse.tasks.base import symbol
 
-# The states of a run that is being undone, or was.
+# The states of a run that is being reverted, or was.
 REVERT_STATES = (states.REVERTING, states.REVERTED, states.REVERT_FAILURE)
 
 
-def report(run_id: str, run_state: str, plan: Plan, details: Mapping[str, FlowDetail]) -> Report:
-    """What became of every resource of a run so far.
+def build_report(run_id: str, run_state: str, plan: Plan, details: Mapping[str, FlowDetail]) -> Report:
+    """Report the outcome of every resource of a run so far.
 
-    details: what is recorded of the units, by their names.
+    details: the recorded flow details of the units, by the units' names.
     """
-    outcomes = reverted if run_state in REVERT_STATES else unit_outcomes
+    outcomes = reverted_outcomes if run_state in REVERT_STATES else executed_outcomes
     failed: dict[str, str] = {}
     found: list[Outcome] = []
     for unit in plan.units:
-        found += decided(unit)
+        found += decided_outcomes(unit)
         blocker = next((failed[name] for name in unit.needs if name in failed), "")
         made = outcomes(unit, details[unit.name])
         if blocker and not details[unit.name].state:
             made = [Outcome(o.ref, o.name, State.BLOCKED, None, blocker, o.notes) for o in made]
         if any(outcome.state in (State.FAILED, State.BLOCKED) for outcome in made):
-            failed[unit.name] = failure_of(unit)
+            failed[unit.name] = blocking_reason(unit)
         found += made
-    return Report(plan, in_order(plan, found), run_id)
+    return Report(plan, sorted_by_plan(plan, found), run_id)
 
 
-def in_order(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
-    """The outcomes in the order of the plan."""
+def sorted_by_plan(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Sort outcomes in the order of the plan's steps."""
     order = {step.ref: number for number, step in enumerate(plan.steps())}
     return tuple(sorted(outcomes, key=lambda outcome: order[outcome.ref]))
 
 
-def failure_of(unit: Unit) -> str:
-    """Why what needs a failed unit is blocked."""
+def blocking_reason(unit: Unit) -> str:
+    """Say why a unit that needs this failed one is blocked."""
     return f"needs {unit.steps[0].record.title if len(unit.steps) == 1 else unit.name}, which failed"
 
 
 _DECIDED = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED, Action.CONFLICT: State.CONFLICT}
 
 
-def decided(unit: Unit) -> Iterator[Outcome]:
-    """The outcomes of the steps for which nothing is to be done."""
+def decided_outcomes(unit: Unit) -> Iterator[Outcome]:
+    """The outcomes of the steps that the plan decided without a task: reused, skipped, in conflict."""
     for step in unit.steps:
         if step.action in _DECIDED:
             state = _DECIDED[step.action]
             yield Outcome(step.ref, step.name, state, step.destination_id, step.reason, step.notes)
 
 
-def unit_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
-    """What became of the steps of a unit for which something is to be done."""
+def executed_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
+    """The outcomes of the steps of a unit that a run executes."""
     steps = [step for step in unit.steps if step.action is Action.CREATE]
-    atoms = _atoms(unit, detail)
+    atoms = _atoms_by_ref(unit, detail)
     failed = [step for step in steps if any(atom.failure for atom in atoms[step.ref])]
     if detail.state == states.SUCCESS:
         return [_done(step, atoms[step.ref]) for step in steps]
@@ -69,49 +69,49 @@ def unit_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
     return [_outcome(step, State.PENDING, reason) for step in steps]
 
 
-def reverted(unit: Unit, detail: FlowDetail) -> list[Outcome]:
-    """What a revert has left of the steps of a unit."""
-    atoms = _atoms(unit, detail)
+def reverted_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
+    """The outcomes of the steps of a unit after a revert."""
+    atoms = _atoms_by_ref(unit, detail)
     return [_reverted(step, atoms[step.ref]) for step in unit.steps if step.action is Action.CREATE]
 
 
-def _atoms(unit: Unit, detail: FlowDetail) -> dict[Ref, list[AtomDetail]]:
-    """What is recorded of the tasks of a unit, by the resources they belong to."""
+def _atoms_by_ref(unit: Unit, detail: FlowDetail) -> dict[Ref, list[AtomDetail]]:
+    """The recorded tasks of a unit, by the resources they belong to."""
     atoms: dict[Ref, list[AtomDetail]] = {step.ref: [] for step in unit.steps}
     for atom in detail:
-        step = owner(unit, atom.name)
+        step = step_of_task(unit, atom.name)
         if step is not None:
             atoms[step.ref].append(atom)
     return atoms
 
 
-def owner(unit: Unit, task_name: str) -> Step | None:
-    """The step of a unit that a task belongs to; names of tasks begin with the step's address."""
+def step_of_task(unit: Unit, task_name: str) -> Step | None:
+    """The step of a unit that a task belongs to: the name of a task begins with the address of its step."""
     mine = [step for step in unit.steps if task_name.startswith(symbol(step.ref, ""))]
     return max(mine, key=lambda step: len(step.ref.id), default=None)
 
 
-def ensured(detail: FlowDetail) -> Iterator[tuple[str, Json]]:
-    """What the Ensure tasks of a unit gave: by their names, `{"id": ..., "made": ...}`; also of reverted ones."""
+def ensured_results(detail: FlowDetail) -> Iterator[tuple[str, Json]]:
+    """The results of the Ensure tasks of a unit by their names, `{"id": ..., "made": ...}`; also of reverted ones."""
     for atom in detail:
         if atom.name.endswith("-ensured") and isinstance(atom.results, dict):
             yield atom.name, atom.results
 
 
-def reused(unit: Unit) -> Iterator[tuple[str, Json]]:
-    """The same of the steps of a unit for which no task was needed."""
+def reused_results(unit: Unit) -> Iterator[tuple[str, Json]]:
+    """The results that Ensure tasks of the reused steps of a unit would have; reused steps have no tasks."""
     for step in unit.steps:
         if step.destination_id and step.action is Action.REUSE:
             yield symbol(step.ref, "ensured"), {"id": step.destination_id, "made": False}
 
 
-def reason(atom: AtomDetail) -> str:
+def failure_reason(atom: AtomDetail) -> str:
     """Why a task failed, in one line."""
     return str(atom.meta.get("reason") or atom.failure.exception_str)
 
 
-def kept(atom: AtomDetail) -> str:
-    """Why a reverted task has left something; empty when it has not."""
+def not_reverted_reason(atom: AtomDetail) -> str:
+    """Why the revert of a task left something behind; empty when it did not."""
     left = atom.revert_results if atom.state == states.REVERTED else None
     if atom.state == states.REVERT_FAILURE:
         return str(atom.revert_failure.exception_str)
@@ -127,16 +127,16 @@ def _done(step: Step, atoms: Iterable[AtomDetail]) -> Outcome:
 
 
 def _failed(step: Step, atoms: Iterable[AtomDetail], failed: list[Step], detail: FlowDetail) -> Outcome:
-    reasons = [reason(atom) for atom in atoms if atom.failure]
+    reasons = [failure_reason(atom) for atom in atoms if atom.failure]
     done = "undone" if detail.state == states.REVERTED else "left as it is"
     others = " and ".join(other.record.title for other in failed)
     why = "; ".join(dict.fromkeys(reasons)) or f"{done}, because {others} failed"
-    left = "; ".join(filter(None, map(kept, atoms)))
+    left = "; ".join(filter(None, map(not_reverted_reason, atoms)))
     return _outcome(step, State.FAILED, f"{why}; not undone: {left}" if left else why)
 
 
 def _reverted(step: Step, atoms: Sequence[AtomDetail]) -> Outcome:
-    left = "; ".join(filter(None, map(kept, atoms)))
+    left = "; ".join(filter(None, map(not_reverted_reason, atoms)))
     found = {atom.state for atom in atoms} - {states.PENDING}
     state, why = State.REVERTED, ""
     if left:
@@ -145,12 +145,12 @@ def _reverted(step: Step, atoms: Sequence[AtomDetail]) -> Outcome:
         state, why = State.PENDING, "was not started"
     elif found != {states.REVERTED}:
         state, why = State.PENDING, "not undone"
-    elif any(atom.name == symbol(step.ref, "ensured") and _was_there(atom) for atom in atoms):
+    elif any(atom.name == symbol(step.ref, "ensured") and _existed_before(atom) for atom in atoms):
         state, why = State.REUSED, "was there before the run"
     return Outcome(step.ref, step.name, state, None, why)
 
 
-def _was_there(atom: AtomDetail) -> bool:
+def _existed_before(atom: AtomDetail) -> bool:
     return isinstance(atom.results, dict) and not atom.results["made"]
 
 

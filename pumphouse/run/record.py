@@ -1,4 +1,4 @@
-"""Runs as they are recorded: a logbook each, with the plan, and a flow detail for every unit of it."""
+"""Recorded runs: a logbook for each, with the plan and a flow detail for every unit of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pumphouse import __version__
 from pumphouse.errors import NotFoundError
 from pumphouse.model import Json, Plan, Ref
 from pumphouse.plan.data import plan_data, plan_from
-from pumphouse.run.outcomes import owner
+from pumphouse.run.outcomes import step_of_task
 from pumphouse.store import NAME_MAX_LENGTH
 from pumphouse.store.times import now
 from pumphouse.tasks import KINDS
@@ -29,8 +29,8 @@ from pumphouse.tasks.base import Before
 # The factory of the units' flows, by which a resume finds it again. It is a file format.
 FACTORY = "pumphouse.flows.unit_flow"
 LAST = "last"
-# The states of a run that a process works on, unless that has died.
-UNDER_WAY = (states.RUNNING, states.REVERTING)
+# The states of a run that a process works on, if that process is alive.
+ACTIVE_STATES = (states.RUNNING, states.REVERTING)
 _PLAN = "plan"
 _DONE = (states.SUCCESS, states.RUNNING, states.FAILURE)
 _ID_DIGITS = 8
@@ -55,8 +55,8 @@ class Run:
         """The short id."""
         return run_id(self.book)
 
-    def note(self, **meta: Any) -> None:
-        """Record something of the run as a whole; safe from many threads."""
+    def update_meta(self, **meta: Any) -> None:
+        """Change the meta of the logbook; safe from many threads."""
         with self._lock:
             self.book.meta = {**self.book.meta, **meta}
             self.book.updated_at = timeutils.utcnow()
@@ -64,20 +64,20 @@ class Run:
                 connection.save_logbook(self.book.copy(retain_contents=False))
 
     def begin(self, state: str) -> None:
-        """Record that this process has begun to work on it."""
-        self.note(state=state, owner=_owner(), began_at=now(), ended_at=None)
+        """Record that this process works on the run."""
+        self.update_meta(state=state, owner=_owner(), began_at=now(), ended_at=None)
 
     def end(self, state: str) -> None:
-        """Record in which of TaskFlow's states the process has left it."""
-        self.note(state=state, ended_at=now())
+        """Record the state, one of TaskFlow's, in which the process leaves the run."""
+        self.update_meta(state=state, ended_at=now())
 
     def detail(self, unit: str) -> FlowDetail:
-        """What is recorded of a unit, with its tasks."""
+        """The flow detail of a unit, with its tasks."""
         with closing(self.store.get_connection()) as connection:
             return connection.get_flow_details(self.details[unit])
 
     def all_details(self) -> dict[str, FlowDetail]:
-        """What is recorded of every unit, with all tasks."""
+        """The flow details of all units by name, with all tasks."""
         with closing(self.store.get_connection()) as connection:
             flows = list(connection.get_flows_for_book(self.book.uuid))
         return {flow.meta["unit"]: flow for flow in flows if "unit" in flow.meta}
@@ -92,7 +92,7 @@ def _owner() -> Json:
     return {"host": socket.gethostname(), "pid": os.getpid(), "user": getpass.getuser()}
 
 
-def record(store: Backend, plan: Plan) -> Run:
+def create_run(store: Backend, plan: Plan) -> Run:
     """Record a new run of a plan.
 
     All flow details are saved at once: TaskFlow, left to create each by itself, saves the whole book every time.
@@ -134,19 +134,19 @@ def _plan_detail(plan: Plan) -> FlowDetail:
     return detail
 
 
-def books(store: Backend) -> list[LogBook]:
-    """The logbooks of all runs without what is in them, the oldest first."""
+def list_books(store: Backend) -> list[LogBook]:
+    """The logbooks of all runs without their flow details, the oldest first."""
     with closing(store.get_connection()) as connection:
         found = [book for book in connection.get_logbooks(lazy=True) if "tenant" in book.meta]
     return sorted(found, key=lambda book: str(book.meta["created_at"]))
 
 
-def find(store: Backend, wanted: str) -> LogBook:
-    """The logbook of the run that an operator named: by its id, the beginning of it, or `last`.
+def find_book(store: Backend, wanted: str) -> LogBook:
+    """Find the logbook of a run by its id, the beginning of the id, or `last`.
 
     Raises NotFoundError when there is none, or more than one.
     """
-    found = books(store)
+    found = list_books(store)
     hint = "list them with: pumphouse runs list"
     if wanted == LAST and found:
         return found[-1]
@@ -159,8 +159,8 @@ def find(store: Backend, wanted: str) -> LogBook:
     raise NotFoundError(f"there is no run {wanted!r}", hint)
 
 
-def load(store: Backend, book: LogBook) -> Run:
-    """A recorded run with its plan."""
+def load_run(store: Backend, book: LogBook) -> Run:
+    """Load a run with its plan."""
     with closing(store.get_connection()) as connection:
         flows = list(connection.get_flows_for_book(book.uuid, lazy=True))
         header = next(flow for flow in flows if "unit" not in flow.meta)
@@ -172,28 +172,29 @@ def load(store: Backend, book: LogBook) -> Run:
     return Run(store, book, plan_from({**first, "units": units}), details)
 
 
-def earlier(store: Backend, tenant_id: str, source: str, destination: str) -> list[LogBook]:
+def tenant_books(store: Backend, tenant_id: str, source: str, destination: str) -> list[LogBook]:
     """The logbooks of all runs that moved a tenant between two clouds, the oldest first."""
     wanted = (tenant_id, source, destination)
-    return [book for book in books(store) if wanted == _subject(book.meta)]
+    return [book for book in list_books(store) if wanted == _tenant_and_clouds(book.meta)]
 
 
-def _subject(meta: Json) -> tuple[str, str, str]:
+def _tenant_and_clouds(meta: Json) -> tuple[str, str, str]:
     return meta["tenant"]["id"], meta["source"], meta["destination"]
 
 
-def holder(store: Backend, meta: Json) -> str:
-    """Who works on a tenant at the moment, in words; empty when no run of it says so."""
-    under_way = [book for book in earlier(store, *_subject(meta)) if book.meta["state"] in UNDER_WAY]
-    if not under_way:
+def describe_owner(store: Backend, meta: Json) -> str:
+    """Say which run and process work on a tenant now; empty when none is recorded to."""
+    books = tenant_books(store, *_tenant_and_clouds(meta))
+    active = [book for book in books if book.meta["state"] in ACTIVE_STATES]
+    if not active:
         return ""
-    owner_of = "process {pid} of {user} on {host}".format_map(under_way[-1].meta["owner"])
-    return f"run {run_id(under_way[-1])}, {owner_of}, since {under_way[-1].meta['began_at']}"
+    process = "process {pid} of {user} on {host}".format_map(active[-1].meta["owner"])
+    return f"run {run_id(active[-1])}, {process}, since {active[-1].meta['began_at']}"
 
 
-def unfinished(store: Backend, meta: Json) -> list[str]:
-    """What to know of the newest run of a tenant before a new one begins, if it was not finished."""
-    newest = earlier(store, *_subject(meta))[-1:]
+def unfinished_notes(store: Backend, meta: Json) -> list[str]:
+    """Say that the newest run of a tenant is not finished, if so, before a new one is created."""
+    newest = tenant_books(store, *_tenant_and_clouds(meta))[-1:]
     return [
         f"run {run_id(book)} of this tenant was not finished; pumphouse resume {run_id(book)} goes on with it, "
         f"pumphouse revert {run_id(book)} undoes it; this makes a new run"
@@ -203,22 +204,23 @@ def unfinished(store: Backend, meta: Json) -> list[str]:
 
 
 def lock_name(meta: Json) -> str:
-    """What only one run may work on at a time: a tenant and a pair of clouds, as a logbook's meta names them."""
-    return " ".join(_subject(meta))
+    """The name of the lock of a tenant and a pair of clouds, out of the meta of a logbook."""
+    return " ".join(_tenant_and_clouds(meta))
 
 
 def done_before(store: Backend, tenant_id: str, source: str, destination: str) -> dict[Ref, Before]:
-    """What earlier runs of a tenant have done and not undone: the newest of it for each resource.
+    """What the newest earlier run of a tenant did with each resource and did not revert.
 
-    Only of the kinds that ask for it, because the tasks of whole runs are read for it.
+    Only for the kinds that use it, because the tasks of whole runs are read for it.
     """
     found: dict[Ref, Before] = {}
-    for book in earlier(store, tenant_id, source, destination):
-        run = load(store, book)
+    for book in tenant_books(store, tenant_id, source, destination):
+        run = load_run(store, book)
         for unit in run.plan.units:
             steps = [step for step in unit.steps if KINDS[step.ref.kind].as_before]
             atoms = list(run.detail(unit.name)) if steps else []
             for step in steps:
-                done = {atom.name for atom in atoms if atom.state in _DONE and owner(unit, atom.name) is step}
+                names = (atom.name for atom in atoms if atom.state in _DONE)
+                done = {name for name in names if step_of_task(unit, name) is step}
                 found |= {step.ref: Before(step.record, frozenset(done))} if done else {}
     return found

@@ -1,4 +1,4 @@
-"""What is looked at before a run goes on: whether it may, and how this release differs from the one that began it."""
+"""The checks before a run is resumed or reverted: whether it may be, and which tasks this release would not have."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from taskflow.persistence.models import FlowDetail
 
 from pumphouse.errors import UsageError
 from pumphouse.model import Unit
-from pumphouse.run import outcomes
-from pumphouse.run import record as runs
-from pumphouse.run.engine import flow_of
-from pumphouse.run.record import Run
+from pumphouse.run.engine import flow_from_detail
+from pumphouse.run.outcomes import REVERT_STATES
+from pumphouse.run.record import Run, run_id, tenant_books
 from pumphouse.tasks.base import Migration
 
 
 def refuse_reverted(run: Run) -> None:
-    """Raise UsageError when the run is being undone, or was."""
-    if run.book.meta["state"] in outcomes.REVERT_STATES:
+    """Raise UsageError when the run was reverted, or a revert of it was begun."""
+    if run.book.meta["state"] in REVERT_STATES:
         raise UsageError(
             f"run {run.id} was reverted, or is half reverted",
             f"undo the rest with: pumphouse revert {run.id}; to move the tenant again, migrate anew",
@@ -26,15 +25,15 @@ def refuse_reverted(run: Run) -> None:
 
 
 def refuse_superseded(run: Run) -> None:
-    """Raise UsageError when a newer run has worked on the same tenant since, and was not undone.
+    """Raise UsageError when a newer run of the same tenant was begun and not reverted.
 
-    What an older run had not finished may be what the newer one made.
+    Both may have made the same resources.
     """
-    books = runs.earlier(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
+    books = tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
     newer = books[[book.uuid for book in books].index(run.book.uuid) + 1 :]
     for book in newer:
         if book.meta["state"] not in (states.PENDING, states.REVERTED):
-            newest = runs.run_id(book)
+            newest = run_id(book)
             raise UsageError(
                 f"run {newest} of this tenant is newer than run {run.id}",
                 f"go on with that, or undo it first: pumphouse revert {newest}",
@@ -42,7 +41,7 @@ def refuse_superseded(run: Run) -> None:
 
 
 def differences(run: Run, migration: Migration) -> list[str]:
-    """How the tasks of this release differ from those recorded, one sentence each; tasks are known by their names.
+    """Compare the tasks of this release with the recorded ones by name; returns a sentence for each difference.
 
     Raises NotFoundError when this release cannot build the flows of the run at all.
     """
@@ -51,7 +50,7 @@ def differences(run: Run, migration: Migration) -> list[str]:
 
 
 def _differences(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterator[str]:
-    flow = flow_of(migration, unit, detail)
+    flow = flow_from_detail(migration, unit, detail)
     if detail.state in (None, states.SUCCESS):
         return
     recorded = {atom.name: atom.state for atom in detail}

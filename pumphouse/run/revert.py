@@ -1,4 +1,4 @@
-"""The way back: what a run has made is removed again, in reverse order, by the tasks that made it."""
+"""Reverts a run: the tasks that made something remove it again, in reverse order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from taskflow.types.failure import Failure
 
 from pumphouse.cloud.check import clock_difference_s
 from pumphouse.model import Action, Outcome, Report, State, Step, Unit
-from pumphouse.run import outcomes
-from pumphouse.run.engine import Listener, flow_of, save
-from pumphouse.run.execute import Execution, execution, in_order, storing
+from pumphouse.run.engine import Listener, flow_from_detail, save
+from pumphouse.run.execute import Execution, explained_store_failures, open_execution, schedule_units
+from pumphouse.run.outcomes import (
+    ensured_results,
+    not_reverted_reason,
+    reused_results,
+    reverted_outcomes,
+    sorted_by_plan,
+    step_of_task,
+)
 from pumphouse.run.record import Run
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, symbol
@@ -27,80 +34,89 @@ _RAN = (states.SUCCESS, states.FAILURE, states.RUNNING, states.REVERTING, states
 
 
 @dataclass(frozen=True)
-class Undo:
-    """What a revert is going to do with a unit of a run.
+class UnitRevert:
+    """What a revert will do with a unit of a run.
 
-    lines: what is undone, in words, in the order of the doing.
-    kept: why the unit stays as it is; empty when it is undone.
+    lines: what is reverted, in words, in that order.
+    kept_reason: why the unit stays as it is; empty when it is reverted.
     """
 
     unit: Unit
     lines: tuple[str, ...]
-    kept: str = ""
+    kept_reason: str = ""
 
 
-def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[Undo]:
-    """What a revert will undo, unit by unit, and what it keeps because somebody has changed it since.
+def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[UnitRevert]:
+    """Plan the revert of a run: unit by unit what is reverted, and what is kept because somebody changed it since.
 
-    force: undo also what was changed. What something kept needs is kept as well.
+    A unit that a kept one needs is kept too.
+    force: revert also what was changed.
     """
     details = run.all_details()
-    begun = [unit for unit in reversed(run.plan.units) if any(map(_to_undo, details[unit.name]))]
+    begun = [unit for unit in reversed(run.plan.units) if any(map(_needs_revert, details[unit.name]))]
     offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
-    undos: dict[str, Undo] = {}
+    planned: dict[str, UnitRevert] = {}
     for unit in begun:
         detail = details[unit.name]
-        kept = "" if force else _needed(unit, undos.values()) or _changed(unit, detail, migration, offset)
-        undos[unit.name] = Undo(unit, tuple(_lines(unit, detail, migration)), kept)
-    return list(undos.values())
+        kept_reason = ""
+        if not force:
+            kept_reason = _kept_dependent(unit, planned.values()) or _change_since(
+                unit, detail, migration, offset
+            )
+        planned[unit.name] = UnitRevert(unit, tuple(_revert_lines(unit, detail, migration)), kept_reason)
+    return list(planned.values())
 
 
-def revert(
-    run: Run, migration: Migration, undos: list[Undo], listener: Listener, stop: threading.Event
+def revert_run(
+    run: Run, migration: Migration, unit_reverts: list[UnitRevert], listener: Listener, stop: threading.Event
 ) -> Report:
-    """Undo a run as planned; what cannot be undone is reported as kept, and tried again by the next revert.
+    """Revert a run as planned; what cannot be reverted is reported as kept, and the next revert tries it again.
 
     Raises StoreLostError when the state store fails.
     """
-    wanted = {undo.unit.name: undo for undo in undos}
+    planned = {item.unit.name: item for item in unit_reverts}
     units = {unit.name: unit for unit in run.plan.units}
-    dependents = {name: [other for other in wanted if name in units[other].needs] for name in wanted}
+    dependents = {name: [other for other in planned if name in units[other].needs] for name in planned}
     with (
-        storing(run),
-        ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "unit") as drivers,
-        execution(run, migration, listener, stop, keep=False) as state,
+        explained_store_failures(run),
+        ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "unit") as threads,
+        open_execution(run, migration, listener, stop, keep_failed=False) as state,
     ):
         run.begin(states.REVERTING)
         for unit, detail in run.all_details().items():
-            state.results |= dict(outcomes.ensured(detail)) | dict(outcomes.reused(units[unit]))
-        in_order(state, dependents, lambda unit: drivers.submit(_undo, state, wanted[unit.name]))
-    settled = {outcome.ref for outcome in state.outcomes}
-    left = [undo for undo in undos if not settled & {step.ref for step in undo.unit.steps}]
-    state.settle([outcome for undo in left for outcome in _outcomes(undo.unit, State.PENDING, "interrupted")])
-    with storing(run):
+            state.results |= dict(ensured_results(detail)) | dict(reused_results(units[unit]))
+        schedule_units(
+            state, dependents, lambda unit: threads.submit(_revert_unit, state, planned[unit.name])
+        )
+    reported = {outcome.ref for outcome in state.outcomes}
+    for item in unit_reverts:
+        if not reported & {step.ref for step in item.unit.steps}:
+            state.report(_same_outcomes(item.unit, State.PENDING, "interrupted"))
+    with explained_store_failures(run):
         run.end(_final_state(state))
-    return Report(replace(run.plan, notes=()), outcomes.in_order(run.plan, state.outcomes), run.id)
+    return Report(replace(run.plan, notes=()), sorted_by_plan(run.plan, state.outcomes), run.id)
 
 
-def _to_undo(atom: AtomDetail) -> bool:
-    return atom.state in _RAN or bool(outcomes.kept(atom))
+def _needs_revert(atom: AtomDetail) -> bool:
+    return atom.state in _RAN or bool(not_reverted_reason(atom))
 
 
-def _needed(unit: Unit, undos: Iterable[Undo]) -> str:
-    """Which unit that is kept needs this one."""
-    keeper = next((undo.unit for undo in undos if undo.kept and unit.name in undo.unit.needs), None)
-    return f"needed by {keeper.steps[0].record.title}, which is kept" if keeper else ""
+def _kept_dependent(unit: Unit, planned: Iterable[UnitRevert]) -> str:
+    """Name the kept unit that needs this one; empty when none does."""
+    kept = (item.unit for item in planned if item.kept_reason)
+    dependent = next((other for other in kept if unit.name in other.needs), None)
+    return f"needed by {dependent.steps[0].record.title}, which is kept" if dependent else ""
 
 
-def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
-    """What somebody has done to the resources of a unit since the run made them.
+def _change_since(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
+    """Say what somebody changed on the resources of a unit since the run made them.
 
-    Of a unit that is not complete it is not asked: what was done to it last, a run or a revert did that died.
+    A unit that is not complete is not looked at: the last change to it was made by a run or a revert that died.
     """
     if any(atom.state != states.SUCCESS for atom in detail):
         return ""
-    since = _last_moment(detail)
-    for step, destination_id in _made(unit, detail):
+    since = _last_task_end(detail)
+    for step, destination_id in _resources_made(unit, detail):
         changed = KINDS[step.ref.kind].changed
         found = changed(migration.destination, destination_id, since + offset) if since else ""
         if found:
@@ -108,32 +124,33 @@ def _changed(unit: Unit, detail: FlowDetail, migration: Migration, offset: timed
     return ""
 
 
-def _made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
+def _resources_made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
     """The steps of a unit whose resources the run has made and not removed yet, with the new ids."""
-    there = {atom.name for atom in detail if _to_undo(atom)}
-    ensured = {name: result for name, result in outcomes.ensured(detail) if name in there}
+    there = {atom.name for atom in detail if _needs_revert(atom)}
+    ensured = {name: result for name, result in ensured_results(detail) if name in there}
     for step in unit.steps:
         result = ensured.get(symbol(step.ref, "ensured"), {"made": False})
         if result["made"]:
             yield step, result["id"]
 
 
-def _last_moment(detail: FlowDetail) -> datetime | None:
-    """When the run did the last thing to a unit."""
+def _last_task_end(detail: FlowDetail) -> datetime | None:
+    """When the last task of a unit ended."""
     times = [datetime.fromisoformat(atom.meta["ended_at"]) for atom in detail if atom.meta.get("ended_at")]
     return max(times, default=None)
 
 
-def _lines(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterator[str]:
-    """What undoing a unit does, in words, its resources in reverse order."""
-    undoable = {item.name: item.undo_line for item, _ in flow_of(migration, unit, detail).iter_nodes()}
-    atoms = {atom.name: atom for atom in detail if _to_undo(atom)}
+def _revert_lines(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterator[str]:
+    """What the revert of a unit does, in words, its resources in reverse order."""
+    flow = flow_from_detail(migration, unit, detail)
+    lines = {item.name: item.undo_line for item, _ in flow.iter_nodes()}
+    atoms = {atom.name: atom for atom in detail if _needs_revert(atom)}
     for step in reversed(unit.steps):
-        mine = {name: atom for name, atom in atoms.items() if outcomes.owner(unit, name) is step}
+        mine = {name: atom for name, atom in atoms.items() if step_of_task(unit, name) is step}
         ensured = mine.pop(symbol(step.ref, "ensured"), None)
         if ensured is not None:
             yield _ensured_line(step, ensured)
-        yield from (undoable[name] for name in mine if undoable.get(name))
+        yield from (lines[name] for name in mine if lines.get(name))
 
 
 def _ensured_line(step: Step, atom: AtomDetail) -> str:
@@ -144,24 +161,24 @@ def _ensured_line(step: Step, atom: AtomDetail) -> str:
     return f"keep {step.record.title} ({atom.results['id']}): it was there before the run"
 
 
-def _undo(state: Execution, undo: Undo) -> None:
-    """Undo one unit."""
-    if undo.kept:
-        state.settle(_outcomes(undo.unit, State.KEPT, undo.kept))
+def _revert_unit(state: Execution, planned: UnitRevert) -> None:
+    """Revert one unit, or report why it is kept."""
+    if planned.kept_reason:
+        state.report(_same_outcomes(planned.unit, State.KEPT, planned.kept_reason))
         return
-    detail = state.run.detail(undo.unit.name)
-    _turn_back(state.run, detail)
-    state.drive(state.engines.load(undo.unit, detail, state.results), undo.unit, detail)
+    detail = state.run.detail(planned.unit.name)
+    _mark_for_revert(state.run, detail)
+    state.run_engine(state.engines.load(planned.unit, detail, state.results), planned.unit, detail)
     if detail.state == states.REVERTED:
-        state.settle(outcomes.reverted(undo.unit, detail))
+        state.report(reverted_outcomes(planned.unit, detail))
 
 
-def _turn_back(run: Run, detail: FlowDetail) -> None:
+def _mark_for_revert(run: Run, detail: FlowDetail) -> None:
     """Have TaskFlow's next run of a unit revert every task that has run, also one that a process died in.
 
-    Where something was kept all are reverted again, because that task needs what the others have given.
+    If a revert left something behind, all tasks are reverted again: that task needs the results of the others.
     """
-    again = any(map(outcomes.kept, detail))
+    again = any(map(not_reverted_reason, detail))
     ran = [atom for atom in detail if atom.state in _RAN or (again and atom.state == states.REVERTED)]
     for atom in ran:
         if atom.state in (states.RUNNING, states.REVERT_FAILURE):
@@ -173,7 +190,7 @@ def _turn_back(run: Run, detail: FlowDetail) -> None:
     save(run, detail, ran)
 
 
-def _outcomes(unit: Unit, state: State, reason: str) -> list[Outcome]:
+def _same_outcomes(unit: Unit, state: State, reason: str) -> list[Outcome]:
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     return [Outcome(step.ref, step.name, state, step.destination_id, reason) for step in steps]
 

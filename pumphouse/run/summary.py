@@ -11,10 +11,9 @@ from taskflow.persistence.base import Backend
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
 
 from pumphouse.model import Json, Outcome, Report, Unit
-from pumphouse.run import outcomes
-from pumphouse.run import record as runs
 from pumphouse.run.lock import is_locked
-from pumphouse.run.record import Run
+from pumphouse.run.outcomes import build_report, failure_reason, not_reverted_reason, step_of_task
+from pumphouse.run.record import ACTIVE_STATES, Run, list_books, lock_name, run_id
 from pumphouse.tasks.base import symbol
 
 # The state of a run whose process died while it worked on it.
@@ -24,7 +23,7 @@ INTERRUPTED = "INTERRUPTED"
 def run_state(store: Backend, book: LogBook) -> str:
     """The state of a run: TaskFlow's, or INTERRUPTED when the process that worked on it has died."""
     state = str(book.meta["state"])
-    if state in runs.UNDER_WAY and not is_locked(store, runs.lock_name(book.meta)):
+    if state in ACTIVE_STATES and not is_locked(store, lock_name(book.meta)):
         return INTERRUPTED
     return state
 
@@ -37,7 +36,7 @@ def list_runs(
     tenant: an id or a name.
     since: an aware time; runs that began before it are left out.
     """
-    found = [run_summary(store, book) for book in reversed(runs.books(store))]
+    found = [run_summary(store, book) for book in reversed(list_books(store))]
     return [
         run
         for run in found
@@ -51,7 +50,7 @@ def run_summary(store: Backend, book: LogBook) -> Json:
     """A run without its units: its state, tenant, clouds and times."""
     meta = book.meta
     return {
-        "run": runs.run_id(book),
+        "run": run_id(book),
         "state": run_state(store, book),
         "tenant": meta["tenant"],
         "source": meta["source"],
@@ -67,7 +66,7 @@ def run_data(run: Run) -> Json:
     """A run with its units, their tasks and what became of every resource."""
     details = run.all_details()
     units = [_unit_data(unit, details[unit.name]) for unit in run.plan.units]
-    report = outcomes.report(run.id, run.book.meta["state"], run.plan, details)
+    report = build_report(run.id, run.book.meta["state"], run.plan, details)
     resources = [_outcome_data(outcome) for outcome in report.outcomes]
     return {**run_summary(run.store, run.book), "units": units, "resources": resources}
 
@@ -104,7 +103,7 @@ def _unit_data(unit: Unit, detail: FlowDetail) -> Json:
 
 def _tasks(unit: Unit, detail: FlowDetail) -> Iterator[Json]:
     for atom in detail:
-        step = outcomes.owner(unit, atom.name)
+        step = step_of_task(unit, atom.name)
         if step is not None:
             yield {
                 "name": atom.name,
@@ -114,7 +113,7 @@ def _tasks(unit: Unit, detail: FlowDetail) -> Iterator[Json]:
                 "started_at": atom.meta.get("started_at"),
                 "ended_at": atom.meta.get("ended_at"),
                 "id": _resource_id(atom),
-                "reason": outcomes.reason(atom) if atom.failure else outcomes.kept(atom),
+                "reason": failure_reason(atom) if atom.failure else not_reverted_reason(atom),
             }
 
 

@@ -38,7 +38,7 @@ class Lines:
     def bytes_copied(self, name: str, copied: int) -> None:
         """Nothing: a log is told what is finished."""
 
-    def settled(self, outcome: Outcome) -> None:
+    def outcome_reported(self, outcome: Outcome) -> None:
         """Print the line."""
         self._out.print(outcome_text(outcome), soft_wrap=True)
 
@@ -81,9 +81,9 @@ class Bars(Lines):
             self._copied[name] = copied
             self._bytes.update(self._sent, completed=sum(self._copied.values()))
 
-    def settled(self, outcome: Outcome) -> None:
+    def outcome_reported(self, outcome: Outcome) -> None:
         """Print the line above the bars and move the bar of resources."""
-        super().settled(outcome)
+        super().outcome_reported(outcome)
         self._resources.advance(self._done)
         with self._lock:
             self._planned[outcome.ref] = self._copied_of(outcome.ref)

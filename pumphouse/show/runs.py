@@ -15,7 +15,7 @@ from pumphouse.show.report import id_text
 
 if TYPE_CHECKING:
     from pumphouse.run.record import Run
-    from pumphouse.run.revert import Undo
+    from pumphouse.run.revert import UnitRevert
 
 # By TaskFlow's states, and INTERRUPTED of pumphouse.run.summary.
 _COLOURS = {
@@ -55,15 +55,15 @@ def print_run(data: Json, out: Console) -> None:
         out.print(f"{waiting} resources are not done", markup=False)
 
 
-def print_undos(run: Run, undos: Sequence[Undo], out: Console) -> None:
+def print_undos(run: Run, undos: Sequence[UnitRevert], out: Console) -> None:
     """What a revert is going to do, unit by unit."""
     out.print(f"Revert run {run.id} of tenant {run.plan.tenant_name}", style="bold", markup=False)
     out.print(f"  from {run.plan.destination}\n", markup=False)
     for undo in undos:
         for line in undo.lines:
-            out.print(f"  keep: {line}" if undo.kept else f"  {line}", markup=False)
-        if undo.kept:
-            out.print(f"    because it is {undo.kept}", markup=False, style="yellow")
+            out.print(f"  keep: {line}" if undo.kept_reason else f"  {line}", markup=False)
+        if undo.kept_reason:
+            out.print(f"    because it is {undo.kept_reason}", markup=False, style="yellow")
     if not undos:
         out.print("nothing to undo", style="green")
 

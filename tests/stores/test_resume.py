@@ -21,8 +21,8 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from pumphouse.errors import EXIT_FAILED
 from pumphouse.model import Ref
-from pumphouse.run import record as runs
 from pumphouse.run.lock import is_locked
+from pumphouse.run.record import LAST, find_book, load_run, lock_name
 from pumphouse.store import open_store
 from pumphouse.tasks.base import symbol
 from tests.stores.servers import PASSWORD, Server
@@ -92,7 +92,7 @@ class Worker:
     def done(self) -> set[str]:
         """The tasks that are recorded as done; without those of the unit that fails, which is undone as a whole."""
         with closing(open_store(self.url)) as store:
-            run = runs.load(store, runs.find(store, runs.LAST))
+            run = load_run(store, find_book(store, LAST))
             atoms = [atom for detail in run.all_details().values() for atom in detail]
             fails = symbol(Ref("thing", FAILING), "")
             return {
@@ -104,7 +104,7 @@ class Worker:
     def wait_until_free(self) -> None:
         """Wait for the lock of a process that was killed; ZooKeeper keeps it until the session ends."""
         with closing(open_store(self.url)) as store:
-            name = runs.lock_name(runs.find(store, runs.LAST).meta)
+            name = lock_name(find_book(store, LAST).meta)
             until(lambda: not is_locked(store, name))
 
 

@@ -25,9 +25,9 @@ from taskflow.persistence.base import Backend
 
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Plan, Record, Ref, Step, Unit
-from pumphouse.run import record as runs
-from pumphouse.run.execute import execute
+from pumphouse.run.execute import execute_run
 from pumphouse.run.lock import locked
+from pumphouse.run.record import create_run, describe_owner, list_books, load_run, lock_name
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
@@ -134,12 +134,12 @@ def go_on(store: Backend, log: Log) -> dict[str, int]:
     KINDS["thing"] = SimpleNamespace(NAME="thing", tasks=things)  # type: ignore[assignment]
     world: Any = World()
     world.say, world.path = log.say, log.path
-    books = runs.books(store)
-    run = runs.load(store, books[-1]) if books else runs.record(store, plan())
+    books = list_books(store)
+    run = load_run(store, books[-1]) if books else create_run(store, plan())
     print("recorded", flush=True)
     migration = Migration(world, world, {"mappings": {}, "policies": {}}, None)  # type: ignore[arg-type]
-    with locked(store, runs.lock_name(run.book.meta), lambda: runs.holder(store, run.book.meta)):
-        report = execute(run, migration, Ears(), threading.Event())
+    with locked(store, lock_name(run.book.meta), lambda: describe_owner(store, run.book.meta)):
+        report = execute_run(run, migration, Ears(), threading.Event())
     return {str(state): count for state, count in report.count().items()}
 
 

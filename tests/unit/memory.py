@@ -15,8 +15,8 @@ from pumphouse import tasks
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step
 from pumphouse.plan.units import units
-from pumphouse.run import execute as run
-from pumphouse.run import record as runs
+from pumphouse.run.execute import execute_run
+from pumphouse.run.record import Run
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
 from pumphouse.tasks.kind import Kind
 
@@ -86,7 +86,7 @@ class Ears:
     def bytes_copied(self, name: str, copied: int) -> None:
         raise AssertionError("nothing is copied here")
 
-    def settled(self, outcome: Outcome) -> None:
+    def outcome_reported(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
 
@@ -128,10 +128,10 @@ def migration(world: World) -> Migration:
     return Migration(world, world, {"mappings": {}, "policies": {}}, None)
 
 
-def execute(recorded: runs.Run, world: World, stop: threading.Event | None = None) -> tuple[Report, Ears]:
+def execute(recorded: Run, world: World, stop: threading.Event | None = None) -> tuple[Report, Ears]:
     """Execute what is left of a recorded run."""
     ears = Ears()
-    return run.execute(recorded, migration(world), ears, stop or threading.Event()), ears
+    return execute_run(recorded, migration(world), ears, stop or threading.Event()), ears
 
 
 def states(report: Report) -> dict[str, State]:

@@ -11,8 +11,8 @@ from rich.console import Console
 from taskflow import states
 from taskflow.persistence.base import Backend
 
-from pumphouse.run import record as runs
 from pumphouse.run import summary
+from pumphouse.run.record import create_run, lock_name
 from pumphouse.run.revert import plan_revert
 from pumphouse.run.summary import list_runs, run_data
 from pumphouse.show import runs as tables
@@ -38,10 +38,10 @@ def printed(show: object, *args: object) -> str:
 
 
 def test_runs_are_listed_newest_first_and_filtered(store: Backend, world: World) -> None:
-    first = runs.record(store, planned(TENANT))
+    first = create_run(store, planned(TENANT))
     execute(first, world)
     world.failing = {"one"}
-    second = runs.record(store, planned(TENANT, ONE))
+    second = create_run(store, planned(TENANT, ONE))
     execute(second, world)
     assert [run["run"] for run in list_runs(store)] == [second.id, first.id]
     assert [run["run"] for run in list_runs(store, state="failure")] == [second.id]
@@ -55,15 +55,15 @@ def test_runs_are_listed_newest_first_and_filtered(store: Backend, world: World)
 
 
 def test_a_run_whose_process_is_gone_is_interrupted(store: Backend, world: World, working: set[str]) -> None:
-    recorded = runs.record(store, planned(TENANT))
+    recorded = create_run(store, planned(TENANT))
     recorded.begin("RUNNING")
     assert list_runs(store)[0]["state"] == "INTERRUPTED"
-    working.add(runs.lock_name(recorded.book.meta))
+    working.add(lock_name(recorded.book.meta))
     assert list_runs(store)[0]["state"] == "RUNNING"
 
 
 def test_a_run_is_shown_with_its_tasks_and_why_they_failed(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    recorded = create_run(store, planned(TENANT, ONE, TWO))
     world.failing = {"one"}
     execute(recorded, world)
     data = run_data(recorded)
@@ -83,7 +83,7 @@ def test_a_run_is_shown_with_its_tasks_and_why_they_failed(store: Backend, world
 
 
 def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: World) -> None:
-    recorded, seen = runs.record(store, planned(TENANT, ONE)), []
+    recorded, seen = create_run(store, planned(TENANT, ONE)), []
     world.on_make = lambda name: name == "one" and seen.append(run_data(recorded))
     execute(recorded, world, threading.Event())
     found = {task["name"]: task["state"] for unit in seen[0]["units"] for task in unit["tasks"]}
@@ -100,7 +100,7 @@ def test_what_a_revert_will_do_is_listed(
     store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pumphouse.run.revert.clock_difference_s", lambda cloud: 0.0)
-    recorded = runs.record(store, planned(TENANT, ONE))
+    recorded = create_run(store, planned(TENANT, ONE))
     execute(recorded, world)
     text = printed(print_undos, recorded, plan_revert(recorded, migration(world), force=False))
     assert text.index("remove thing one (new-one)") < text.index("remove tenant t (new-t)")

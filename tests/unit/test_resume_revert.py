@@ -17,8 +17,8 @@ from pumphouse import flows
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State, Step
 from pumphouse.run import engine, outcomes, resume, revert
-from pumphouse.run import record as runs
 from pumphouse.run.execute import StoreLostError
+from pumphouse.run.record import Run, create_run, find_book, load_run
 from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
 from tests.unit.memory import (
@@ -39,13 +39,13 @@ ONE = step("thing", "one", TENANT.ref)
 TWO = step("thing", "two", ONE.ref)
 
 
-def reloaded(recorded: runs.Run) -> runs.Run:
-    return runs.load(recorded.store, runs.find(recorded.store, recorded.id))
+def reloaded(recorded: Run) -> Run:
+    return load_run(recorded.store, find_book(recorded.store, recorded.id))
 
 
-def undo(recorded: runs.Run, world: World, *, force: bool = False) -> tuple[Any, list[revert.Undo]]:
+def undo(recorded: Run, world: World, *, force: bool = False) -> tuple[Any, list[revert.UnitRevert]]:
     undos = revert.plan_revert(recorded, migration(world), force=force)
-    report = revert.revert(recorded, migration(world), undos, Ears(), threading.Event())
+    report = revert.revert_run(recorded, migration(world), undos, Ears(), threading.Event())
     return report, undos
 
 
@@ -54,7 +54,7 @@ def _no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revert, "clock_difference_s", lambda cloud: 0.0)
 
 
-def alter(recorded: runs.Run, unit: str, flow_state: str | None, **atom_states: str) -> None:
+def alter(recorded: Run, unit: str, flow_state: str | None, **atom_states: str) -> None:
     """Leave a unit as a process leaves it that died at that moment."""
     detail = recorded.detail(unit)
     changed = [atom for atom in detail if atom.name.replace("-", "_") in atom_states]
@@ -69,27 +69,27 @@ def alter(recorded: runs.Run, unit: str, flow_state: str | None, **atom_states: 
 
 def test_a_loaded_run_has_the_plan_it_was_recorded_with(store: Backend, world: World) -> None:
     plan = planned(TENANT, ONE, TWO, step("thing", "gone", action=Action.SKIP))
-    recorded = runs.record(store, plan)
+    recorded = create_run(store, plan)
     again = reloaded(recorded)
     assert again.plan == plan
     assert again.details == recorded.details
 
 
 def test_runs_are_found_by_id_by_its_beginning_and_as_the_last(store: Backend, world: World) -> None:
-    first, second = (runs.record(store, planned(TENANT)) for _ in range(2))
-    assert runs.find(store, first.id).uuid == first.book.uuid
-    assert runs.find(store, second.book.uuid).uuid == second.book.uuid
-    assert runs.find(store, "last").uuid == second.book.uuid
+    first, second = (create_run(store, planned(TENANT)) for _ in range(2))
+    assert find_book(store, first.id).uuid == first.book.uuid
+    assert find_book(store, second.book.uuid).uuid == second.book.uuid
+    assert find_book(store, "last").uuid == second.book.uuid
     with pytest.raises(NotFoundError, match="there is no run 'ffff0000'"):
-        runs.find(store, "ffff0000")
+        find_book(store, "ffff0000")
     with pytest.raises(NotFoundError, match="may be any of the runs"):
-        runs.find(store, "")
+        find_book(store, "")
 
 
 def test_a_suspended_run_goes_on_and_repeats_nothing(store: Backend, world: World) -> None:
     stop = threading.Event()
     world.on_make = lambda name: stop.set() if name == "one" else None
-    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    recorded = create_run(store, planned(TENANT, ONE, TWO))
     execute(recorded, world, stop)
     assert recorded.book.meta["state"] == "SUSPENDED"
     report, ears = execute(reloaded(recorded), world)
@@ -99,7 +99,7 @@ def test_a_suspended_run_goes_on_and_repeats_nothing(store: Backend, world: Worl
 
 
 def test_what_failed_is_tried_again(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    recorded = create_run(store, planned(TENANT, ONE, TWO))
     world.failing = {"one"}
     report, _ = execute(recorded, world)
     assert states(report) == {"t": State.CREATED, "one": State.FAILED, "two": State.BLOCKED}
@@ -112,7 +112,7 @@ def test_what_failed_is_tried_again(store: Backend, world: World) -> None:
 def test_of_a_kept_unit_only_what_failed_is_executed_again(store: Backend, world: World) -> None:
     part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
     whole = step("server", "whole", TENANT.ref, part.ref)
-    recorded = runs.record(store, planned(TENANT, part, whole, on_failure="keep"))
+    recorded = create_run(store, planned(TENANT, part, whole, on_failure="keep"))
     world.failing = {"whole"}
     execute(recorded, world)
     world.failing = set()
@@ -122,7 +122,7 @@ def test_of_a_kept_unit_only_what_failed_is_executed_again(store: Backend, world
 
 
 def test_a_unit_whose_process_died_in_a_task_executes_that_again(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    recorded = create_run(store, planned(TENANT, ONE, TWO))
     execute(recorded, world)
     alter(recorded, "thing/one", "RUNNING", thing_one_ensured="RUNNING")
     report, _ = execute(reloaded(recorded), world)
@@ -136,7 +136,7 @@ def test_a_unit_that_taskflow_calls_reverted_when_it_was_suspended_is_mended(
     """engine.suspend() ends so when all that was left was queued: the next run would repeat what is done."""
     part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
     whole = step("server", "whole", TENANT.ref, part.ref)
-    recorded = runs.record(store, planned(TENANT, part, whole))
+    recorded = create_run(store, planned(TENANT, part, whole))
     execute(recorded, world)
     alter(recorded, "server/whole", "REVERTED", server_whole_ensured="RUNNING")
     execute(reloaded(recorded), world)
@@ -148,7 +148,7 @@ def test_a_unit_whose_process_died_while_it_was_undone_is_undone_and_made_again(
 ) -> None:
     part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
     whole = step("server", "whole", TENANT.ref, part.ref)
-    recorded = runs.record(store, planned(TENANT, part, whole))
+    recorded = create_run(store, planned(TENANT, part, whole))
     execute(recorded, world)
     alter(recorded, "server/whole", "RUNNING", server_whole_ensured="REVERTING")
     detail = recorded.detail("server/whole")
@@ -161,15 +161,17 @@ def test_a_unit_whose_process_died_while_it_was_undone_is_undone_and_made_again(
 
 
 def test_the_report_of_a_run_is_told_from_what_is_recorded_alone(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE, TWO, step("thing", "old", action=Action.SKIP)))
+    recorded = create_run(store, planned(TENANT, ONE, TWO, step("thing", "old", action=Action.SKIP)))
     world.failing = {"one"}
     report, _ = execute(recorded, world)
     again = reloaded(recorded)
-    assert outcomes.report(again.id, again.book.meta["state"], again.plan, again.all_details()) == report
+    assert (
+        outcomes.build_report(again.id, again.book.meta["state"], again.plan, again.all_details()) == report
+    )
 
 
 def test_a_revert_undoes_all_in_reverse_order(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    recorded = create_run(store, planned(TENANT, ONE, TWO))
     execute(recorded, world)
     report, undos = undo(reloaded(recorded), world)
     assert world.things == set()
@@ -185,7 +187,7 @@ def test_a_revert_undoes_all_in_reverse_order(store: Backend, world: World) -> N
 
 
 def test_a_revert_undoes_what_a_killed_process_was_at(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE))
+    recorded = create_run(store, planned(TENANT, ONE))
     execute(recorded, world)
     alter(recorded, "thing/one", "RUNNING", thing_one_ensured="RUNNING")
     _, undos = undo(reloaded(recorded), world)
@@ -194,7 +196,7 @@ def test_a_revert_undoes_what_a_killed_process_was_at(store: Backend, world: Wor
 
 
 def test_what_cannot_be_undone_is_reported_and_tried_again(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE, TWO))
+    recorded = create_run(store, planned(TENANT, ONE, TWO))
     execute(recorded, world)
     world.stuck = {"one"}
     report, _ = undo(reloaded(recorded), world)
@@ -236,7 +238,7 @@ def test_what_cannot_be_undone_is_tried_again_with_what_others_of_its_unit_have_
     store: Backend, world: World
 ) -> None:
     change_kind("server", tasks=needy_tasks)
-    recorded = runs.record(store, planned(TENANT, step("server", "whole", TENANT.ref)))
+    recorded = create_run(store, planned(TENANT, step("server", "whole", TENANT.ref)))
     execute(recorded, world)
     world.stuck = {"whole"}
     report, _ = undo(reloaded(recorded), world)
@@ -248,7 +250,7 @@ def test_what_cannot_be_undone_is_tried_again_with_what_others_of_its_unit_have_
 
 
 def test_what_was_changed_since_is_kept_with_all_that_it_needs(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT, ONE, TWO, step("thing", "other", TENANT.ref)))
+    recorded = create_run(store, planned(TENANT, ONE, TWO, step("thing", "other", TENANT.ref)))
     execute(recorded, world)
 
     def changed(cloud: World, name: str, since: datetime) -> str:
@@ -266,7 +268,7 @@ def test_what_was_changed_since_is_kept_with_all_that_it_needs(store: Backend, w
 def test_what_a_killed_process_was_at_has_been_changed_by_nobody(store: Backend, world: World) -> None:
     part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
     whole = step("server", "whole", TENANT.ref, part.ref)
-    recorded = runs.record(store, planned(TENANT, part, whole))
+    recorded = create_run(store, planned(TENANT, part, whole))
     execute(recorded, world)
     detail = recorded.detail("server/whole")
     (dying,) = (atom for atom in detail if atom.name == "server-whole-ensured")
@@ -282,7 +284,7 @@ def test_what_a_killed_process_was_at_has_been_changed_by_nobody(store: Backend,
 def test_what_a_killed_revert_was_at_has_been_changed_by_nobody(store: Backend, world: World) -> None:
     part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
     whole = step("server", "whole", TENANT.ref, part.ref)
-    recorded = runs.record(store, planned(TENANT, part, whole))
+    recorded = create_run(store, planned(TENANT, part, whole))
     execute(recorded, world)
     detail = recorded.detail("server/whole")
     (dying,) = (atom for atom in detail if atom.name == "server-whole-ensured")
@@ -295,7 +297,7 @@ def test_what_a_killed_revert_was_at_has_been_changed_by_nobody(store: Backend, 
 
 
 def test_a_reverted_run_is_not_resumed(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT))
+    recorded = create_run(store, planned(TENANT))
     execute(recorded, world)
     undo(recorded, world)
     with pytest.raises(UsageError, match=f"run {recorded.id} was reverted"):
@@ -303,7 +305,7 @@ def test_a_reverted_run_is_not_resumed(store: Backend, world: World) -> None:
 
 
 def test_a_run_is_neither_resumed_nor_undone_behind_a_newer_one(store: Backend, world: World) -> None:
-    older, newer = (runs.record(store, planned(TENANT)) for _ in range(2))
+    older, newer = (create_run(store, planned(TENANT)) for _ in range(2))
     resume.refuse_superseded(older)
     execute(older, world)
     execute(newer, world)
@@ -320,7 +322,7 @@ def test_a_release_with_other_tasks_says_so_and_goes_on(
     """A task added, one removed and one renamed: they are known by their names alone."""
     parts = [step("thing", name, TENANT.ref, part_of=Ref("server", "whole")) for name in ("a", "b", "c")]
     whole = step("server", "whole", TENANT.ref, *(part.ref for part in parts))
-    recorded = runs.record(store, planned(TENANT, *parts, whole, on_failure="keep"))
+    recorded = create_run(store, planned(TENANT, *parts, whole, on_failure="keep"))
     world.failing = {"whole"}
     execute(recorded, world)
     world.failing = set()
@@ -355,18 +357,18 @@ def test_a_release_with_other_tasks_says_so_and_goes_on(
 
 
 def test_a_factory_that_this_release_does_not_have_is_one_clear_error(store: Backend, world: World) -> None:
-    recorded = runs.record(store, planned(TENANT))
+    recorded = create_run(store, planned(TENANT))
     detail = recorded.detail("tenant/t")
     detail.meta["factory"]["name"] = "pumphouse.flows.flow_of_old"
     with pytest.raises(NotFoundError, match=r"pumphouse\.flows\.flow_of_old, which this release"):
-        engine.flow_of(migration(world), recorded.plan.units[0], detail)
+        engine.flow_from_detail(migration(world), recorded.plan.units[0], detail)
 
 
 def test_a_state_store_that_fails_stops_the_run_which_goes_on_when_it_is_back(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(open_store(f"sqlite:///{tmp_path}/state.db")) as store:
-        recorded = runs.record(store, planned(TENANT, ONE, TWO))
+        recorded = create_run(store, planned(TENANT, ONE, TWO))
         connection = type(store.get_connection())
         whole = connection.update_atom_details
 

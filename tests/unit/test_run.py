@@ -13,7 +13,7 @@ import pytest
 from pumphouse import flows
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Ref, Report, State, Step, Unit
-from pumphouse.run import record as runs
+from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from tests.unit import memory
 from tests.unit.memory import TENANT, Ears, World, migration, planned, reason, states, step
@@ -23,7 +23,7 @@ def execute(
     world: World, *steps: Step, stop: threading.Event | None = None, url: str = "memory://", **cfg: Any
 ) -> tuple[Report, Ears]:
     with closing(open_store(url)) as store:
-        return memory.execute(runs.record(store, planned(*steps, **cfg)), world, stop)
+        return memory.execute(create_run(store, planned(*steps, **cfg)), world, stop)
 
 
 def test_what_is_needed_comes_first_and_everybody_is_told(world: World) -> None:

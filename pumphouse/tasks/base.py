@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
@@ -52,7 +52,7 @@ def symbol(ref: Ref, verb: str) -> str:
     return f"{ref.kind}-{ref.id}-{verb}"
 
 
-def ensured_id(ensured: Mapping[str, Json], kind: str, source_id: str) -> str:
+def ensured_id(ensured: Mapping[str, Ensured], kind: str, source_id: str) -> str:
     """The destination's id of a source resource, out of the results of the Ensure tasks."""
     destination_id: str = ensured[symbol(Ref(kind, source_id), "ensured")]["id"]
     return destination_id
@@ -95,7 +95,6 @@ class Search:
     """Where a kind looks for twins.
 
     ids: the destination's ids of the twins found so far.
-    names: the names of the source's resources seen so far.
     mappings: the configuration's mappings, source name to destination name, by what they map.
     """
 
@@ -127,12 +126,13 @@ class BaseCloudTask(_JournaledTask):
     undo_line: what its revert does besides removing what an Ensure made, in words; empty when nothing.
     """
 
-    undo_line = ""
-
-    def __init__(self, cloud: Cloud, *, provides: str, line: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self, cloud: Cloud, *, provides: str, line: str = "", undo_line: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(name=kwargs.pop("name", provides), provides=provides, **kwargs)
         self.cloud = cloud
         self.line = line or self.name
+        self.undo_line = undo_line
 
 
 class BaseCloudsTask(_JournaledTask):
@@ -186,19 +186,22 @@ class EnsureMixin:
     target_name: the name at the destination; the source's when it is not given.
     fresh: whether a twin that carries our stamp can only come from this very run.
     shared: whether others may make the same, so that only the note tells whose it is.
+    adopts_unfinished: whether one that an earlier run left half made is this run's own from then on: with the
+        mark of what is unfinished gone, nobody else could tell whose it is.
     """
 
     name: str
     begun: bool
     journal: Callable[..., None]
     shared = False
+    adopts_unfinished = False
 
     def __init__(self, *args: Any, target_name: str | None = None, fresh: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.target_name = target_name
         self.fresh = fresh
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin of the source resource."""
         data = self._named(data)
         found = self.find(data, ensured)
@@ -210,7 +213,8 @@ class EnsureMixin:
             made, created = True, self.create(data, ensured)
         except Exception as error:
             made = in_doubt(error)
-            again = self._look_again(data, ensured) if made or self._may_be_others(error) else None
+            looking = made or self._may_be_others(error)
+            again = look_again(lambda: self.find(data, ensured)) if looking else None
             if again is None:
                 raise
             created = again
@@ -221,25 +225,16 @@ class EnsureMixin:
 
     @property
     def _is_ours(self) -> bool:
-        return self.begun if self.shared else self.fresh
+        return self.begun if self.shared else self.fresh or self.adopts_unfinished
 
     def _may_be_others(self, error: Exception) -> bool:
         return self.shared and http_status(error) == 409
 
-    def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
         self.finish(found, data, ensured)
         return {"id": found, "made": made}
 
-    def _look_again(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
-        """What a call has made all the same that ended without an answer."""
-        for wait_s in LOOKS_S:
-            time.sleep(wait_s)
-            found = self.find(data, ensured)
-            if found is not None:
-                return found
-        return None
-
-    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+    def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Remove what execute made, and only that; also what it made before it died or failed."""
         if isinstance(result, dict):
             left = [self.undo(result["id"])] if result["made"] else []
@@ -251,7 +246,7 @@ class EnsureMixin:
             self.journal(False)
         return kept(*left)
 
-    def _undo_unknown(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def _undo_unknown(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         try:
             return [self.undo(found) for found in self.leftovers(data, ensured)] if self._is_ours else []
         except ConflictError:  # what is there is not ours
@@ -263,20 +258,20 @@ class EnsureMixin:
         """Remove the resource; returns why it could not be removed, because a revert must not raise."""
         return undo(self.name, self.remove, destination_id)
 
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> Iterable[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> Iterable[str]:
         """The ids of all that an execute may have made that did not come to its end."""
         found = self.find(data, ensured)
         return [] if found is None else [found]
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The id of the twin that is certain to be ours, if it exists."""
         raise NotImplementedError
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the twin, stamped, and return its id."""
         raise NotImplementedError
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Do what takes a second call; done again on a twin that was found."""
 
     def remove(self, destination_id: str) -> None:
@@ -290,6 +285,54 @@ class BaseEnsureTask(EnsureMixin, BaseCloudTask):
 
 class BaseEnsureFromSourceTask(EnsureMixin, BaseCloudsTask):
     """Finds or creates one resource of the destination, reading of the source what no result may hold."""
+
+
+def look_again(find: Callable[[], T | None]) -> T | None:
+    """What a call has made all the same that ended without an answer; None when it has made nothing."""
+    for wait_s in LOOKS_S:
+        time.sleep(wait_s)
+        found = find()
+        if found is not None:
+            return found
+    return None
+
+
+def create_or_find(create: Callable[[], str], find: Callable[[], str | None]) -> str:
+    """The id of what a call creates, looked for where the call ended without an answer."""
+    try:
+        return create()
+    except Exception as error:
+        found = look_again(find) if in_doubt(error) else None
+        if found is None:
+            raise
+        return found
+
+
+def only_twin(kind: str, source_id: str, ids: Sequence[str]) -> str | None:
+    """The one id that there is; ConflictError when several carry the stamp of one source resource."""
+    if len(ids) > 1:
+        raise ConflictError(
+            f"{len(ids)} {kind}s of the destination carry the stamp of {source_id}: {', '.join(ids)}",
+            "delete those that are not in use",
+        )
+    return ids[0] if ids else None
+
+
+def create_in_tenant(
+    cloud: Cloud, tenant_id: str, refusals: Collection[int], create: Callable[[Cloud], T]
+) -> T:
+    """What a call creates that is sent by the operator in a tenant.
+
+    refusals: the statuses that the service answers where the operator's role there was taken away in the
+        meantime: 401 itself, others for what Glance or Neutron answered it. Nothing was made then.
+    """
+    with cloud.in_tenant(tenant_id) as tenant_cloud:
+        try:
+            return create(tenant_cloud)
+        except Exception as error:
+            if http_status(error) not in refusals or not cloud.renew_tenant(tenant_id):
+                raise
+            return create(tenant_cloud)
 
 
 def undo(name: str, remove: Callable[..., Any], *args: Any) -> str:

@@ -16,6 +16,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
     BaseRetrieveTask,
+    Ensured,
     Migration,
     Search,
     ensure,
@@ -108,6 +109,12 @@ class RetrieveQuota(BaseRetrieveTask):
         return _data(resource_id, _limits(self.cloud, tenant_id, service))
 
 
+class EnsuredQuota(Ensured):
+    """What setting limits provides besides: those of before, which a revert sets again."""
+
+    before: Limits
+
+
 class EnsureQuota(BaseEnsureTask):
     """Sets those limits of the project that are the destination's defaults; others were set by somebody.
 
@@ -120,7 +127,7 @@ class EnsureQuota(BaseEnsureTask):
         super().__init__(*args, **kwargs)
         self.types = types
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> EnsuredQuota:
         """Set them; provides the values of before. What the destination refuses is a note."""
         tenant_id, service = ensured_id(ensured, "tenant", data["tenant_id"]), SERVICES[data["service"]]
         default = service.read(self.cloud, tenant_id, service.default)
@@ -141,18 +148,18 @@ class EnsureQuota(BaseEnsureTask):
             result = {"id": f"{tenant_id}.{data['service']}", "made": False}
         return {**result, "before": before if result["made"] else {}, "notes": notes}
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The project's limits, if none is left to be set."""
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
         return None if self._unset(data, tenant_id) else f"{tenant_id}.{data['service']}"
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Set what nobody has set."""
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
         SERVICES[data["service"]].set(self.cloud, tenant_id, self._unset(data, tenant_id))
         return f"{tenant_id}.{data['service']}"
 
-    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+    def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Set what was there before; the limits of a tenant that was made are deleted, as it is itself."""
         self.data, self.tenant = data, ensured[symbol(Ref("tenant", data["tenant_id"]), "ensured")]
         self.before = result["before"] if isinstance(result, dict) else None
@@ -168,7 +175,7 @@ class EnsureQuota(BaseEnsureTask):
         if before:
             SERVICES[name].set(self.cloud, tenant_id, before)
 
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The limits of the project, of which some may be set."""
         return [f"{ensured_id(ensured, 'tenant', data['tenant_id'])}.{data['service']}"]
 

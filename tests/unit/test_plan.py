@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from pumphouse.errors import NotFoundError
 from pumphouse.model import Action, Record, Ref, Step, Twin
 from pumphouse.plan.decide import _policy, block, decide
+from pumphouse.plan.file import load
 from pumphouse.plan.lookup import find_tenant
 from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Before
+from pumphouse.tasks.base import Before, Migration
+from pumphouse.tasks.glance.transfer import TransferLimits
 from pumphouse.tasks.nova import server
 
 FLAVOR = Record(Ref("flavor", "0123456789"), "m1.tiny")
@@ -206,3 +209,10 @@ def test_a_server_that_an_earlier_run_stopped_is_planned_as_it_was() -> None:
     assert server.as_before(now, Before(was, frozenset({"server-s-retrieved"}))) == now
     assert server.as_before(now, Before(now, stopped)) == now
     assert server.as_before(was, Before(was, stopped)) == was
+
+
+def test_a_revert_says_that_it_starts_what_the_run_has_stopped() -> None:
+    plan = load(Path(__file__).parents[1] / "upgrade" / "a9465a8" / "plan.yaml").plan
+    (step,) = (step for step in plan.steps() if step.ref.kind == "server")
+    made = server.tasks(Migration(None, None, plan.settings, TransferLimits(1)), step)
+    assert [line for item in made if (line := item.undo_line)] == ["start server web at the source again"]

@@ -6,7 +6,6 @@ belong to the operator's own project, so that the tenant's quota need not hold t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,13 +17,12 @@ from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, explain
 from pumphouse.model import Json, Ref, Step
 from pumphouse.tasks.base import (
-    LOOKS_S,
     STAMP,
     BaseCloudsTask,
     BaseCloudTask,
     Migration,
     cleared,
-    in_doubt,
+    create_or_find,
     kept,
     persistently,
     symbol,
@@ -163,13 +161,11 @@ class _Copy(BaseCloudTask):
         stamps = {STAMP: data["id"], ATTEMPT: data["attempt"]}
         item = {"name": f"pumphouse-{data['id']}", "metadata": stamps, **body}
         key = path.removeprefix("/").removesuffix("s")
-        try:
+
+        def create() -> str:
             return str(call(self.cloud.cinder, "POST", path, {key: item})[key]["id"])
-        except Exception as error:
-            found = _look_again(lambda: self._find(data)) if in_doubt(error) else None
-            if found is None:
-                raise
-            return found
+
+        return create_or_find(create, lambda: self._find(data))
 
 
 class SnapshotVolume(_Copy):
@@ -234,14 +230,12 @@ class ExportVolume(BaseCloudTask):
 
     def _export(self, data: Json, origin: Json) -> str:
         body = {"image_name": _image_name(data, data["attempt"]), "disk_format": self.disk_format}
-        try:
+
+        def create() -> str:
             made = act(self.cloud, origin["id"], "os-volume_upload_image", container_format="bare", **body)
-        except Exception as error:
-            found = _look_again(lambda: self._find(data)) if in_doubt(error) else None
-            if found is None:
-                raise
-            return found
-        return str(made["os-volume_upload_image"]["image_id"])
+            return str(made["os-volume_upload_image"]["image_id"])
+
+        return create_or_find(create, lambda: self._find(data))
 
     def _wait(self, data: Json, image_id: str) -> None:
         title = f"image of volume {data['name'] or data['id']}"
@@ -313,16 +307,6 @@ def _clear_away(find: Callable[[Json], list[Copy]], data: Json) -> Iterator[str]
     for title, cloud, delete in copies:
         if why := cleared(delete):
             yield f"{title}, a copy, stays behind at the {cloud.name}: {why}"
-
-
-def _look_again(find: Callable[[], str | None]) -> str | None:
-    """What a call has made all the same that ended without an answer."""
-    for wait_s in LOOKS_S:
-        time.sleep(wait_s)
-        found = find()
-        if found is not None:
-            return found
-    return None
 
 
 def _image_name(data: Json, attempt: str) -> str:

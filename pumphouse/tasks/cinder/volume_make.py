@@ -6,9 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pumphouse.cloud import Cloud, call
-from pumphouse.errors import ConflictError, PumphouseError, http_status
+from pumphouse.errors import PumphouseError, http_status
 from pumphouse.model import Json, Record
-from pumphouse.tasks.base import STAMP, BaseCloudTask, BaseEnsureTask, ensured_id, kept, undo
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseCloudTask,
+    BaseEnsureTask,
+    Ensured,
+    create_in_tenant,
+    ensured_id,
+    kept,
+    only_twin,
+    undo,
+)
 from pumphouse.tasks.cinder.common import (
     ATTEMPT,
     COPY_TIMEOUT_S,
@@ -27,6 +37,8 @@ from pumphouse.tasks.cinder.common import (
 
 # The states in which a volume has its bytes and nobody is at work on them.
 MIGRATABLE = ("available", "in-use")
+# What Cinder answers who has no role in the tenant any more, or what Glance then answered Cinder.
+REFUSALS = (400, 401, 403, 404)
 
 
 class EnsureVolume(BaseEnsureTask):
@@ -35,6 +47,8 @@ class EnsureVolume(BaseEnsureTask):
     image_symbol: the task that gives the image; None where the volume has to be there.
     types, zones: the mappings.
     """
+
+    adopts_unfinished = True
 
     def __init__(
         self,
@@ -49,7 +63,7 @@ class EnsureVolume(BaseEnsureTask):
         self.types = types
         self.zones = zones
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The stamped volume; what another attempt left half made, or Cinder could not fill, is removed."""
         tenant_id, ids = _tenant(data, ensured), []
         for volume in self._stamped(data, ensured):
@@ -57,44 +71,28 @@ class EnsureVolume(BaseEnsureTask):
                 remove(self.cloud, VOLUMES, tenant_id, volume["id"])
             else:
                 ids.append(str(volume["id"]))
-        if len(ids) > 1:
-            raise ConflictError(
-                f"{len(ids)} volumes of the destination carry the stamp of {data['id']}: {', '.join(ids)}",
-                "delete those that are not in use",
-            )
-        return ids[0] if ids else None
+        return only_twin("volume", data["id"], ids)
 
-    @property
-    def _is_ours(self) -> bool:
-        """Also one that an earlier run left half made: with the last mark gone, nobody else could tell whose it is."""
-        return True
-
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The stamped volumes that were not completed, in whatever state they are."""
         return [volume["id"] for volume in self._stamped(data, ensured) if UNFINISHED in volume["metadata"]]
 
-    def _stamped(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
+    def _stamped(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Json]:
         there = owned(self.cloud, VOLUMES, _tenant(data, ensured))
         return [volume for volume in there if is_twin(volume, data["id"]) and volume["status"] != "deleting"]
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Have Cinder make it from the image."""
         if self.image_symbol is None:
             raise PumphouseError(
                 f"volume {data['name'] or data['id']} is no longer at the destination", "plan again"
             )
         tenant_id, body = _tenant(data, ensured), self._body(data, ensured[self.image_symbol]["id"])
-        with self.cloud.in_tenant(tenant_id) as tenant_cloud:
-            try:
-                made = call(tenant_cloud.cinder, "POST", "/volumes", {"volume": body})
-            except Exception as error:
-                # Where the operator's role was taken away meanwhile, Cinder itself answers 401, or 400, 403 or
-                # 404 for what Glance answered it; nothing was made then.
-                refused = http_status(error) in (400, 401, 403, 404)
-                if not refused or not self.cloud.renew_tenant(tenant_id):
-                    raise
-                made = call(tenant_cloud.cinder, "POST", "/volumes", {"volume": body})
-        return str(made["volume"]["id"])
+
+        def create(cloud: Cloud) -> str:
+            return str(call(cloud.cinder, "POST", "/volumes", {"volume": body})["volume"]["id"])
+
+        return create_in_tenant(self.cloud, tenant_id, REFUSALS, create)
 
     def _body(self, data: Json, image_id: str) -> Json:
         body = {
@@ -108,7 +106,7 @@ class EnsureVolume(BaseEnsureTask):
         }
         return {key: value for key, value in body.items() if value is not None}
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Wait until it has its bytes, and give it what Cinder took from the image or leaves unset."""
         title = f"volume {data['name'] or data['id']} being filled"
         volume = wait_for_item(
@@ -214,7 +212,7 @@ def _volume(cloud: Cloud, volume_id: str) -> Json:
     return found
 
 
-def _tenant(data: Json, ensured: Mapping[str, Json]) -> str:
+def _tenant(data: Json, ensured: Mapping[str, Ensured]) -> str:
     return ensured_id(ensured, "tenant", data["tenant_id"])
 
 

@@ -10,7 +10,15 @@ from taskflow import task
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import BrokenOffError, TransferError
 from pumphouse.model import Json, Ref
-from pumphouse.tasks.base import STAMP, BaseCloudsTask, BaseEnsureTask, differences, ensured_id, symbol
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseCloudsTask,
+    BaseEnsureTask,
+    Ensured,
+    differences,
+    ensured_id,
+    symbol,
+)
 from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image
 
 if TYPE_CHECKING:
@@ -86,7 +94,7 @@ def content_differences(wanted: Mapping[str, Any], actual: Mapping[str, Any]) ->
 class EnsureImage(BaseEnsureTask):
     """Finds or creates the image record: private and unprotected until its bytes are there."""
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The stamped image; one whose upload died in the middle cannot be filled and is removed."""
         owner = _owner(data, ensured)
         for image in list_images(self.cloud, **({"owner": owner} if owner else {}), **{STAMP: data["id"]}):
@@ -95,7 +103,7 @@ class EnsureImage(BaseEnsureTask):
             self.cloud.glance.images.delete(image["id"])
         return None
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A queued image with the stamp as a property."""
         owner = _owner(data, ensured)
         fields = {
@@ -114,7 +122,7 @@ class EnsureImage(BaseEnsureTask):
         )
         return str(image["id"])
 
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The stamped images, in whatever state they are."""
         owner = _owner(data, ensured)
         found = list_images(self.cloud, **({"owner": owner} if owner else {}), **{STAMP: data["id"]})
@@ -190,7 +198,7 @@ def _is_custom(key: str) -> bool:
     return not own and (key.startswith(_KEPT_PREFIX) or not key.startswith(_OWN_PREFIXES))
 
 
-def _owner(data: Json, ensured: Mapping[str, Json]) -> str | None:
+def _owner(data: Json, ensured: Mapping[str, Ensured]) -> str | None:
     """The destination's tenant of an image; None for one of other tenants, which becomes the operator's."""
     tenant = ensured.get(symbol(Ref("tenant", data["owner"]), "ensured"))
     return str(tenant["id"]) if tenant else None

@@ -12,6 +12,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
     BaseRetrieveTask,
+    Ensured,
     Migration,
     Search,
     ensure,
@@ -77,12 +78,12 @@ class EnsureAssignment(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The assignment, if it is granted already."""
         found = _id(data, ensured)
         return found if found in _read(self.cloud, [found]) else None
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Grant it."""
         created = _id(data, ensured)
         role_id, place = _split(created)
@@ -117,7 +118,7 @@ def _data(item: Any) -> Json:
     }
 
 
-def _id(data: Json, ensured: Mapping[str, Json]) -> str:
+def _id(data: Json, ensured: Mapping[str, Ensured]) -> str:
     kinds = (("tenant", "tenant_id"), (data["actor_kind"], "actor_id"), ("role", "role_id"))
     return _join(data, *(ensured_id(ensured, kind, data[field]) for kind, field in kinds))
 

@@ -13,6 +13,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -65,13 +66,13 @@ class EnsureGroup(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The group of this name in the mapped domain."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         groups = self.cloud.keystone.groups.list(domain=domain_id, name=data["name"])
         return next((str(group.id) for group in groups if group.name == data["name"]), None)
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A new group; the stamp says that its members may be added."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         group = self.cloud.keystone.groups.create(

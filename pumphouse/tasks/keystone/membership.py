@@ -13,6 +13,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
+    Ensured,
     Migration,
     Search,
     ensure,
@@ -66,12 +67,12 @@ class EnsureMembership(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The membership, if there is one already."""
         found = _id(data, ensured)
         return found if found in _read(self.cloud, [found]) else None
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Add the user to the group."""
         group_id, user_id = _split(_id(data, ensured))
         self.cloud.keystone.users.add_to_group(user_id, group_id)
@@ -108,7 +109,7 @@ def _split(membership_id: str) -> tuple[str, str]:
     return group_id, user_id
 
 
-def _id(data: Json, ensured: Mapping[str, Json]) -> str:
+def _id(data: Json, ensured: Mapping[str, Ensured]) -> str:
     kinds = (("group", data["group_id"]), ("user", data["user_id"]))
     return ".".join(ensured_id(ensured, kind, source_id) for kind, source_id in kinds)
 

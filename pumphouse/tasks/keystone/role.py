@@ -15,6 +15,7 @@ from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
     BaseRetrieveTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -76,12 +77,12 @@ class EnsureRole(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The role of this name."""
         roles = _list(self.cloud, _domain_id(data, ensured))
         return next((str(role.id) for role in roles if role.name == data["name"]), None)
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A new role, which implies no other."""
         options = {"options": data["options"]} if data["options"] else {}
         role = self.cloud.keystone.roles.create(
@@ -176,7 +177,7 @@ def _twin(role: Any, record: Record) -> Twin:
     return Twin(role.id, ours=not differs_in_case(role.name, record.name), differences=found)
 
 
-def _domain_id(data: Json, ensured: Mapping[str, Json]) -> str | None:
+def _domain_id(data: Json, ensured: Mapping[str, Ensured]) -> str | None:
     return ensured_id(ensured, "domain", data["domain_id"]) if data["domain_id"] else None
 
 

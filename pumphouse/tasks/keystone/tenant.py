@@ -15,6 +15,7 @@ from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
     BaseRetrieveTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -65,12 +66,12 @@ class RetrieveTenant(BaseRetrieveTask):
 class EnsureTenant(BaseEnsureTask):
     """Finds or creates the project at the destination; one of the same name that is not ours is a conflict."""
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin; a note says when it has no parent there."""
         self.notes: list[str] = []
         return {**super().execute(data, **ensured), "notes": self.notes}
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The project that carries the stamp."""
         twins = _candidates(self.cloud, data["name"], _domain_id(data, ensured), data["id"])
         ours = [project for project in twins if getattr(project, STAMP, None) == data["id"]]
@@ -81,7 +82,7 @@ class EnsureTenant(BaseEnsureTask):
             )
         return ours[0].id if ours else None
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A new enabled project, with the stamp as an extra attribute."""
         project = self.cloud.keystone.projects.create(
             data["name"],
@@ -96,7 +97,7 @@ class EnsureTenant(BaseEnsureTask):
         )
         return str(project.id)
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the tags, where they are not the source's."""
         if sorted(self.cloud.keystone.projects.get(destination_id).tags) != data["tags"]:
             self.cloud.keystone.projects.update_tags(destination_id, data["tags"])
@@ -108,7 +109,7 @@ class EnsureTenant(BaseEnsureTask):
             self.cloud.keystone.projects.update(project, options={"immutable": None})
         self.cloud.keystone.projects.delete(destination_id)
 
-    def _parent_id(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def _parent_id(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The twin of the parent; None for a project of the domain."""
         parent = data.get("parent")
         if parent is None:
@@ -205,7 +206,7 @@ def _candidates(cloud: Cloud, name: str, domain_id: str, source_id: str) -> list
     return stamped or [project for project in projects if project.name == name]
 
 
-def _domain_id(data: Json, ensured: Mapping[str, Json]) -> str:
+def _domain_id(data: Json, ensured: Mapping[str, Ensured]) -> str:
     """The destination's domain; the source's own id where a flow composed by hand maps none."""
     domain = ensured.get(symbol(Ref("domain", data["domain_id"]), "ensured"))
     return str(domain["id"]) if domain else str(data["domain_id"])

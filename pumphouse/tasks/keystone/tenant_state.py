@@ -12,6 +12,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
+    Ensured,
     Migration,
     Search,
     ensure,
@@ -56,12 +57,12 @@ class EnsureTenantState(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The project, when it is disabled already."""
         project = self.cloud.keystone.projects.get(ensured_id(ensured, "tenant", data["id"]))
         return None if project.enabled else str(project.id)
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Disable the project."""
         project = self.cloud.keystone.projects.update(
             ensured_id(ensured, "tenant", data["id"]), enabled=False

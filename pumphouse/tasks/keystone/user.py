@@ -17,6 +17,7 @@ from pumphouse.tasks.base import (
     STAMP,
     BaseEnsureTask,
     BaseRetrieveTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -139,7 +140,7 @@ class EnsureUser(BaseEnsureTask):
         self.passwords = passwords
         self.given = given
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the user; a note says that a new one cannot log in yet."""
         result = super().execute(data, **ensured)
         has_password = self.passwords is not None or self.has_hash or self._given(data, ensured) is not None
@@ -148,13 +149,13 @@ class EnsureUser(BaseEnsureTask):
             result["notes"] = [f"it has no password and cannot log in until it is given one: {command}"]
         return result
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The user of this name in the mapped domain."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         users = self.cloud.keystone.users.list(domain=domain_id, name=data["name"])
         return next((str(user.id) for user in users if user.name == data["name"]), None)
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A new user; its password is in the file before it is made, so that nobody's is unknown."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         account = self._account(domain_id, data["name"])
@@ -182,12 +183,12 @@ class EnsureUser(BaseEnsureTask):
         )
         return str(user.id)
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Copy the hash of the password, but never to a user that somebody else made."""
         if self.hashes_of is not None and self.begun:
             self.has_hash = copy_hash(self.hashes_of, data["id"], self.cloud, destination_id)
 
-    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+    def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Delete the user if it was made, and when it is gone its password, also one of a user that never was."""
         ours = result["made"] if isinstance(result, dict) else self.begun
         left = super().revert(result, data, **ensured)
@@ -199,12 +200,12 @@ class EnsureUser(BaseEnsureTask):
         """Delete the user."""
         self.cloud.keystone.users.delete(destination_id)
 
-    def _forget(self, data: Json, ensured: Mapping[str, Json]) -> None:
+    def _forget(self, data: Json, ensured: Mapping[str, Ensured]) -> None:
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         if self.passwords is not None and self.find(data, ensured) is None:
             forget(self.passwords, self._account(domain_id, data["name"]))
 
-    def _given(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def _given(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The password that somebody gave for the user."""
         if self.given is None:
             return None
@@ -291,7 +292,7 @@ def _own_twins(search: Search, records: Sequence[Record]) -> dict[Ref, list[Twin
     }
 
 
-def _default_project_id(data: Json, ensured: Mapping[str, Json]) -> str | None:
+def _default_project_id(data: Json, ensured: Mapping[str, Ensured]) -> str | None:
     tenant = ensured.get(symbol(Ref("tenant", data["default_project_id"] or ""), "ensured"))
     return str(tenant["id"]) if tenant else None
 

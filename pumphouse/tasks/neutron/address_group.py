@@ -11,6 +11,7 @@ from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -58,13 +59,13 @@ class EnsureAddressGroup(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The equal group of the tenant."""
         groups = owned(self.cloud, ensured_id(ensured, "tenant", data["project_id"]))
         same = [group for group in groups if not differences(data, _data(group), FIELDS)]
         return str(same[0]["id"]) if same else None
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the group with its addresses."""
         fields = {field: data[field] for field in FIELDS}
         tenant_id = ensured_id(ensured, "tenant", data["project_id"])

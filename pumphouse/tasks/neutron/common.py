@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from pumphouse.cloud import call, get_all
 from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Twin
-from pumphouse.tasks.base import STAMP, BaseEnsureTask, Search, ensured_id, stamp_tag
+from pumphouse.tasks.base import STAMP, BaseEnsureTask, Ensured, Search, ensured_id, stamp_tag
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -231,12 +231,12 @@ class EnsureItem(BaseEnsureTask):
     collection: Collection
     complete = True
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin, and note what the destination did not take."""
         self.notes: list[str] = []
         return {**super().execute(data, **ensured), "notes": self.notes}
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The one item of the tenant that carries the stamp."""
         ids = self.leftovers(data, ensured)
         if len(ids) > 1:
@@ -247,13 +247,13 @@ class EnsureItem(BaseEnsureTask):
             )
         return ids[0] if ids else None
 
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """All items of the tenant that carry the stamp."""
         tenant_id = ensured_id(ensured, "tenant", data["project_id"])
         stamped = self.cloud.batch(self.collection.stamped).get(data["id"])
         return [str(item["id"]) for item in stamped if item["project_id"] == tenant_id]
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the item, with the stamp as its description."""
         fields = {
             **self.fields(data, ensured),
@@ -280,11 +280,11 @@ class EnsureItem(BaseEnsureTask):
         known = {field: value for field, value in fields.items() if field not in unknown}
         return str(self.collection.create(self.cloud, known)["id"])
 
-    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """What the item is created with, besides what all kinds have."""
         raise NotImplementedError
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the tags, and the description when nothing else follows."""
         tags = [*data["tags"], stamp_tag(data["id"])]
         self.collection.put(self.cloud, destination_id, "tags", tags=tags)

@@ -12,6 +12,7 @@ from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseCloudTask,
+    Ensured,
     Migration,
     Search,
     counted,
@@ -108,7 +109,7 @@ class EnsureFloatingIp(EnsureItem):
     collection = FLOATING_IPS
     complete = False
 
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The stamped one; else, where the plan found one without a stamp, that of the same address."""
         stamped = super().leftovers(data, ensured)
         if stamped or self.fresh:
@@ -118,7 +119,7 @@ class EnsureFloatingIp(EnsureItem):
         network_id = ensured_id(ensured, "network", data["floating_network_id"])
         return [str(item["id"]) for item in owned if _has_address(item, data, network_id)]
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Ask for the same address, and take another where that is refused."""
         fields = {
             **{field: data[field] for field in OPTIONAL if data.get(field)},
@@ -148,7 +149,7 @@ class EnsureFloatingIp(EnsureItem):
 class AssociateFloatingIp(BaseCloudTask):
     """Lets a floating IP lead to the twin of its port; the clients of the address are cut over by this."""
 
-    def execute(self, data: Json, floating_ip: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, floating_ip: Json, **ensured: Ensured) -> Json:
         """Associate it; provides whether it led nowhere before."""
         actual = self.cloud.batch(FLOATING_IPS.items).get(floating_ip["id"])
         port_id = ensured_id(ensured, "port", data["port_id"]) if data["port_id"] else None

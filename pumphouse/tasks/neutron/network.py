@@ -11,6 +11,7 @@ from taskflow import task
 from pumphouse.cloud import get_all
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    Ensured,
     Migration,
     Search,
     differences,
@@ -88,7 +89,7 @@ class EnsureNetwork(EnsureItem):
         super().__init__(*args, **kwargs)
         self.zones = zones or {}
 
-    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """All but the provider's attributes."""
         optional = {field: data[field] for field in OPTIONAL if data.get(field)}
         return {**carried(data, CREATED), **optional, **self._zone_hints(data)}

@@ -12,6 +12,7 @@ from taskflow import task
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    Ensured,
     Migration,
     Search,
     differences,
@@ -115,7 +116,7 @@ class EnsurePort(EnsureItem):
         # A plan calls a port without a name by its address, which is not to become its name.
         super().__init__(*args, **{**kwargs, "target_name": None})
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the port; ConflictError names the port that has one of its addresses."""
         try:
             return super().create(data, ensured)
@@ -123,7 +124,7 @@ class EnsurePort(EnsureItem):
             self._explain(error, data, ensured_id(ensured, "network", data["network_id"]))
             raise
 
-    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Everything explicitly: security groups that are absent would be the default one."""
         network_id = ensured_id(ensured, "network", data["network_id"])
         fields = {
@@ -146,7 +147,7 @@ class EnsurePort(EnsureItem):
         fixed_ips = [{"subnet_id": fixed["subnet_id"]} for fixed in fields["fixed_ips"]]
         return {**{k: v for k, v in fields.items() if k not in OF_OWNER}, "fixed_ips": fixed_ips}
 
-    def _fixed_ips(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
+    def _fixed_ips(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Json]:
         fixed_ips = [
             {**fixed, "subnet_id": ensured_id(ensured, "subnet", fixed["subnet_id"])}
             for fixed in data["fixed_ips"]

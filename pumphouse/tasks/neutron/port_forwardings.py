@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pumphouse.cloud import call, get_all
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.base import BaseCloudTask, Search, ensured_id, in_doubt, kept, undo
+from pumphouse.tasks.base import BaseCloudTask, Ensured, Search, ensured_id, in_doubt, kept, undo
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -22,7 +22,7 @@ Key = tuple[Any, ...]
 class EnsurePortForwardings(BaseCloudTask):
     """Makes those forwardings of a floating IP that it lacks."""
 
-    def execute(self, data: Json, floating_ip: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, floating_ip: Json, **ensured: Ensured) -> Json:
         """Make them; provides the ids of those that were made."""
         wanted = [mapped(forwarding, ensured) for forwarding in data["port_forwardings"]]
         before = self._keys(floating_ip["id"]) if wanted else {}
@@ -79,7 +79,7 @@ def key(forwarding: Json) -> Key:
     return forwarding["protocol"], forwarding["internal_ip_address"], forwarding["internal_port_id"], *ports
 
 
-def mapped(forwarding: Json, ensured: Mapping[str, Json]) -> Json:
+def mapped(forwarding: Json, ensured: Mapping[str, Ensured]) -> Json:
     """The forwarding as the destination is to have it."""
     port_id = ensured_id(ensured, "port", forwarding["internal_port_id"])
     return {**{k: v for k, v in forwarding.items() if v is not None}, "internal_port_id": port_id}

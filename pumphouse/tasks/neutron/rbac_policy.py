@@ -14,6 +14,7 @@ from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
+    Ensured,
     Migration,
     Search,
     ensure,
@@ -66,19 +67,19 @@ class EnsureRbacPolicy(BaseEnsureTask):
 
     shared = True
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Share it; a note says when the other tenant is not at the destination."""
         if _target(self.cloud, data) is not None:
             return super().execute(data, **ensured)
         object_id = ensured_id(ensured, data["object_type"], data["object_id"])
         return {"id": object_id, "made": False, "notes": [_unshared(data)]}
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The share, if it is given already."""
         wanted = self._key(data, ensured)
         return next((str(policy["id"]) for policy in _list(self.cloud) if _key(policy) == wanted), None)
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Give it in the name of the tenant."""
         object_type, object_id, target = self._key(data, ensured)
         owners = [result["id"] for name, result in ensured.items() if name.startswith("tenant-")]
@@ -96,7 +97,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
         """Take it back."""
         call(self.cloud.neutron, "DELETE", f"/rbac-policies/{destination_id}")
 
-    def _key(self, data: Json, ensured: Mapping[str, Json]) -> tuple[Any, ...]:
+    def _key(self, data: Json, ensured: Mapping[str, Ensured]) -> tuple[Any, ...]:
         object_id = ensured_id(ensured, data["object_type"], data["object_id"])
         return data["object_type"], object_id, _target(self.cloud, data)
 

@@ -11,6 +11,7 @@ from taskflow import task
 
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    Ensured,
     Migration,
     Search,
     counted,
@@ -105,11 +106,11 @@ class EnsureRouter(EnsureItem):
     collection = ROUTERS
     complete = False
 
-    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Its state and its gateway; the destination chooses the gateway's own address."""
         return {"admin_state_up": data["admin_state_up"], **_gateway(self.cloud, data, ensured)}
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the tags; and the gateway of a router that an earlier run made."""
         super().finish(destination_id, data, ensured)
         gateway = _gateway(self.cloud, data, ensured)
@@ -129,7 +130,7 @@ def _is_beyond(search: Search, record: Record) -> bool:
     return not gateway.get("enable_snat", True) and not search.destination.is_admin
 
 
-def _gateway(cloud: Cloud, data: Json, ensured: Mapping[str, Json]) -> Json:
+def _gateway(cloud: Cloud, data: Json, ensured: Mapping[str, Ensured]) -> Json:
     gateway = data["external_gateway"]
     if not gateway:
         return {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import BaseCloudTask, ensured_id, in_doubt, kept, stamp_tag, undo
+from pumphouse.tasks.base import BaseCloudTask, Ensured, ensured_id, in_doubt, kept, stamp_tag, undo
 from pumphouse.tasks.neutron.common import (
     PORTS,
     ROUTERS,
@@ -32,7 +32,7 @@ INTERFACE_OWNERS = (
 class EnsureRouterInterfaces(BaseCloudTask):
     """Connects a router to the subnets that it lacks, with the same addresses."""
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Json:
         """Add what is missing. Provides what was added: a subnet or a port each."""
         router_id = ensured_id(ensured, ROUTERS.name, data["id"])
         wanted = [_mapped(interface, ensured) for interface in data["interfaces"]]
@@ -51,7 +51,7 @@ class EnsureRouterInterfaces(BaseCloudTask):
             raise
         return {"id": router_id, "added": added}
 
-    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+    def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Disconnect what was connected; a router that was made is disconnected when it is removed."""
         if isinstance(result, dict):
             return kept(*self._undo(result["id"], result["added"]))
@@ -164,7 +164,7 @@ class EnsureRouterRoutes(BaseCloudTask):
         ROUTERS.update(self.cloud, router_id, routes=routes)
 
 
-def _mapped(interface: Json, ensured: Mapping[str, Json]) -> Json:
+def _mapped(interface: Json, ensured: Mapping[str, Ensured]) -> Json:
     """The interface with the destination's ids."""
     fixed_ips = [
         {**fixed, "subnet_id": ensured_id(ensured, "subnet", fixed["subnet_id"])}

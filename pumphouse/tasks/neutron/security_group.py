@@ -10,6 +10,7 @@ from taskflow import task
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseCloudTask,
+    Ensured,
     Migration,
     Search,
     counted,
@@ -148,12 +149,12 @@ class EnsureSecurityGroup(EnsureItem):
     collection = SECURITY_GROUPS
     complete = False
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin; the default group came with the tenant, and goes with it."""
         result = super().execute(data, **ensured)
         return {**result, "made": _tenant_made(data, ensured)} if is_default(data) else result
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The group that carries the stamp, or the default group."""
         if not is_default(data):
             return super().find(data, ensured)
@@ -162,7 +163,7 @@ class EnsureSecurityGroup(EnsureItem):
         groups = self.collection.all(self.cloud, project_id=tenant_id, name=DEFAULT)
         return str(next(group["id"] for group in groups if group["project_id"] == tenant_id))
 
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The stamped groups; the default one of a tenant that was made, if Neutron still has it."""
         if not is_default(data):
             return super().leftovers(data, ensured)
@@ -170,11 +171,11 @@ class EnsureSecurityGroup(EnsureItem):
         groups = self.collection.owned(self.cloud, tenant_id) if _tenant_made(data, ensured) else []
         return [str(group["id"]) for group in groups if group["name"] == DEFAULT]
 
-    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Whether it follows connections."""
         return carried(data, ["stateful"])
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the tags; a default group that was there before is left as it is."""
         if not is_default(data):
             super().finish(destination_id, data, ensured)
@@ -183,7 +184,7 @@ class EnsureSecurityGroup(EnsureItem):
             finish(self.cloud, self.collection, destination_id, data, **self.fields(data, ensured))
 
 
-def _tenant_made(data: Json, ensured: Mapping[str, Json]) -> bool:
+def _tenant_made(data: Json, ensured: Mapping[str, Ensured]) -> bool:
     return bool(ensured[symbol(Ref("tenant", data["project_id"]), "ensured")]["made"])
 
 

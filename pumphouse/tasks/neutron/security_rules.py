@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pumphouse.cloud import call
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.base import BaseCloudTask, ensured_id, in_doubt, kept, symbol, undo
+from pumphouse.tasks.base import BaseCloudTask, Ensured, ensured_id, in_doubt, kept, symbol, undo
 from pumphouse.tasks.neutron.common import SECURITY_GROUPS, finish
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ Key = tuple[Any, ...]
 class EnsureSecurityGroupRules(BaseCloudTask):
     """Gives a group the rules that it lacks, and takes those from it that Neutron gave it by itself."""
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Json:
         """Make the rules equal; those of a default group are only added to. Provides what was added."""
         group_id = ensured_id(ensured, KIND, data["id"])
         group = self.cloud.batch(SECURITY_GROUPS.items).get(group_id)
@@ -124,7 +124,7 @@ def _drop_rule(cloud: Cloud, rule_id: str) -> None:
             raise
 
 
-def _mapped_rules(data: Json, ensured: Mapping[str, Json]) -> Iterable[Json]:
+def _mapped_rules(data: Json, ensured: Mapping[str, Ensured]) -> Iterable[Json]:
     """The rules as the destination is to have them; those that cannot be carried are left out."""
     ids = {
         group_id: ensured.get(symbol(Ref(KIND, group_id), "ensured"))

@@ -10,6 +10,7 @@ from taskflow import task
 
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    Ensured,
     Migration,
     Search,
     differences,
@@ -90,7 +91,7 @@ class EnsureSubnet(EnsureItem):
 
     collection = SUBNETS
 
-    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Everything explicitly: a gateway that is null is none, one that is absent would be made up."""
         return {
             **carried(data, CREATED),

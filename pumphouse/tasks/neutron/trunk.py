@@ -12,6 +12,7 @@ from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseCloudTask,
+    Ensured,
     Migration,
     Search,
     counted,
@@ -91,7 +92,7 @@ class EnsureTrunk(EnsureItem):
         # A plan calls a trunk without a name by its id, which is not to become its name.
         super().__init__(*args, **{**kwargs, "target_name": None})
 
-    def fields(self, data: Json, ensured: Mapping[str, Json]) -> Json:
+    def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Its port."""
         return {"port_id": ensured_id(ensured, "port", data["port_id"]), "admin_state_up": True}
 
@@ -104,7 +105,7 @@ class EnsureTrunk(EnsureItem):
 class EnsureSubports(BaseCloudTask):
     """Adds those subports to a trunk that it lacks, and brings it to its state, which completes it."""
 
-    def execute(self, data: Json, trunk: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, trunk: Json, **ensured: Ensured) -> Json:
         """Add them; provides those that were added."""
         there = self.cloud.batch(TRUNKS.items).get(trunk["id"])
         actual = {_key(subport) for subport in there["sub_ports"]}
@@ -120,7 +121,7 @@ class EnsureSubports(BaseCloudTask):
         finish(self.cloud, TRUNKS, trunk["id"], data, admin_state_up=data["admin_state_up"])
         return {"id": trunk["id"], "added": [subport["port_id"] for subport in missing]}
 
-    def revert(self, result: Any, data: Json, trunk: Json, **ensured: Json) -> Json | None:
+    def revert(self, result: Any, data: Json, trunk: Json, **ensured: Ensured) -> Json | None:
         """Take those away that were added; those of a trunk that was made are free when it is deleted."""
         if not isinstance(result, dict) or not result["added"]:
             return None

@@ -17,6 +17,7 @@ from pumphouse.tasks.base import (
     BaseCloudTask,
     BaseEnsureTask,
     BaseRetrieveTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -104,7 +105,7 @@ class EnsureFlavor(BaseEnsureTask):
         super().__init__(*args, **kwargs)
         self.destination_id = destination_id
 
-    def execute(self, data: Json, **ensured: Json) -> Json:
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the flavor; a note says what of a new one an old Nova does not take."""
         result = super().execute(data, **ensured)
         if result["made"] and data["description"] and not supports(self.cloud, DESCRIPTIONS):
@@ -112,7 +113,7 @@ class EnsureFlavor(BaseEnsureTask):
             result["notes"] = [f"its description is not carried: {why}"]
         return result
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The flavor of the plan, or the equal one of the same name; another of that name is a conflict."""
         if self.destination_id:
             return self.destination_id
@@ -127,7 +128,7 @@ class EnsureFlavor(BaseEnsureTask):
             )
         return str(flavor["id"])
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A new flavor, with the source's id where free; unfinished while its description is the stamp."""
         taken = {flavor["id"] for flavor in _list(self.cloud)}
         flavor_id = None if data["id"] in taken or data["id"].startswith(DELETED) else data["id"]
@@ -150,7 +151,7 @@ class EnsureFlavor(BaseEnsureTask):
                 raise
         return created
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the extra specs of an unfinished flavor, and last its description."""
         flavor = call(compute(self.cloud), "GET", flavor_path(destination_id))["flavor"]
         if _is_unfinished(flavor, data["id"]):

@@ -13,6 +13,7 @@ from pumphouse.errors import ConflictError, PumphouseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -72,7 +73,7 @@ class EnsureKeypair(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The same key; another one of that name is a conflict."""
         user_id = ensured_id(ensured, "user", data["user_id"])
         keypairs = _list(self.cloud, user_id)
@@ -86,7 +87,7 @@ class EnsureKeypair(BaseEnsureTask):
             )
         return _id(user_id, data["name"])
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A keypair of that user from the same public key."""
         if not supports(self.cloud, OWNERS):
             raise PumphouseError(
@@ -98,7 +99,7 @@ class EnsureKeypair(BaseEnsureTask):
         call(compute(self.cloud), "POST", "/os-keypairs", {"keypair": {**keypair, "user_id": user_id}})
         return _id(user_id, data["name"])
 
-    def revert(self, result: Any, data: Json, **ensured: Json) -> Json | None:
+    def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Delete the keypair if it was made; it takes its user, which its id does not tell for certain."""
         self.user_id = ensured_id(ensured, "user", data["user_id"])
         return super().revert(result, data, **ensured)

@@ -111,8 +111,16 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     still, image, also = retrieved, None, []
     if is_new:
         if policies["source_servers"] == "stop" and step.record.data["status"] == "ACTIVE":
-            still, line = symbol(ref, "stopped"), f"stop {title} at the source"
-            before.append(StopServer(migration.source, provides=still, rebind=[retrieved], line=line))
+            still = symbol(ref, "stopped")
+            before.append(
+                StopServer(
+                    migration.source,
+                    provides=still,
+                    rebind=[retrieved],
+                    line=f"stop {title} at the source",
+                    undo_line=f"start {title} at the source again",
+                )
+            )
         image = symbol(Ref("image", image_id), "ensured") if image_id else None
         if copies:
             image, also = symbol(ref, ENSURED), [symbol(ref, ENSURED), symbol(ref, UPLOADED)]
@@ -358,10 +366,6 @@ def _notes(server: Json, flavor: Json | None) -> tuple[str, ...]:
     if server["status"] in _ARRIVES_SHUTOFF:
         notes.append(f"is {server['status']} and arrives SHUTOFF: its memory is not carried")
     return tuple(notes)
-
-
-def _is_floating(address: Json) -> bool:
-    return bool(address["OS-EXT-IPS:type"] == "floating")
 
 
 def _twins(record: Record, servers: Iterable[Json]) -> list[Twin]:

@@ -7,9 +7,19 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import ConflictError, PumphouseError, http_status
+from pumphouse.errors import PumphouseError
 from pumphouse.model import Json
-from pumphouse.tasks.base import STAMP, BaseCloudTask, BaseEnsureFromSourceTask, ensured_id, kept, undo
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseCloudTask,
+    BaseEnsureFromSourceTask,
+    Ensured,
+    create_in_tenant,
+    ensured_id,
+    kept,
+    only_twin,
+    undo,
+)
 from pumphouse.tasks.nova.boot_key import operators_keypair
 from pumphouse.tasks.nova.common import (
     STATE_TIMEOUT_S,
@@ -24,6 +34,8 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 BOOT_TIMEOUT_S = 1800.0
+# What Nova answers who has no role in the tenant any more, or what Glance and Neutron then answered Nova.
+REFUSALS = (400, 401, 403)
 # The metadata key that a server has from its create call until nothing is left to do for it.
 UNFINISHED = "pumphouse_unfinished"
 # The microversion from which Nova takes a field of the create call (compute API history).
@@ -67,7 +79,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
         self.image_symbol = image_symbol
         self.zones = zones
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The stamped server; one that did not come up is removed."""
         ids = []
         for server in self._stamped(data, ensured):
@@ -75,27 +87,17 @@ class EnsureServer(BaseEnsureFromSourceTask):
                 self.remove(server["id"])
             else:
                 ids.append(str(server["id"]))
-        if len(ids) > 1:
-            raise ConflictError(
-                f"{len(ids)} servers of the destination carry the stamp of {data['id']}: {', '.join(ids)}",
-                "delete those that are not in use",
-            )
-        return ids[0] if ids else None
+        return only_twin("server", data["id"], ids)
 
-    @property
-    def _is_ours(self) -> bool:
-        """Also one that an earlier run left half made: with the last mark gone, nobody else could tell whose it is."""
-        return True
-
-    def leftovers(self, data: Json, ensured: Mapping[str, Json]) -> list[str]:
+    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The stamped servers that were not completed, in whatever state they are."""
         return [server["id"] for server in self._stamped(data, ensured) if UNFINISHED in server["metadata"]]
 
-    def _stamped(self, data: Json, ensured: Mapping[str, Json]) -> list[Json]:
+    def _stamped(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Json]:
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
         return self.destination.batch(_stamped).get(f"{tenant_id}/{data['id']}")
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Have Nova boot it, with the user_data read afresh."""
         if not self.may_boot:
             raise PumphouseError(f"server {data['name']} is no longer at the destination", "plan again")
@@ -104,19 +106,15 @@ class EnsureServer(BaseEnsureFromSourceTask):
         image_id = ensured[self.image_symbol]["id"] if self.image_symbol else None
         server = self._body(data, ensured, image_id, source.get("OS-EXT-SRV-ATTR:user_data"))
         body = {"server": server, **_hints(data, ensured)}
-        with self.destination.in_tenant(tenant_id) as tenant_cloud, self._key(data):
-            try:
-                _, answer = tenant_cloud.nova.client.post("/servers", body=body)
-            except Exception as error:
-                # Where the operator's role was taken away meanwhile, Nova itself answers 401, or 400 or 403
-                # for what Glance and Neutron answered it; nothing was made then.
-                refused = http_status(error) in (400, 401, 403)
-                if not refused or not self.destination.renew_tenant(tenant_id):
-                    raise
-                _, answer = tenant_cloud.nova.client.post("/servers", body=body)
-        return str(answer["server"]["id"])
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Json]) -> None:
+        def create(cloud: Cloud) -> str:
+            with self._key(data):
+                _, answer = cloud.nova.client.post("/servers", body=body)
+            return str(answer["server"]["id"])
+
+        return create_in_tenant(self.destination, tenant_id, REFUSALS, create)
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Wait until it has come up."""
         wait_for_server(
             self.destination,
@@ -149,7 +147,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
         return operators_keypair(self.source, self.destination, data["user_id"], data["key_name"])
 
     def _body(
-        self, data: Json, ensured: Mapping[str, Json], image_id: str | None, user_data: str | None
+        self, data: Json, ensured: Mapping[str, Ensured], image_id: str | None, user_data: str | None
     ) -> Json:
         body = {
             "name": data["name"],
@@ -183,7 +181,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
 
 
 def _devices(
-    data: Json, ensured: Mapping[str, Json], image_id: str | None, known: tuple[int, int]
+    data: Json, ensured: Mapping[str, Ensured], image_id: str | None, known: tuple[int, int]
 ) -> list[Json]:
     """The disks of a server with volumes, in their order; none for one without.
 
@@ -208,7 +206,7 @@ def _devices(
     return [{**root, "delete_on_termination": True}, *volumes]
 
 
-def _hints(data: Json, ensured: Mapping[str, Json]) -> Json:
+def _hints(data: Json, ensured: Mapping[str, Ensured]) -> Json:
     """What has Nova make the server a member of its group; Nova lets it be in one only."""
     groups = [ensured_id(ensured, "server_group", group_id) for group_id in data["server_group_ids"]]
     return {"os:scheduler_hints": {"group": groups[0]}} if groups else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,12 @@ from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import PumphouseError, WaitError, explain
 from pumphouse.model import Json, Step
 from pumphouse.tasks.base import (
-    LOOKS_S,
     STAMP,
     BaseCloudsTask,
     BaseCloudTask,
     Migration,
     cleared,
-    in_doubt,
+    create_or_find,
     kept,
     persistently,
     symbol,
@@ -128,21 +126,11 @@ class TakeSnapshot(BaseCloudTask):
         """Have Nova take it, when it is done with what it may still do for an attempt that died."""
         wait_until_idle(self.cloud, data["tenant_id"], data["id"])
         name, stamps = f"pumphouse-{data['name']}", {STAMP: data["id"], ATTEMPT: data["attempt"]}
-        try:
-            return str(self.cloud.nova.servers.create_image(data["id"], name, metadata=stamps))
-        except Exception as error:
-            found = self._look_again(data) if in_doubt(error) else None
-            if found is None:
-                raise
-            return found
 
-    def _look_again(self, data: Json) -> str | None:
-        for wait_s in LOOKS_S:
-            time.sleep(wait_s)
-            found = self._find(data)
-            if found is not None:
-                return found
-        return None
+        def create() -> str:
+            return str(self.cloud.nova.servers.create_image(data["id"], name, metadata=stamps))
+
+        return create_or_find(create, lambda: self._find(data))
 
     def _wait(self, data: Json, image_id: str) -> None:
         def done(image: Mapping[str, Any] | None) -> bool:

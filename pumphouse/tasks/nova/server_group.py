@@ -13,6 +13,7 @@ from pumphouse.cloud import call
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
+    Ensured,
     Migration,
     Search,
     differences,
@@ -73,14 +74,14 @@ class EnsureServerGroup(BaseEnsureTask):
 
     shared = True
 
-    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+    def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The group of this name, policy and rules."""
         tenant_id = ensured_id(ensured, "tenant", data["project_id"])
         owned = [group for group in list_server_groups(self.cloud) if group["project_id"] == tenant_id]
         same = [group for group in owned if group["name"] == data["name"] and not _differences(data, group)]
         return str(same[0]["id"]) if same else None
 
-    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A new group; Nova gives it to the project that it is asked for from."""
         with self.cloud.in_tenant(ensured_id(ensured, "tenant", data["project_id"])) as tenant_cloud:
             policy = (

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from taskflow import states
 from taskflow.persistence.models import AtomDetail, FlowDetail
@@ -26,7 +27,10 @@ from pumphouse.run.outcomes import (
 )
 from pumphouse.run.record import Run
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Migration, symbol
+from pumphouse.tasks.base import Migration, counted, symbol
+
+if TYPE_CHECKING:
+    from pumphouse.cloud import Cloud
 
 # The clouds tell times in whole seconds, and so the difference of their clocks.
 CLOCK_TOLERANCE = timedelta(seconds=2)
@@ -117,11 +121,24 @@ def _change_since(unit: Unit, detail: FlowDetail, migration: Migration, offset: 
         return ""
     since = _last_task_end(detail)
     for step, destination_id in _resources_made(unit, detail):
-        changed = KINDS[step.ref.kind].changed
-        found = changed(migration.destination, destination_id, since + offset) if since else ""
+        found = _changes(step, destination_id, migration.destination, since + offset) if since else ""
         if found:
             return f"{step.record.title} has changed since: {found}"
     return ""
+
+
+def _changes(step: Step, destination_id: str, cloud: Cloud, since: datetime) -> str:
+    if step.ref.kind == "tenant":
+        return strangers(cloud, destination_id)
+    return KINDS[step.ref.kind].changed(cloud, destination_id, since)
+
+
+def strangers(cloud: Cloud, tenant_id: str) -> str:
+    """What lives in a tenant of the destination and was made by no migration, in words; empty when nothing."""
+    found = {kind.title: kind.strangers(cloud, tenant_id) for kind in KINDS.values()}
+    return ", ".join(
+        f"{counted(len(ids), title)} ({', '.join(ids[:3])})" for title, ids in found.items() if ids
+    )
 
 
 def _resources_made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from pumphouse.errors import UsageError
 from pumphouse.model import Plan, Record, Ref, Selection
-from pumphouse.tasks import KINDS
 
 # The kinds of which each resource is one tenant's own, and all that an operator may name single resources of.
 OWNED_KINDS = ("server", "image", "network", "volume")
@@ -173,6 +172,9 @@ def without(kept: Records, ended: Collection[Ref]) -> dict[Ref, Record]:
 
 def notes(own: Records, chosen: Collection[Ref]) -> tuple[str, ...]:
     """What a selection leaves behind, in words."""
+    # Not at the top: the command line's help and the printing of plans use this module, and need no TaskFlow.
+    from pumphouse.tasks import KINDS
+
     left = [record for ref, record in own.items() if ref not in chosen]
     said = [note for record in left if (note := KINDS[record.ref.kind].left_out_note)]
     count = len(left) - len(said)

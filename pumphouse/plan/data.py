@@ -38,6 +38,12 @@ def plan_data(plan: Plan) -> Json:
     }
 
 
+def format_problem(data: Json) -> str:
+    """Say that a plan is of a format that this release does not read; empty when it reads it."""
+    given = data.get("format", FORMAT)
+    return "" if given == FORMAT else f"format is {given}; this pumphouse reads {FORMAT}"
+
+
 def plan_from(data: Json) -> Plan:
     """The plan that plan_data made the data from; what is not in a unit any more was left out."""
     about = data["data"]

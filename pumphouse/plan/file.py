@@ -19,7 +19,7 @@ from pumphouse.config.settings import CloudConfig, Config, number
 from pumphouse.config.yamlfile import Document
 from pumphouse.errors import ConfigError
 from pumphouse.model import Json, Plan
-from pumphouse.plan.data import FORMAT, digest, plan_from, settings_in
+from pumphouse.plan.data import digest, format_problem, plan_from, settings_in
 from pumphouse.plan.file_checks import problems
 from pumphouse.plan.make import cfg_of, settings_of
 
@@ -95,9 +95,9 @@ def _text(data: Json, path: Path) -> str:
 
 def _refuse_other_format(document: Document) -> None:
     """Nothing else can be said of a file of another version."""
-    given = document.data.get("format", FORMAT) if isinstance(document.data, dict) else FORMAT
-    if isinstance(given, int) and given != FORMAT:
-        problem = f"format is {given}; this pumphouse reads {FORMAT}"
+    data = document.data if isinstance(document.data, dict) else {}
+    problem = format_problem(data)
+    if problem and isinstance(data["format"], int):  # what is no number is a problem of the schema
         raise ConfigError(
             [f"{document.where(('format',))}: {problem}"], "make a new plan with this pumphouse"
         )

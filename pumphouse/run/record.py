@@ -17,16 +17,20 @@ from taskflow.persistence.base import Backend
 from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
 
 from pumphouse import __version__
-from pumphouse.errors import NotFoundError
+from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Json, Plan, Ref
-from pumphouse.plan.data import plan_data, plan_from
+from pumphouse.plan.data import format_problem, plan_data, plan_from
 from pumphouse.run.outcomes import step_of_task
 from pumphouse.store import NAME_MAX_LENGTH
 from pumphouse.store.times import now
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Before
 
-# The factory of the units' flows, by which a resume finds it again. It is a file format.
+# The format in which this release records runs, and the only one that it reads; books without one are of format 1.
+FORMAT = 1
+# The meta that a run's logbook has in every format, so that every release can list it; besides `tenant`.
+_HEADER = ("source", "destination", "version", "state", "created_at")
+# The factory of the units' flows, by which a resume finds it again. It is part of the format.
 FACTORY = "pumphouse.flows.unit_flow"
 LAST = "last"
 # The states of a run that a process works on, if that process is alive.
@@ -102,6 +106,7 @@ def create_run(store: Backend, plan: Plan) -> Run:
         "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
         "source": plan.source,
         "destination": plan.destination,
+        "format": FORMAT,
         "version": __version__,
         "state": states.PENDING,
         "created_at": now(),
@@ -137,8 +142,14 @@ def _plan_detail(plan: Plan) -> FlowDetail:
 def list_books(store: Backend) -> list[LogBook]:
     """The logbooks of all runs without their flow details, the oldest first."""
     with closing(store.get_connection()) as connection:
-        found = [book for book in connection.get_logbooks(lazy=True) if "tenant" in book.meta]
+        found = [book for book in connection.get_logbooks(lazy=True) if _is_run(book.meta)]
     return sorted(found, key=lambda book: str(book.meta["created_at"]))
+
+
+def _is_run(meta: Json) -> bool:
+    tenant = meta.get("tenant")
+    has_tenant = isinstance(tenant, dict) and {"id", "name"} <= tenant.keys()
+    return has_tenant and all(isinstance(meta.get(name), str) for name in _HEADER)
 
 
 def find_book(store: Backend, wanted: str) -> LogBook:
@@ -160,7 +171,13 @@ def find_book(store: Backend, wanted: str) -> LogBook:
 
 
 def load_run(store: Backend, book: LogBook) -> Run:
-    """Load a run with its plan."""
+    """Load a run with its plan.
+
+    Raises UsageError when another release has recorded it in a format that this one does not read.
+    """
+    given = book.meta.get("format", 1)
+    if given != FORMAT:
+        raise _other_format(book, f"format {given} of the state store; this pumphouse reads {FORMAT}")
     with closing(store.get_connection()) as connection:
         flows = list(connection.get_flows_for_book(book.uuid, lazy=True))
         header = next(flow for flow in flows if "unit" not in flow.meta)
@@ -168,8 +185,17 @@ def load_run(store: Backend, book: LogBook) -> Run:
     first, *units = [
         atom.results["part"] for atom in sorted(atoms, key=lambda atom: int(atom.results["number"]))
     ]
+    if problem := format_problem(first):
+        raise _other_format(book, f"a plan whose {problem}")
     details = {flow.meta["unit"]: flow.uuid for flow in flows if "unit" in flow.meta}
     return Run(store, book, plan_from({**first, "units": units}), details)
+
+
+def _other_format(book: LogBook, what: str) -> UsageError:
+    return UsageError(
+        f"run {run_id(book)} was recorded by pumphouse {book.meta['version']} with {what}",
+        f"use pumphouse {book.meta['version']} or a newer one for it; this is {__version__}",
+    )
 
 
 def tenant_books(store: Backend, tenant_id: str, source: str, destination: str) -> list[LogBook]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import closing
 from datetime import datetime
@@ -18,7 +19,7 @@ from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State, Step
 from pumphouse.run import engine, outcomes, resume, revert
 from pumphouse.run.execute import StoreLostError
-from pumphouse.run.record import Run, create_run, find_book, load_run
+from pumphouse.run.record import FACTORY, Run, create_run, find_book, load_run
 from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
 from tests.unit.memory import (
@@ -343,7 +344,7 @@ def test_a_release_with_other_tasks_says_so_and_goes_on(
         made.add(*items.values(), *fresh, rebuilt)
         return made
 
-    monkeypatch.setattr(engine.importutils, "import_class", lambda name: other_tasks)
+    monkeypatch.setitem(engine.FACTORIES, FACTORY, other_tasks)
     again = reloaded(recorded)
     assert resume.differences(again, migration(world)) == [
         "task a-again is new in this release: it is executed",
@@ -356,11 +357,16 @@ def test_a_release_with_other_tasks_says_so_and_goes_on(
     assert sorted(world.tries) == ["a-again", "added", "whole"]
 
 
-def test_a_factory_that_this_release_does_not_have_is_one_clear_error(store: Backend, world: World) -> None:
+@pytest.mark.parametrize(
+    "name", ["pumphouse.flows.flow_of_old", "pumphouse.flows.ordered_tasks", "os.system"]
+)
+def test_a_factory_that_this_release_does_not_have_is_one_clear_error(
+    store: Backend, world: World, name: str
+) -> None:
     recorded = create_run(store, planned(TENANT))
     detail = recorded.detail("tenant/t")
-    detail.meta["factory"]["name"] = "pumphouse.flows.flow_of_old"
-    with pytest.raises(NotFoundError, match=r"pumphouse\.flows\.flow_of_old, which this release"):
+    detail.meta["factory"]["name"] = name
+    with pytest.raises(NotFoundError, match=f"{re.escape(name)}, which this release"):
         engine.flow_from_detail(migration(world), recorded.plan.units[0], detail)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 import click
 
 from pumphouse import __version__
-from pumphouse.cli.migrate import migrate
-from pumphouse.cli.options import cloud_options, clouds, format_option, load, logging_options
-from pumphouse.cli.plan import plan
+from pumphouse.cli.invocation import Invocation, invocation_options
+from pumphouse.cli.migrate import migrate_command
+from pumphouse.cli.options import logging_options
+from pumphouse.cli.plan import plan_command
 from pumphouse.cli.running import failure_code
-from pumphouse.cli.runs import resume, revert, runs
-from pumphouse.cli.verify import verify
+from pumphouse.cli.runs import resume_command, revert_command, runs_command
+from pumphouse.cli.verify import verify_command
 from pumphouse.errors import EXIT_INTERRUPTED, explain
 
 LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def main() -> None:
     except click.Abort:
         click.echo("interrupted: nothing was changed", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:  # the last line of defence: no traceback reaches the operator
+    except Exception as error:  # no traceback reaches the operator
         _fail(error)
 
 
@@ -61,23 +61,19 @@ def cli() -> None:
     """
 
 
-@cli.command()
-@format_option
-@cloud_options
-def check(
-    output_format: str, config_path: Path | None, source_cloud: str | None, destination_cloud: str | None
-) -> None:
+@cli.command("check")
+@invocation_options()
+def check_command(invocation: Invocation) -> None:
     """Log in to both clouds and say what they offer and what will not be possible."""
-    from pumphouse.cloud.check import check as check_clouds
-    from pumphouse.show.report import check_data, console, dump, print_check
+    from pumphouse.cloud.check import check_clouds
+    from pumphouse.show.report import check_data, print_check
 
-    config = load(config_path, source_cloud, destination_cloud)
-    found = check_clouds(*clouds(config))
-    if output_format != "table":
-        click.echo(dump(check_data(found), output_format))
+    found = check_clouds(*invocation.clouds)
+    if invocation.is_table:
+        print_check(found, invocation.console)
     else:
-        print_check(found, console())
+        invocation.print_data(check_data(found))
 
 
-for command in (migrate, plan, runs, resume, revert, verify):
+for command in (migrate_command, plan_command, runs_command, resume_command, revert_command, verify_command):
     cli.add_command(command)

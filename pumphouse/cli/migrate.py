@@ -3,87 +3,89 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from pumphouse.cli.options import cloud_options, clouds, format_option, load, migration, refuse_other_clouds
+from pumphouse.cli.invocation import (
+    Invocation,
+    invocation_options,
+    migration_of,
+    refuse_other_clouds,
+    refuse_same_cloud,
+)
+from pumphouse.cli.options import Command, plan_output_option, yes_option
 from pumphouse.cli.planning import (
-    Way,
     is_several,
-    make,
-    plan_output_option,
+    plan_after,
     plan_tenant,
     selection_options,
     show_plan,
     show_plans,
     tenant_ids,
     tenants_argument,
-    way,
 )
-from pumphouse.cli.running import perform, recorded, turn
+from pumphouse.cli.running import locked_tenant, record_run, work_and_report
 from pumphouse.cli.several import migrate_several
-from pumphouse.errors import StalePlanError
+from pumphouse.errors import EXIT_DONE, StalePlanError
 from pumphouse.model import Selection
 from pumphouse.plan.selection import NAMED_KINDS, OWNED_KINDS
 
 if TYPE_CHECKING:
-    from pumphouse.model import Plan
+    from pumphouse.model import Plan, Ref
+    from pumphouse.tasks.base import Before
+
+Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 
 
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--dry-run`, `--yes`, `-o`, `-f` and the options of the clouds."""
-    command = plan_output_option(format_option(cloud_options(command)))
-    command = click.option("--yes", is_flag=True, help="Do not ask before the run.")(command)
+def _run_options(command: Command) -> Command:
+    """`--dry-run`, `--yes`, `-o` and the options that make an Invocation."""
+    command = yes_option("before the run")(plan_output_option(invocation_options()(command)))
     help_text = "Print the plan and stop; nothing is written to either cloud."
     return click.option("--dry-run", is_flag=True, help=help_text)(command)
 
 
-@click.group(invoke_without_command=True)
+@click.group("migrate", invoke_without_command=True)
 @click.option(
     "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Run the plan in this file."
 )
-@click.option("--yes", is_flag=True, help="Do not ask before the run.")
-@format_option
-@cloud_options
+@yes_option("before the run")
+@invocation_options()
 @click.pass_context
-def migrate(
-    context: click.Context,
-    plan_path: Path | None,
-    yes: bool,
-    output_format: str,
-    config_path: Path | None,
-    source_cloud: str | None,
-    destination_cloud: str | None,
-) -> None:
+def migrate_command(context: click.Context, plan_path: Path | None, invocation: Invocation) -> None:
     """Move resources to the destination: tenants, one resource with what it needs, or what a plan file says."""
     if context.invoked_subcommand:
         _refuse_options(context)
         return
     if plan_path is None:
         raise click.UsageError("expected a command or --plan FILE; see pumphouse migrate --help")
-    from pumphouse.plan.file import load as load_plan
-    from pumphouse.plan.make import planned_config
+    sys.exit(_migrate_file(invocation, plan_path))
+
+
+def _migrate_file(invocation: Invocation, path: Path) -> int:
+    """Run the plan in a file, unless the clouds have changed since it was made; returns the exit code."""
+    from pumphouse.plan.file import load
     from pumphouse.plan.staleness import changes, edits
 
-    loaded = load_plan(plan_path)
-    config = planned_config(load(config_path, source_cloud, destination_cloud), loaded.plan)
-    chosen = Way(config, *clouds(config))
-    refuse_other_clouds(loaded.plan, chosen.source, chosen.destination, str(plan_path))
+    loaded = load(path)
+    invocation = replace(invocation, plan=loaded.plan)
+    refuse_other_clouds(invocation, loaded.plan, str(path))
     names, left_out = edits(loaded.plan)
-    wanted = {"names": names, "left_out": left_out, "selection": loaded.plan.selection}
+    choices = {"names": names, "left_out": left_out, "selection": loaded.plan.selection}
+    tenant_id = loaded.plan.tenant.id
 
-    def planned(before: Any) -> Plan:
-        plan = make(chosen, loaded.plan.tenant.id, before, **wanted)
+    def plan_again(before: Mapping[Ref, Before]) -> Plan:
+        plan = plan_after(before, invocation, tenant_id, **choices)
         if found := changes(loaded.plan, plan, edited=loaded.edited):
-            raise StalePlanError(plan_path, found)
+            raise StalePlanError(path, found)
         return plan
 
-    sys.exit(_migrate(chosen, loaded.plan.tenant.id, planned, yes, output_format))
+    return _migrate(invocation, tenant_id, plan_again)
 
 
 def _refuse_options(context: click.Context) -> None:
@@ -98,21 +100,17 @@ def _refuse_options(context: click.Context) -> None:
         raise click.UsageError(f"{given[0]} has to stand behind {command}: pumphouse migrate {command} ...")
 
 
-@migrate.command()
+@migrate_command.command("tenant")
 @tenants_argument
 @selection_options
-@run_options
-def tenant(
+@_run_options
+def tenant_command(
     tenants: tuple[str, ...],
     all_tenants: bool,
     selection: Selection,
     dry_run: bool,
-    yes: bool,
     output: Path | None,
-    output_format: str,
-    config_path: Path | None,
-    source_cloud: str | None,
-    destination_cloud: str | None,
+    invocation: Invocation,
 ) -> None:
     """Move tenants with all that they own, or what of them is selected.
 
@@ -121,14 +119,14 @@ def tenant(
     """
     _refuse_output(output, dry_run)
     several = is_several(tenants, all_tenants, selection, output)
-    chosen = way(config_path, source_cloud, destination_cloud)
-    ids = tenant_ids(chosen.source, tenants, all_tenants)
+    refuse_same_cloud(invocation)
+    ids = tenant_ids(invocation.source, tenants, all_tenants)
     if not several:
-        _move(chosen, ids[0], selection, dry_run, yes, output, output_format)
+        _plan_or_migrate(invocation, ids[0], selection, dry_run, output)
     elif dry_run:
-        show_plans(chosen, ids, selection, output_format)
+        show_plans(invocation, ids, selection)
     else:
-        sys.exit(migrate_several(chosen, ids, selection, yes, output_format))
+        sys.exit(migrate_several(invocation, ids, selection))
 
 
 def _refuse_output(output: Path | None, dry_run: bool) -> None:
@@ -136,85 +134,67 @@ def _refuse_output(output: Path | None, dry_run: bool) -> None:
         raise click.UsageError("-o goes with --dry-run: the plan of a run is in the state store")
 
 
-def _resource_command(kind: str) -> None:
+def _add_resource_command(kind: str) -> None:
     """Add the command that moves one resource of a kind."""
     owned = kind in OWNED_KINDS
     tenant_help = f"The tenant of the {kind}: " + (
         "wanted where several have one of this name." if owned else "what is moved is moved for it."
     )
 
-    def resource(
-        resource: str,
-        tenant: str | None,
-        dry_run: bool,
-        yes: bool,
-        output: Path | None,
-        output_format: str,
-        config_path: Path | None,
-        source_cloud: str | None,
-        destination_cloud: str | None,
+    def resource_command(
+        resource: str, tenant: str | None, dry_run: bool, output: Path | None, invocation: Invocation
     ) -> None:
         _refuse_output(output, dry_run)
-        chosen = way(config_path, source_cloud, destination_cloud)
-        tenant_id, selection = _subject(chosen, kind, resource, tenant)
-        _move(chosen, tenant_id, selection, dry_run, yes, output, output_format)
+        refuse_same_cloud(invocation)
+        tenant_id, selection = _select_one(invocation, kind, resource, tenant)
+        _plan_or_migrate(invocation, tenant_id, selection, dry_run, output)
 
-    resource.__doc__ = f"Move one {kind} of a tenant, with what it needs and nothing else."
+    resource_command.__doc__ = f"Move one {kind} of a tenant, with what it needs and nothing else."
     option = click.option("--tenant", required=not owned, metavar="ID_OR_NAME", help=tenant_help)
     argument = click.argument("resource", metavar="ID_OR_NAME")
-    migrate.command(kind)(argument(option(run_options(resource))))
+    migrate_command.command(kind)(argument(option(_run_options(resource_command))))
 
 
 for _kind in NAMED_KINDS:
-    _resource_command(_kind)
+    _add_resource_command(_kind)
 
 
-def _subject(chosen: Way, kind: str, resource: str, tenant: str | None) -> tuple[str, Selection]:
-    """The tenant that a single resource is moved with, and the selection of only that."""
+def _select_one(
+    invocation: Invocation, kind: str, resource: str, tenant: str | None
+) -> tuple[str, Selection]:
+    """The tenant that a single resource is moved with, and the selection of only that resource."""
     from pumphouse.plan.lookup import find_owner, find_tenant
 
     if tenant is not None:
-        return find_tenant(chosen.source, tenant), Selection(names=((kind, resource),))
-    found = find_owner(chosen.source, kind, resource)
+        return find_tenant(invocation.source, tenant), Selection(names=((kind, resource),))
+    found = find_owner(invocation.source, kind, resource)
     return found.tenant_id, Selection(names=((kind, found.id),))
 
 
-def _move(
-    chosen: Way,
-    tenant_id: str,
-    selection: Selection,
-    dry_run: bool,
-    yes: bool,
-    output: Path | None,
-    output_format: str,
+def _plan_or_migrate(
+    invocation: Invocation, tenant_id: str, selection: Selection, dry_run: bool, output: Path | None
 ) -> None:
-    """Move a tenant, or print the plan of it."""
+    """Move a tenant, or only print its plan."""
     if dry_run:
-        show_plan(plan_tenant(chosen, tenant_id, selection), output, output_format)
+        show_plan(invocation, plan_tenant(invocation, tenant_id, selection), output)
         return
-    planned = partial(make, chosen, tenant_id, selection=selection)
-    sys.exit(_migrate(chosen, tenant_id, planned, yes, output_format))
+    planner = partial(plan_after, invocation=invocation, tenant_id=tenant_id, selection=selection)
+    sys.exit(_migrate(invocation, tenant_id, planner))
 
 
-def _migrate(
-    chosen: Way, tenant_id: str, planned: Callable[[Any], Plan], yes: bool, output_format: str
-) -> int:
-    """Plan, show, ask and run, while nobody else works on that tenant; returns the exit code."""
+def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
+    """Plan a tenant, show the plan, ask and run it, with the tenant locked; returns the exit code.
+
+    planner: makes the plan, given what earlier runs of the tenant have done.
+    """
     from pumphouse.run.execute import execute_run
-    from pumphouse.show.report import console, print_plan
+    from pumphouse.show.report import print_plan
 
-    out = console(stderr=output_format != "table")
-    with turn(chosen, tenant_id, out) as (store, before):
-        plan = planned(before)
-        tasks = migration(plan, chosen.source, chosen.destination)
-        print_plan(plan, out)
-        if not yes and not click.confirm("Start?", err=output_format != "table"):
-            return 0
-        run = recorded(chosen, store, plan, out)
-        return perform(
-            run,
-            lambda listener, stop: execute_run(run, tasks, listener, stop),
-            out,
-            output_format,
-            resume=f"pumphouse resume {run.id}",
-        )
+    with locked_tenant(invocation, tenant_id) as (store, before):
+        plan = planner(before)
+        print_plan(plan, invocation.console)
+        if not invocation.confirm("Start?"):
+            return EXIT_DONE
+        run = record_run(invocation, store, plan)
+        work = partial(execute_run, run, migration_of(invocation, plan))
+        return work_and_report(invocation, run, work, "resume")

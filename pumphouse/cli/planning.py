@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pumphouse.cli.options import clouds, load, refuse_same_cloud
+from pumphouse.cli.options import Command
 from pumphouse.model import Selection
 from pumphouse.plan.selection import NAMED_KINDS
 
 if TYPE_CHECKING:
+    from pumphouse.cli.invocation import Invocation
     from pumphouse.cloud import Cloud
-    from pumphouse.config.settings import Config
-    from pumphouse.model import Plan
+    from pumphouse.model import Plan, Ref
+    from pumphouse.tasks.base import Before
 
 
-class Way(NamedTuple):
-    """The configuration, and both clouds, logged in."""
-
-    config: Config
-    source: Cloud
-    destination: Cloud
-
-    def read_only(self, value: bool) -> None:
-        """Have both clouds refuse every write, or not."""
-        self.source.session.read_only = self.destination.session.read_only = value
-
-
-def way(config_path: Path | None, source_cloud: str | None, destination_cloud: str | None) -> Way:
-    """From which cloud to which, as the options say; ConfigError when they are the same and it is not meant."""
-    config = load(config_path, source_cloud, destination_cloud)
-    source, destination = clouds(config)
-    refuse_same_cloud(config, source, destination)
-    return Way(config, source, destination)
-
-
-def plan_output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`-o`."""
-    help_text = "Write the plan to this file, YAML or JSON by its name."
-    return click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=help_text)(
-        command
-    )
-
-
-def tenants_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+def tenants_argument(command: Command) -> Command:
     """One tenant or several, or `--all-tenants`."""
     help_text = (
         "All tenants of all domains, disabled ones too, but not the operator's own project and not service."
@@ -58,11 +31,11 @@ def tenants_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("tenants", nargs=-1, metavar="ID_OR_NAME...")(command)
 
 
-def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def selection_options(command: Command) -> Command:
     """`--only`, `--skip` and an option for each kind that can be named; the command is given a Selection."""
 
     @functools.wraps(command)
-    def selecting(*args: Any, only: Sequence[str], skip: Sequence[str], **kwargs: Any) -> Any:
+    def select(*args: Any, only: Sequence[str], skip: Sequence[str], **kwargs: Any) -> Any:
         names = tuple((kind, name) for kind in NAMED_KINDS for name in kwargs.pop(kind))
         selection = Selection(tuple(map(_kind, only)), tuple(map(_kind, skip)), names)
         return command(*args, selection=selection, **kwargs)
@@ -70,13 +43,13 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for kind in reversed(NAMED_KINDS):
         help_text = f"Only this {kind}, and what it needs; may be repeated."
         option = click.option(f"--{kind}", multiple=True, metavar="NAME_OR_ID", help=help_text)
-        selecting = option(selecting)
+        select = option(select)
     skip_help = "Make nothing of this kind: what needs it is skipped too, unless the destination has it."
-    selecting = click.option("--skip", multiple=True, metavar="KIND", help=f"{skip_help} May be repeated.")(
-        selecting
+    select = click.option("--skip", multiple=True, metavar="KIND", help=f"{skip_help} May be repeated.")(
+        select
     )
     only_help = "Only what is of this kind, as the plan names kinds, and what it needs; may be repeated."
-    return click.option("--only", multiple=True, metavar="KIND", help=only_help)(selecting)
+    return click.option("--only", multiple=True, metavar="KIND", help=only_help)(select)
 
 
 def _kind(text: str) -> str:
@@ -111,52 +84,55 @@ def tenant_ids(source: Cloud, tenants: Sequence[str], all_tenants: bool) -> list
     return found.ids
 
 
-def plan_tenant(way: Way, tenant_id: str, selection: Selection) -> Plan:
-    """The plan of a tenant, with what the state store knows of earlier runs."""
+def plan_tenant(invocation: Invocation, tenant_id: str, selection: Selection) -> Plan:
+    """The plan of a tenant, to be looked at: the tenant is not locked."""
     from pumphouse.plan.make import title
     from pumphouse.run.record import done_before
     from pumphouse.store import open_store
 
-    with closing(open_store(way.config.state_url)) as store:
-        before = done_before(store, tenant_id, title(way.source), title(way.destination))
-    return make(way, tenant_id, before, selection=selection)
+    with closing(open_store(invocation.config.state_url)) as store:
+        before = done_before(store, tenant_id, title(invocation.source), title(invocation.destination))
+    return plan_after(before, invocation, tenant_id, selection=selection)
 
 
-def make(way: Way, tenant_id: str, before: Any, **edits: Any) -> Plan:
-    """The plan of a tenant, with what earlier runs of it have done and what a person wants otherwise."""
+def plan_after(before: Mapping[Ref, Before], invocation: Invocation, tenant_id: str, **choices: Any) -> Plan:
+    """The plan of a tenant of which earlier runs have done something already.
+
+    choices: what the operator chose: `selection`, `names`, `left_out`.
+    """
     from pumphouse.plan.make import make_plan
 
+    source, destination = invocation.clouds
     with (
-        way.source.session.one_look(),
-        way.destination.session.one_look(),
-        ThreadPoolExecutor(way.config.limits.workers) as pool,
+        source.session.one_look(),
+        destination.session.one_look(),
+        ThreadPoolExecutor(invocation.config.limits.workers) as pool,
     ):
-        return make_plan(way.source, way.destination, tenant_id, way.config, pool, before=before, **edits)
+        return make_plan(source, destination, tenant_id, invocation.config, pool, before=before, **choices)
 
 
-def show_plan(plan: Plan, output: Path | None, output_format: str) -> None:
+def show_plan(invocation: Invocation, plan: Plan, output: Path | None) -> None:
     """Print a plan, and write it to a file if one is named."""
     from pumphouse.plan.data import plan_data
     from pumphouse.plan.file import save
-    from pumphouse.show.report import console, dump, print_plan
+    from pumphouse.show.report import print_plan
 
     if output:
         save(plan_data(plan), output)
-    if output_format != "table":
-        click.echo(dump(plan_data(plan), output_format))
+    if invocation.is_table:
+        print_plan(plan, invocation.console)
     else:
-        print_plan(plan, console())
+        invocation.print_data(plan_data(plan))
 
 
-def show_plans(way: Way, ids: Sequence[str], selection: Selection, output_format: str) -> None:
+def show_plans(invocation: Invocation, ids: Sequence[str], selection: Selection) -> None:
     """Plan several tenants and print the plans: one after the other as tables, else as one list."""
     from pumphouse.plan.data import plan_data
-    from pumphouse.show.report import dump
 
-    plans = (plan_tenant(way, tenant_id, selection) for tenant_id in ids)
-    if output_format != "table":
-        click.echo(dump([plan_data(plan) for plan in plans], output_format))
+    plans = (plan_tenant(invocation, tenant_id, selection) for tenant_id in ids)
+    if not invocation.is_table:
+        invocation.print_data([plan_data(plan) for plan in plans])
         return
     for plan in plans:
-        show_plan(plan, None, output_format)
+        show_plan(invocation, plan, None)
         click.echo()

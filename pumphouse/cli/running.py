@@ -1,4 +1,4 @@
-"""What runs: executed or reverted under a lock, shown while it goes on, suspended by Ctrl-C."""
+"""Executing or reverting a run: under the lock of its tenant, with its progress shown, suspended by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pumphouse.errors import (
     EXIT_CONNECTION,
+    EXIT_DONE,
     EXIT_FAILED,
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
@@ -22,89 +23,97 @@ from pumphouse.errors import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from taskflow.persistence.base import Backend
 
-    from pumphouse.cli.planning import Way
-    from pumphouse.model import Plan, Report
+    from pumphouse.cli.invocation import Invocation
+    from pumphouse.model import Plan, Ref, Report
     from pumphouse.run.engine import Listener
     from pumphouse.run.record import Run
+    from pumphouse.tasks.base import Before
 
 Work = Callable[["Listener", threading.Event], "Report"]
 
 
 @contextmanager
-def turn(way: Way, tenant_id: str, out: Console) -> Iterator[tuple[Backend, Any]]:
-    """Have a tenant to oneself: gives the state store, and what earlier runs of the tenant have done."""
+def locked_tenant(invocation: Invocation, tenant_id: str) -> Iterator[tuple[Backend, Mapping[Ref, Before]]]:
+    """Lock a tenant; gives the state store, and what earlier runs of the tenant have done.
+
+    Raises LockedError when another process works on the tenant.
+    """
     from pumphouse.plan.make import title
     from pumphouse.run.lock import locked
     from pumphouse.run.record import describe_owner, done_before, lock_name, unfinished_notes
     from pumphouse.store import open_store
 
-    ends = {"source": title(way.source), "destination": title(way.destination)}
-    subject = {"tenant": {"id": tenant_id}, **ends}
+    clouds = {"source": title(invocation.source), "destination": title(invocation.destination)}
+    subject = {"tenant": {"id": tenant_id}, **clouds}
     with (
-        closing(open_store(way.config.state_url)) as store,
+        closing(open_store(invocation.config.state_url)) as store,
         locked(store, lock_name(subject), lambda: describe_owner(store, subject)),
     ):
-        for unfinished in unfinished_notes(store, subject):
-            out.print(f"note: {unfinished}", markup=False, style="yellow")
-        try:
-            yield store, done_before(store, tenant_id, **ends)
-        finally:
-            way.read_only(True)
+        for note in unfinished_notes(store, subject):
+            invocation.console.print(f"note: {note}", markup=False, style="yellow")
+        yield store, done_before(store, tenant_id, **clouds)
 
 
-def recorded(way: Way, store: Backend, plan: Plan, out: Console) -> Run:
-    """The run of a plan that is about to begin: from now on both clouds are written to."""
+def record_run(invocation: Invocation, store: Backend, plan: Plan) -> Run:
+    """Record a new run of a plan, and print its id."""
     from pumphouse.run.record import create_run
 
-    way.read_only(False)
     run = create_run(store, plan)
-    out.print(f"Run {run.id}", style="bold", markup=False)
+    invocation.console.print(f"Run {run.id}", style="bold", markup=False)
     return run
 
 
-def perform(run: Run, work: Work, out: Console, output_format: str, resume: str) -> int:
-    """Do something with a run, show it, print the report; returns the exit code.
+def work_and_report(invocation: Invocation, run: Run, work: Work, again: str) -> int:
+    """Execute or revert a run, show its progress, and print the report; returns the exit code.
 
-    resume: the command that goes on with it after an interruption.
+    work: what executes or reverts the run.
+    again: the command that goes on with the run after an interruption, `resume` or `revert`.
     """
     from pumphouse.run.summary import report_data
-    from pumphouse.show.report import dump, print_report
+    from pumphouse.show.report import print_report
 
-    report, code = performed(run, work, out, resume)
-    if output_format != "table":
-        click.echo(dump(report_data(report), output_format))
+    report, code = work_on(invocation, run, work, again)
+    if invocation.is_table:
+        print_report(report, invocation.console)
     else:
-        print_report(report, out)
+        invocation.print_data(report_data(report))
     if code == EXIT_INTERRUPTED:
-        click.echo(f"interrupted: go on with {resume}", err=True)
+        click.echo(f"interrupted: go on with pumphouse {again} {run.id}", err=True)
     return code
 
 
-def performed(run: Run, work: Work, out: Console, resume: str) -> tuple[Report, int]:
-    """Do something with a run and show it meanwhile; returns the report and the exit code."""
+def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> tuple[Report, int]:
+    """Execute or revert a run and show its progress; returns the report and the exit code."""
     from pumphouse.show.progress import shown
 
-    with _interruptible(resume) as stop, shown(run.plan, out) as listener:
+    with (
+        invocation.writable(),
+        _interruptible(f"pumphouse {again} {run.id}") as stop,
+        shown(run.plan, invocation.console) as listener,
+    ):
         report = work(listener, stop)
     return report, EXIT_INTERRUPTED if stop.is_set() else exit_code(report)
 
 
 @contextmanager
-def _interruptible(resume: str) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process at once."""
+def _interruptible(go_on: str) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process at once.
+
+    go_on: the command that goes on with the run.
+    """
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def interrupt(_number: int, _frame: object) -> None:
         if stop.is_set():
-            # Threads are in the middle of calls: an orderly exit would wait for them. The store bears it.
-            os.write(sys.stderr.fileno(), f"stopped at once: go on with {resume}\n".encode())
+            # Threads are in the middle of calls, and an orderly exit would wait for them.
+            # What they have done is in the state store, so that the run can be resumed.
+            os.write(sys.stderr.fileno(), f"stopped at once: go on with {go_on}\n".encode())
             os._exit(EXIT_INTERRUPTED)
         stop.set()
-        text = f"interrupted: what runs is finished, nothing else is started; again to stop at once. Go on with {resume}\n"
+        text = f"interrupted: what runs is finished, nothing else is started; again to stop at once. Go on with {go_on}\n"
         os.write(sys.stderr.fileno(), text.encode())
 
     for number in before:
@@ -117,11 +126,11 @@ def _interruptible(resume: str) -> Iterator[threading.Event]:
 
 
 def exit_code(report: Report) -> int:
-    """0, or EXIT_INCOMPLETE when something is not as it was to be."""
+    """EXIT_DONE, or EXIT_INCOMPLETE when something failed, is not done or needs a decision."""
     from pumphouse.model import State
 
     bad = {State.FAILED, State.BLOCKED, State.CONFLICT, State.PENDING, State.KEPT}
-    return EXIT_INCOMPLETE if bad & set(report.count()) else 0
+    return EXIT_INCOMPLETE if bad & set(report.count()) else EXIT_DONE
 
 
 def failure_code(error: Exception) -> int:
@@ -132,5 +141,6 @@ def failure_code(error: Exception) -> int:
 
 
 def _is_connection(error: Exception) -> bool:
+    # By their names: to import the classes would import the clients for every command.
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"ConnectionError", "ConnectFailure", "ConnectTimeout", "SSLFailure"})

@@ -6,160 +6,110 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pumphouse.cli.options import (
-    cloud_options,
-    clouds,
-    config_option,
-    format_option,
-    load,
-    migration,
-    refuse_other_clouds,
-)
-from pumphouse.cli.running import perform
+from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
+from pumphouse.cli.options import yes_option
+from pumphouse.cli.running import work_and_report
 
 if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
 
-    from pumphouse.cloud import Cloud
     from pumphouse.run.record import Run
 
 
-@click.group()
-def runs() -> None:
+@click.group("runs")
+def runs_command() -> None:
     """Look at the runs that the state store has; also while they go on."""
 
 
-@runs.command("list")
+@runs_command.command("list")
 @click.option("--state", metavar="STATE", help="Only runs in this state, such as RUNNING or FAILURE.")
 @click.option("--tenant", metavar="ID_OR_NAME", help="Only runs of this tenant.")
 @click.option("--since", type=click.DateTime(), help="Only runs that began then or later, local time.")
-@format_option
-@config_option
-def list_runs(
-    state: str | None,
-    tenant: str | None,
-    since: datetime | None,
-    output_format: str,
-    config_path: Path | None,
+@invocation_options(clouds=False)
+def list_command(
+    state: str | None, tenant: str | None, since: datetime | None, invocation: Invocation
 ) -> None:
     """List the runs, the newest first."""
-    from pumphouse.run import summary
-    from pumphouse.show.report import console, dump
+    from pumphouse.run.summary import list_runs
     from pumphouse.show.runs import print_list
 
-    with _store(config_path) as store:
-        found = summary.list_runs(
-            store, state=state, tenant=tenant, since=since.astimezone() if since else None
-        )
-    if output_format != "table":
-        click.echo(dump(found, output_format))
+    with _store(invocation.config_path) as store:
+        found = list_runs(store, state=state, tenant=tenant, since=since.astimezone() if since else None)
+    if invocation.is_table:
+        print_list(found, invocation.console)
     else:
-        print_list(found, console())
+        invocation.print_data(found)
 
 
-@runs.command()
+@runs_command.command("show")
 @click.argument("run")
-@format_option
-@config_option
-def show(run: str, output_format: str, config_path: Path | None) -> None:
+@invocation_options(clouds=False)
+def show_command(run: str, invocation: Invocation) -> None:
     """Show a run: its units and tasks with their states, times, ids and failures."""
     from pumphouse.run.record import find_book, load_run
     from pumphouse.run.summary import run_data
-    from pumphouse.show.report import console, dump
     from pumphouse.show.runs import print_run
 
-    with _store(config_path) as store:
+    with _store(invocation.config_path) as store:
         data = run_data(load_run(store, find_book(store, run)))
-    if output_format != "table":
-        click.echo(dump(data, output_format))
+    if invocation.is_table:
+        print_run(data, invocation.console)
     else:
-        print_run(data, console())
+        invocation.print_data(data)
 
 
-@click.command()
+@click.command("resume")
 @click.argument("run")
-@click.option("--yes", is_flag=True, help="Do not ask before it goes on.")
-@format_option
-@cloud_options
-def resume(
-    run: str,
-    yes: bool,
-    output_format: str,
-    config_path: Path | None,
-    source_cloud: str | None,
-    destination_cloud: str | None,
-) -> None:
+@yes_option("before it goes on")
+@invocation_options()
+def resume_command(run: str, invocation: Invocation) -> None:
     """Go on with a run that was interrupted, or try again what failed in it."""
     from pumphouse.run.execute import execute_run
     from pumphouse.run.resume import differences, refuse_reverted, refuse_superseded
-    from pumphouse.show.report import console
 
-    with _held(run, config_path, source_cloud, destination_cloud) as (found, source, destination):
+    with _locked_run(invocation, run) as found:
         refuse_reverted(found)
         refuse_superseded(found)
-        out = console(stderr=output_format != "table")
-        tasks = migration(found.plan, source, destination)
-        for line in differences(found, tasks):
+        out = invocation.console
+        migration = migration_of(invocation, found.plan)
+        for line in differences(found, migration):
             out.print(f"note: {line}", markup=False, style="yellow")
         out.print(f"Resume run {found.id} of tenant {found.plan.tenant_name}", style="bold", markup=False)
-        if not yes and not click.confirm("Start?", err=output_format != "table"):
+        if not invocation.confirm("Start?"):
             return
-        source.session.read_only = destination.session.read_only = False
-        code = perform(
-            found,
-            lambda listener, stop: execute_run(found, tasks, listener, stop),
-            out,
-            output_format,
-            resume=f"pumphouse resume {found.id}",
-        )
+        code = work_and_report(invocation, found, partial(execute_run, found, migration), "resume")
     sys.exit(code)
 
 
-@click.command()
+@click.command("revert")
 @click.argument("run")
-@click.option("--yes", is_flag=True, help="Do not ask before it begins.")
+@yes_option("before it begins")
 @click.option(
     "--force", is_flag=True, help="Remove also what was changed since, and undo a run that is not the newest."
 )
-@format_option
-@cloud_options
-def revert(
-    run: str,
-    yes: bool,
-    force: bool,
-    output_format: str,
-    config_path: Path | None,
-    source_cloud: str | None,
-    destination_cloud: str | None,
-) -> None:
+@invocation_options()
+def revert_command(run: str, force: bool, invocation: Invocation) -> None:
     """Undo a run: remove what it made, keep what it found, start the servers that it stopped."""
     from pumphouse.run.resume import refuse_superseded
     from pumphouse.run.revert import plan_revert, revert_run
-    from pumphouse.show.report import console
-    from pumphouse.show.runs import print_undos
+    from pumphouse.show.runs import print_revert
 
-    with _held(run, config_path, source_cloud, destination_cloud) as (found, source, destination):
-        out = console(stderr=output_format != "table")
+    with _locked_run(invocation, run) as found:
         if not force:
             refuse_superseded(found)
-        tasks = migration(found.plan, source, destination)
-        undos = plan_revert(found, tasks, force=force)
-        print_undos(found, undos, out)
-        if undos and not yes and not click.confirm("Undo this?", err=output_format != "table"):
+        migration = migration_of(invocation, found.plan)
+        units = plan_revert(found, migration, force=force)
+        print_revert(found, units, invocation.console)
+        # A run of which nothing is to be undone is recorded as reverted, too.
+        if units and not invocation.confirm("Undo this?"):
             return
-        source.session.read_only = destination.session.read_only = False
-        code = perform(
-            found,
-            lambda listener, stop: revert_run(found, tasks, undos, listener, stop),
-            out,
-            output_format,
-            resume=f"pumphouse revert {found.id}",
-        )
+        code = work_and_report(invocation, found, partial(revert_run, found, migration, units), "revert")
     sys.exit(code)
 
 
@@ -173,20 +123,19 @@ def _store(config_path: Path | None) -> Iterator[Backend]:
 
 
 @contextmanager
-def _held(
-    wanted: str, config_path: Path | None, source_cloud: str | None, destination_cloud: str | None
-) -> Iterator[tuple[Run, Cloud, Cloud]]:
-    """A recorded run that nobody else works on meanwhile, with the clouds it moves its tenant between."""
+def _locked_run(invocation: Invocation, wanted: str) -> Iterator[Run]:
+    """A recorded run, with its tenant locked for as long as the context lasts.
+
+    wanted: its id, the beginning of it, or `last`.
+    """
     from pumphouse.run.lock import locked
     from pumphouse.run.record import describe_owner, find_book, load_run, lock_name
     from pumphouse.store import open_store
 
-    config = load(config_path, source_cloud, destination_cloud)
-    with closing(open_store(config.state_url)) as store:
+    with closing(open_store(invocation.config.state_url)) as store:
         book = find_book(store, wanted)
-        name = lock_name(book.meta)
-        with locked(store, name, lambda: describe_owner(store, book.meta)):
+        with locked(store, lock_name(book.meta), lambda: describe_owner(store, book.meta)):
+            # Once more, because another process may have changed it before the lock was taken.
             run = load_run(store, find_book(store, book.uuid))
-            source, destination = clouds(config)
-            refuse_other_clouds(run.plan, source, destination, f"run {run.id}")
-            yield run, source, destination
+            refuse_other_clouds(invocation, run.plan, f"run {run.id}")
+            yield run

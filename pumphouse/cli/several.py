@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from pumphouse.cli.options import migration
-from pumphouse.cli.planning import Way, make, plan_tenant
-from pumphouse.cli.running import failure_code, performed, recorded, turn
-from pumphouse.errors import EXIT_DONE, EXIT_INTERRUPTED, explain
+from pumphouse.cli.invocation import migration_of
+from pumphouse.cli.planning import plan_after, plan_tenant
+from pumphouse.cli.running import failure_code, locked_tenant, record_run, work_on
+from pumphouse.errors import (
+    EXIT_CONNECTION,
+    EXIT_DIFFERENT,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_LOCKED,
+    EXIT_STALE,
+    EXIT_USAGE,
+    explain,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pumphouse.model import Plan, Report, Selection
+    from pumphouse.cli.invocation import Invocation
+    from pumphouse.model import Plan, Ref, Report, Selection
+    from pumphouse.tasks.base import Before
 
 # Exit codes, each worse than those before it: of several tenants the worst one is given.
-_WORSE = (EXIT_DONE, 3, 7, 5, 2, 4, 1, EXIT_INTERRUPTED)
+_WORSE = (
+    EXIT_DONE,
+    EXIT_INCOMPLETE,
+    EXIT_DIFFERENT,
+    EXIT_LOCKED,
+    EXIT_STALE,
+    EXIT_USAGE,
+    EXIT_CONNECTION,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+)
 
 
 @dataclass(frozen=True)
-class _End:
+class _Result:
     """What became of one of the tenants: the report of its run, or why there is none."""
 
     plan: Plan
@@ -32,89 +54,92 @@ class _End:
     problem: str = ""
 
 
-def migrate_several(way: Way, ids: Sequence[str], selection: Selection, yes: bool, output_format: str) -> int:
+def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selection) -> int:
     """Plan all, show all, ask once, run each; returns the worst exit code.
 
-    A tenant that fails does not stop the others; Ctrl-C does, once what runs is suspended.
+    A tenant that fails does not stop the others. Ctrl-C does, once the tasks under way are finished.
     """
-    from pumphouse.show.report import console, dump, print_plan
+    from pumphouse.show.report import print_plan
 
-    is_table = output_format == "table"
-    out = console(stderr=not is_table)
+    out = invocation.console
     plans = []
     for tenant_id in ids:
-        plans.append(plan_tenant(way, tenant_id, selection))
+        plans.append(plan_tenant(invocation, tenant_id, selection))
         print_plan(plans[-1], out)
         out.print()
-    question = f"Start with {len(plans)} tenants, one after the other?"
-    if not plans or not (yes or click.confirm(question, err=not is_table)):
+    if not plans or not invocation.confirm(f"Start with {len(plans)} tenants, one after the other?"):
         return EXIT_DONE
-    ends: list[_End] = []
+    results: list[_Result] = []
     for plan in plans:
-        is_stopped = bool(ends) and ends[-1].code == EXIT_INTERRUPTED
-        ends.append(_not_started(plan) if is_stopped else _one(way, plan, selection, out, is_table))
-    if not is_table:
-        click.echo(dump(list(map(_data, ends)), output_format))
-    _summarise(ends, out)
-    return max((end.code for end in ends), key=_WORSE.index)
+        is_stopped = bool(results) and results[-1].code == EXIT_INTERRUPTED
+        results.append(_not_started(plan) if is_stopped else _migrate_one(invocation, plan, selection))
+    if not invocation.is_table:
+        invocation.print_data(list(map(_data, results)))
+    _print_summary(results, out)
+    return max((result.code for result in results), key=_WORSE.index)
 
 
-def _not_started(plan: Plan) -> _End:
-    return _End(plan, EXIT_INTERRUPTED, problem="not started, because of the interruption")
+def _not_started(plan: Plan) -> _Result:
+    return _Result(plan, EXIT_INTERRUPTED, problem="not started, because of the interruption")
 
 
-def _one(way: Way, shown: Plan, selection: Selection, out: Console, is_table: bool) -> _End:
-    """The turn of one tenant, whatever happens; planned anew, because hours may have passed."""
+def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _Result:
+    """Migrate one tenant; an error is its result, so that the other tenants are still migrated.
+
+    shown: the plan that the operator has agreed to.
+    """
     from pumphouse.run.execute import execute_run
     from pumphouse.show.report import print_report
 
+    out = invocation.console
     out.print(f"\nTenant {shown.tenant_name} ({shown.tenant.id})", style="bold", markup=False)
     try:
-        with turn(way, shown.tenant.id, out) as (store, before):
-            plan = _anew(way, shown, selection, before, out)
-            tasks = migration(plan, way.source, way.destination)
-            run = recorded(way, store, plan, out)
-            report, code = performed(
-                run,
-                lambda listener, stop: execute_run(run, tasks, listener, stop),
-                out,
-                f"pumphouse resume {run.id}",
-            )
-    except Exception as error:  # it must not keep the other tenants from their turns
+        with locked_tenant(invocation, shown.tenant.id) as (store, before):
+            plan = _plan_again(invocation, shown, selection, before)
+            run = record_run(invocation, store, plan)
+            work = partial(execute_run, run, migration_of(invocation, plan))
+            report, code = work_on(invocation, run, work, "resume")
+    except Exception as error:
         problem = str(explain(error))
         out.print(f"error: {problem}", style="red", markup=False)
-        return _End(shown, failure_code(error), problem=problem)
-    if is_table:
+        return _Result(shown, failure_code(error), problem=problem)
+    if invocation.is_table:
         print_report(report, out)
-    return _End(plan, code, report)
+    return _Result(plan, code, report)
 
 
-def _anew(way: Way, shown: Plan, selection: Selection, before: Any, out: Console) -> Plan:
-    """The plan as it is now; what it has become since it was shown is said."""
+def _plan_again(
+    invocation: Invocation, shown: Plan, selection: Selection, before: Mapping[Ref, Before]
+) -> Plan:
+    """The plan as it is now, with a note for each difference: hours may have passed since it was shown."""
     from pumphouse.plan.staleness import changes
 
-    plan = make(way, shown.tenant.id, before, selection=selection)
+    plan = plan_after(before, invocation, shown.tenant.id, selection=selection)
     for change in changes(shown, plan):
-        out.print(f"note: since it was shown: {change}", style="yellow", markup=False)
+        invocation.console.print(f"note: since it was shown: {change}", style="yellow", markup=False)
     return plan
 
 
-def _data(end: _End) -> dict[str, Any]:
+def _data(result: _Result) -> dict[str, Any]:
     from pumphouse.run.summary import report_data
 
-    if end.report:
-        return {"run": end.report.run, "exit_code": end.code, **report_data(end.report)}
-    about = {"tenant": {"id": end.plan.tenant.id, "name": end.plan.tenant_name}}
-    return {"run": None, "exit_code": end.code, **about, "error": end.problem}
+    if result.report:
+        return {"run": result.report.run, "exit_code": result.code, **report_data(result.report)}
+    tenant = {"id": result.plan.tenant.id, "name": result.plan.tenant_name}
+    return {"run": None, "exit_code": result.code, "tenant": tenant, "error": result.problem}
 
 
-def _summarise(ends: Sequence[_End], out: Console) -> None:
-    out.print(f"\n{len(ends)} tenants:", style="bold", markup=False)
-    for end in ends:
-        what = end.problem
-        if end.report:
-            counts = ", ".join(f"{number} {state.value}" for state, number in end.report.count().items())
-            goes_on = f"; interrupted, go on with pumphouse resume {end.report.run}"
-            what = f"run {end.report.run}: {counts}{goes_on if end.code == EXIT_INTERRUPTED else ''}"
-        style = "green" if end.code == EXIT_DONE else "red"
-        out.print(f"  tenant {end.plan.tenant_name}: {what}", style=style, markup=False)
+def _print_summary(results: Sequence[_Result], out: Console) -> None:
+    out.print(f"\n{len(results)} tenants:", style="bold", markup=False)
+    for result in results:
+        style = "green" if result.code == EXIT_DONE else "red"
+        out.print(f"  tenant {result.plan.tenant_name}: {_sentence(result)}", style=style, markup=False)
+
+
+def _sentence(result: _Result) -> str:
+    if result.report is None:
+        return result.problem
+    run = result.report.run
+    counts = ", ".join(f"{number} {state.value}" for state, number in result.report.count().items())
+    go_on = f"; interrupted, go on with pumphouse resume {run}" if result.code == EXIT_INTERRUPTED else ""
+    return f"run {run}: {counts}{go_on}"

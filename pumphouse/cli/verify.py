@@ -3,87 +3,85 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pumphouse.cli.options import cloud_options, clouds, format_option, load, refuse_other_clouds
-from pumphouse.errors import EXIT_DIFFERENT, EXIT_DONE
+from pumphouse.cli.invocation import Invocation, invocation_options, refuse_other_clouds
+from pumphouse.errors import EXIT_DIFFERENT, EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
-    from pumphouse.cloud import Cloud
-    from pumphouse.config.settings import Config
+    from taskflow.persistence.base import Backend
+
     from pumphouse.model import Plan, Ref
     from pumphouse.run.record import Run
     from pumphouse.verify import Known
 
 
-@click.group()
-def verify() -> None:
+@click.group("verify")
+def verify_command() -> None:
     """Compare what a migration moved; nothing is written to either cloud."""
 
 
-@verify.command()
+@verify_command.command("tenant")
 @click.argument("tenant", metavar="ID_OR_NAME")
 @click.option("--run", metavar="RUN", help="Take the ids from this recorded run, not from stamps and names.")
 @click.option("--deep", is_flag=True, help="Read the bytes of the tenant's images at both clouds.")
-@format_option
-@cloud_options
-def tenant(
-    tenant: str,
-    run: str | None,
-    deep: bool,
-    output_format: str,
-    config_path: Path | None,
-    source_cloud: str | None,
-    destination_cloud: str | None,
-) -> None:
+@invocation_options()
+def tenant_command(tenant: str, run: str | None, deep: bool, invocation: Invocation) -> None:
     """Read a tenant and its twin afresh and compare them field by field; exit code 6 when anything differs."""
     from pumphouse.plan.lookup import find_tenant
-    from pumphouse.show import verification as text
-    from pumphouse.show.report import console, dump
-    from pumphouse.verify import verify as compare
+    from pumphouse.show.verification import print_verification, verification_data
+    from pumphouse.verify import verify
 
-    config = load(config_path, source_cloud, destination_cloud)
-    source, destination = clouds(config)
+    source, destination = invocation.clouds
     tenant_id = find_tenant(source, tenant)
-    known = _known(config, source, destination, tenant_id, run)
-    found = compare(source, destination, tenant_id, asdict(config.mappings), known, deep=deep)
-    if output_format != "table":
-        click.echo(dump(text.data(found), output_format))
+    known = _known(invocation, tenant_id, run)
+    mappings = asdict(invocation.config.mappings)
+    found = verify(source, destination, tenant_id, mappings, known, deep=deep)
+    if invocation.is_table:
+        print_verification(found, invocation.console)
     else:
-        text.show(found, console())
+        invocation.print_data(verification_data(found))
     sys.exit(EXIT_DONE if found.is_equal else EXIT_DIFFERENT)
 
 
-def _known(config: Config, source: Cloud, destination: Cloud, tenant_id: str, wanted: str | None) -> Known:
-    """What the state store tells of the tenant: of one run all, of the others which servers they stopped."""
-    from pumphouse.plan.make import title
-    from pumphouse.run.record import find_book, load_run, tenant_books
+def _known(invocation: Invocation, tenant_id: str, wanted: str | None) -> Known:
+    """What the state store knows of a tenant.
+
+    wanted: the run to take the ids and names from; of the other runs only the statuses of servers are taken.
+    """
+    from pumphouse.run.record import find_book, load_run
     from pumphouse.store import open_store
     from pumphouse.verify import Known
 
-    with closing(open_store(config.state_url)) as store:
-        books = tenant_books(store, tenant_id, title(source), title(destination))
-        recorded = [load_run(store, book) for book in books]
-        statuses = {
-            step.ref: step.record.data["status"]
-            for run in recorded
-            for step in run.plan.steps()
-            if step.ref.kind == "server" and step.destination_id is None and "status" in step.record.data
-        }
+    with closing(open_store(invocation.config.state_url)) as store:
+        statuses = _statuses(invocation, store, tenant_id)
         if wanted is None:
             return Known(statuses=statuses)
         run = load_run(store, find_book(store, wanted))
-        refuse_other_clouds(run.plan, source, destination, f"run {run.id}")
-        return _of_run(run, tenant_id, statuses)
+        refuse_other_clouds(invocation, run.plan, f"run {run.id}")
+        return _known_of_run(run, tenant_id, statuses)
 
 
-def _of_run(run: Run, tenant_id: str, statuses: dict) -> Known:  # type: ignore[type-arg]
-    from pumphouse.errors import UsageError
+def _statuses(invocation: Invocation, store: Backend, tenant_id: str) -> dict[Ref, str]:
+    """The statuses that the servers of the source had before the runs of the tenant stopped them."""
+    from pumphouse.plan.make import title
+    from pumphouse.run.record import load_run, tenant_books
+
+    books = tenant_books(store, tenant_id, title(invocation.source), title(invocation.destination))
+    return {
+        step.ref: step.record.data["status"]
+        for book in books
+        for step in load_run(store, book).plan.steps()
+        if step.ref.kind == "server" and step.destination_id is None and "status" in step.record.data
+    }
+
+
+def _known_of_run(run: Run, tenant_id: str, statuses: Mapping[Ref, str]) -> Known:
     from pumphouse.run.outcomes import build_report
     from pumphouse.verify import Known
 

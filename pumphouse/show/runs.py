@@ -55,16 +55,16 @@ def print_run(data: Json, out: Console) -> None:
         out.print(f"{waiting} resources are not done", markup=False)
 
 
-def print_undos(run: Run, undos: Sequence[UnitRevert], out: Console) -> None:
+def print_revert(run: Run, units: Sequence[UnitRevert], out: Console) -> None:
     """What a revert is going to do, unit by unit."""
     out.print(f"Revert run {run.id} of tenant {run.plan.tenant_name}", style="bold", markup=False)
     out.print(f"  from {run.plan.destination}\n", markup=False)
-    for undo in undos:
-        for line in undo.lines:
-            out.print(f"  keep: {line}" if undo.kept_reason else f"  {line}", markup=False)
-        if undo.kept_reason:
-            out.print(f"    because it is {undo.kept_reason}", markup=False, style="yellow")
-    if not undos:
+    for unit in units:
+        for line in unit.lines:
+            out.print(f"  keep: {line}" if unit.kept_reason else f"  {line}", markup=False)
+        if unit.kept_reason:
+            out.print(f"    because it is {unit.kept_reason}", markup=False, style="yellow")
+    if not units:
         out.print("nothing to undo", style="green")
 
 

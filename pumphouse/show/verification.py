@@ -22,7 +22,7 @@ _COLOURS = {
 _VALUE_LENGTH = 200
 
 
-def data(found: Verification) -> Json:
+def verification_data(found: Verification) -> Json:
     """All of it as plain data."""
     return {
         "tenant_id": found.tenant_id,
@@ -35,13 +35,13 @@ def data(found: Verification) -> Json:
     }
 
 
-def show(found: Verification, out: Console) -> None:
+def print_verification(found: Verification, out: Console) -> None:
     """One line for each resource, then its differences; then what could not be compared, and the counts."""
     for finding in found.findings:
         out.print(_line(finding))
         for difference in finding.differences:
             out.print(
-                f"             {_words(difference)}",
+                f"             {_sentence(difference)}",
                 markup=False,
                 style="yellow" if difference.excuse else "red",
             )
@@ -72,7 +72,7 @@ def _line(finding: Finding) -> Text:
     return text
 
 
-def _words(difference: Difference) -> str:
+def _sentence(difference: Difference) -> str:
     text = f"{difference.field}: {_short(difference.source)} at the source, {_short(difference.destination)} at the destination"
     return f"{text}; {difference.excuse}" if difference.excuse else text
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from pumphouse import __version__
-from pumphouse.cli import cli
+from pumphouse import __version__, errors
+from pumphouse.cli import cli, several
 
 HEAVY = (
     "keystoneauth1", "keystoneclient", "novaclient", "glanceclient", "openstack", "taskflow", "networkx",
@@ -56,6 +56,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pumphouse", *arguments], capture_output=True, text=True, check=False
     )
+
+
+def test_of_several_tenants_every_exit_code_has_its_place() -> None:
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert set(several._WORSE) == codes
+    assert len(several._WORSE) == len(codes)
 
 
 def test_missing_configuration_is_one_message_with_a_hint(tmp_path) -> None:

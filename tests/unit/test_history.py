@@ -16,7 +16,7 @@ from pumphouse.run.record import create_run, lock_name
 from pumphouse.run.revert import plan_revert
 from pumphouse.run.summary import list_runs, run_data
 from pumphouse.show import runs as tables
-from pumphouse.show.runs import print_list, print_run, print_undos
+from pumphouse.show.runs import print_list, print_revert, print_run
 from tests.unit.memory import TENANT, World, execute, migration, planned, step
 
 ONE = step("thing", "one", TENANT.ref)
@@ -102,6 +102,6 @@ def test_what_a_revert_will_do_is_listed(
     monkeypatch.setattr("pumphouse.run.revert.clock_difference_s", lambda cloud: 0.0)
     recorded = create_run(store, planned(TENANT, ONE))
     execute(recorded, world)
-    text = printed(print_undos, recorded, plan_revert(recorded, migration(world), force=False))
+    text = printed(print_revert, recorded, plan_revert(recorded, migration(world), force=False))
     assert text.index("remove thing one (new-one)") < text.index("remove tenant t (new-t)")
-    assert "nothing to undo" in printed(print_undos, recorded, [])
+    assert "nothing to undo" in printed(print_revert, recorded, [])

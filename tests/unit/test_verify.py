@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from pumphouse.model import Json, Ref
-from pumphouse.show import verification as text
+from pumphouse.show.verification import print_verification, verification_data
 from pumphouse.verify import (
     KINDS,
     NOT_CHOSEN,
@@ -320,7 +320,7 @@ def verification() -> Verification:
 
 
 def test_plain_data(verification: Verification) -> None:
-    data = json.loads(json.dumps(text.data(verification)))
+    data = json.loads(json.dumps(verification_data(verification)))
     assert (data["equal"], data["summary"]) == (
         False,
         {"equal": 0, "noted": 0, "different": 1, "missing": 1, "extra": 1},
@@ -332,7 +332,7 @@ def test_plain_data(verification: Verification) -> None:
 
 def test_words(verification: Verification) -> None:
     out = io.StringIO()
-    text.show(verification, Console(file=out, width=200))
+    print_verification(verification, Console(file=out, width=200))
     lines = [line.strip() for line in out.getvalue().splitlines()]
     assert "different thing a" in lines
     assert "size: 1 at the source, 2 at the destination" in lines

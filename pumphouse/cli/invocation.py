@@ -1,0 +1,187 @@
+"""What every command is given besides its own arguments: one Invocation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pumphouse.cli.options import Command, cloud_options, config_option, format_option
+from pumphouse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pumphouse.cloud import Cloud
+    from pumphouse.config.settings import Config
+    from pumphouse.model import Plan
+    from pumphouse.tasks.base import Migration
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The options that commands share, and what they stand for.
+
+    The configuration is read, and the clouds are logged in to, when they are asked for the first time: a command
+    first refuses what is wrong with its arguments, and some commands need neither.
+
+    config_path: the file of the configuration; None for the places where it is looked for.
+    source_cloud, destination_cloud: clouds of clouds.yaml, instead of those of the configuration.
+    output_format: `table`, `json` or `yaml`.
+    yes: whether to start without asking.
+    plan: the plan whose mappings, policies and limits replace those of the configuration.
+    """
+
+    config_path: Path | None = None
+    source_cloud: str | None = None
+    destination_cloud: str | None = None
+    output_format: str = "table"
+    yes: bool = False
+    plan: Plan | None = None
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration; its warnings are printed."""
+        from pumphouse.config.settings import load
+
+        config = load(
+            self.config_path, source_cloud=self.source_cloud, destination_cloud=self.destination_cloud
+        )
+        for warning in config.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        if self.plan is None:
+            return config
+        from pumphouse.plan.make import planned_config
+
+        return planned_config(config, self.plan)
+
+    @cached_property
+    def clouds(self) -> tuple[Cloud, Cloud]:
+        """The source and the destination, logged in; both refuse every write unless they are made `writable`."""
+        from pumphouse.cloud import Cloud
+
+        config = self.config
+        source = Cloud(config.source, name="source", limits=config.limits, read_only=True)
+        destination = Cloud(config.destination, name="destination", limits=config.limits, read_only=True)
+        source.login()
+        destination.login()
+        if config.policies.user_passwords == "hash":
+            from pumphouse.tasks.keystone.password_hashes import check_databases
+
+            check_databases(source, destination)
+        return source, destination
+
+    @property
+    def source(self) -> Cloud:
+        """The cloud that the tenant is moved from."""
+        return self.clouds[0]
+
+    @property
+    def destination(self) -> Cloud:
+        """The cloud that the tenant is moved to."""
+        return self.clouds[1]
+
+    @contextmanager
+    def writable(self) -> Iterator[None]:
+        """Let both clouds be written to for as long as the context lasts."""
+        sessions = [cloud.session for cloud in self.clouds]
+        for session in sessions:
+            session.read_only = False
+        try:
+            yield
+        finally:
+            for session in sessions:
+                session.read_only = True
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the output is for people."""
+        return self.output_format == "table"
+
+    @cached_property
+    def console(self) -> Console:
+        """Where people read: stdout, or stderr where stdout is for data."""
+        from pumphouse.show.report import console
+
+        return console(stderr=not self.is_table)
+
+    def print_data(self, data: Any) -> None:
+        """Print plain data in the format that was asked for."""
+        from pumphouse.show.report import dump
+
+        click.echo(dump(data, self.output_format))
+
+    def confirm(self, question: str) -> bool:
+        """Whether to go on: `--yes` was given, or the operator says so."""
+        return self.yes or click.confirm(question, err=not self.is_table)
+
+
+def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
+    """`--format`, `--config`, the logging options and those of the clouds.
+
+    The command is given their values, and that of `--yes` where it has this option, as one Invocation.
+
+    clouds: whether the command has the options of the clouds.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def invoke(
+            *args: Any,
+            output_format: str,
+            config_path: Path | None,
+            source_cloud: str | None = None,
+            destination_cloud: str | None = None,
+            yes: bool = False,
+            **kwargs: Any,
+        ) -> Any:
+            invocation = Invocation(config_path, source_cloud, destination_cloud, output_format, yes)
+            return command(*args, invocation=invocation, **kwargs)
+
+        with_clouds = cloud_options(invoke) if clouds else invoke
+        return format_option()(config_option(with_clouds))
+
+    return decorate
+
+
+def refuse_same_cloud(invocation: Invocation) -> None:
+    """Raise ConfigError when both clouds are the same and the configuration does not allow that."""
+    from pumphouse.cloud import same_keystone
+
+    source, destination = invocation.clouds
+    if not invocation.config.policies.allow_same_cloud and same_keystone(source, destination):
+        raise ConfigError(
+            [f"source and destination are the same cloud ({source.auth_url})"],
+            "set policies.allow_same_cloud to true if you mean it",
+        )
+
+
+def refuse_other_clouds(invocation: Invocation, plan: Plan, what: str) -> None:
+    """Raise ConfigError when a plan was made for other clouds than those of the configuration.
+
+    what: how the message calls the plan.
+    """
+    from pumphouse.plan.make import title
+
+    for planned, cloud in zip((plan.source, plan.destination), invocation.clouds, strict=True):
+        if planned != title(cloud):
+            raise ConfigError(
+                [f"{what} is for {planned}, but the configuration names {title(cloud)}"],
+                "give the configuration it was made with, by --config",
+            )
+
+
+def migration_of(invocation: Invocation, plan: Plan) -> Migration:
+    """What the tasks of a plan are made with."""
+    from pumphouse.tasks.base import Migration
+    from pumphouse.tasks.glance.transfer import TransferLimits
+
+    limits = plan.cfg["limits"]
+    transfers = TransferLimits(limits["transfers"], limits["bytes_per_second"])
+    return Migration(*invocation.clouds, plan.settings, transfers)

@@ -1,0 +1,116 @@
+"""The one object that commands are given: what it reads and when, and when clouds may be written to."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from contextlib import suppress
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import pumphouse.cli
+from pumphouse.cli.invocation import Invocation, invocation_options, refuse_other_clouds, refuse_same_cloud
+from pumphouse.cli.options import yes_option
+from pumphouse.errors import ConfigError
+
+
+def cloud(name: str) -> Any:
+    return SimpleNamespace(
+        name=name, auth_url=f"https://{name}", session=SimpleNamespace(read_only=True, auth=None)
+    )
+
+
+@pytest.fixture
+def invocation(monkeypatch: pytest.MonkeyPatch) -> Invocation:
+    """An invocation whose clouds are logged in."""
+    monkeypatch.setattr(Invocation, "clouds", (cloud("old"), cloud("new")))
+    return Invocation()
+
+
+def given(*arguments: str, **options: bool) -> Invocation:
+    """What a command is given when it is called with these arguments."""
+    found: list[Invocation] = []
+
+    @click.command()
+    @yes_option("before it begins")
+    @invocation_options(**options)
+    def command(invocation: Invocation) -> None:
+        found.append(invocation)
+
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    return found[0]
+
+
+def test_a_command_is_given_its_options_and_nothing_is_read() -> None:
+    clouds = ("--source-cloud", "old", "--destination-cloud", "new")
+    assert given("--yes", "-f", "json", "--config", "none.yaml", *clouds) == Invocation(
+        Path("none.yaml"), "old", "new", "json", yes=True
+    )
+    assert given() == Invocation()
+    assert given(clouds=False) == Invocation()
+
+
+def test_an_invocation_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Invocation().yes = True  # type: ignore[misc]
+
+
+def test_the_configuration_is_read_once_and_its_warnings_are_printed_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pumphouse.yaml"
+    login = "{auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, password: p, project_name: p,"
+    login += " user_domain_name: Default, project_domain_name: Default}}"
+    path.write_text(f"source: {login}\ndestination: {login}\n")
+    path.chmod(0o644)
+    invocation = Invocation(path)
+    assert invocation.config is invocation.config
+    assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_clouds_are_writable_for_as_long_as_the_context_lasts(invocation: Invocation) -> None:
+    def read_only() -> list[bool]:
+        return [cloud.session.read_only for cloud in invocation.clouds]
+
+    with suppress(KeyboardInterrupt), invocation.writable():
+        assert read_only() == [False, False]
+        raise KeyboardInterrupt
+    assert read_only() == [True, True]
+
+
+def test_a_plan_for_other_clouds_is_refused(invocation: Invocation) -> None:
+    refuse_other_clouds(
+        invocation, SimpleNamespace(source="old https://old", destination="new https://new"), "p"
+    )
+    other = SimpleNamespace(source="old https://old", destination="new https://third")
+    with pytest.raises(ConfigError) as caught:
+        refuse_other_clouds(invocation, other, "run 12ab")
+    expected = "run 12ab is for new https://third, but the configuration names new https://new"
+    assert caught.value.problems == (expected,)
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_the_same_cloud_twice_is_refused_unless_it_is_allowed(
+    invocation: Invocation, monkeypatch: pytest.MonkeyPatch, is_allowed: bool
+) -> None:
+    config = SimpleNamespace(policies=SimpleNamespace(allow_same_cloud=is_allowed))
+    monkeypatch.setattr(Invocation, "config", config)
+    monkeypatch.setattr("pumphouse.cloud.same_keystone", lambda one, other: True)
+    if is_allowed:
+        refuse_same_cloud(invocation)
+        return
+    with pytest.raises(ConfigError, match="source and destination are the same cloud"):
+        refuse_same_cloud(invocation)
+
+
+@pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules(pumphouse.cli.__path__)])
+def test_no_command_hides_the_module_it_is_in(name: str) -> None:
+    importlib.import_module(f"pumphouse.cli.{name}")
+    assert isinstance(getattr(pumphouse.cli, name), ModuleType)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 Json = dict[str, Any]
 
@@ -151,12 +151,48 @@ class Selection:
         return bool(self.only or self.names or self.refs)
 
 
+class Settings(TypedDict):
+    """The configuration's mappings and policies that a plan is made with, as plain JSON.
+
+    mappings: destination name by source name, by what they map.
+    policies: those of the configuration by name, but not those that are in RunSettings.
+    """
+
+    mappings: dict[str, dict[str, str]]
+    policies: dict[str, Any]
+
+
+class LimitSettings(TypedDict):
+    """The configuration's limits as plain JSON: API calls and copies at once, bytes per second or None."""
+
+    workers: int
+    transfers: int
+    bytes_per_second: int | None
+
+
+class RunSettings(TypedDict):
+    """How a plan is run, as plain JSON.
+
+    fail_fast: whether nothing else is started once a unit has failed.
+    on_failure: `revert` or `keep`, what becomes of a failed unit.
+    """
+
+    fail_fast: bool
+    on_failure: str
+    limits: LimitSettings
+
+
+def _default_run_settings() -> RunSettings:
+    limits = LimitSettings(workers=16, transfers=4, bytes_per_second=None)
+    return RunSettings(fail_fast=False, on_failure="revert", limits=limits)
+
+
 @dataclass(frozen=True)
 class Plan:
     """All that a migration of one tenant is going to do, as plain data.
 
-    settings: the mappings and policies that the tasks depend on, as plain JSON.
-    cfg: how it is run, as plain JSON: `fail_fast`, `on_failure` (`revert` or `keep`) and `limits`.
+    settings: what the tasks depend on.
+    cfg: how it is run.
     units: in an order in which every unit comes after those it needs.
     notes: what of the tenant is not carried at all.
     left_out: what was planned once and then taken out by a person.
@@ -168,19 +204,15 @@ class Plan:
     source: str
     destination: str
     units: tuple[Unit, ...]
-    settings: Json = field(default_factory=dict)
+    settings: Settings = field(default_factory=lambda: Settings(mappings={}, policies={}))
     notes: tuple[str, ...] = ()
-    cfg: Json = field(default_factory=dict)
+    cfg: RunSettings = field(default_factory=_default_run_settings)
     left_out: tuple[Ref, ...] = ()
     selection: Selection = Selection()
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the units."""
         return (step for unit in self.units for step in unit.steps)
-
-    def needs_decision(self) -> bool:
-        """Whether something is left out that a person could still decide on."""
-        return any(step.action is Action.CONFLICT for step in self.steps())
 
 
 class State(StrEnum):

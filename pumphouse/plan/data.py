@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from pumphouse.model import Action, Json, Plan, PlannedTask, Record, Ref, Selection, Step, Unit
+from pumphouse.model import Action, Json, Plan, PlannedTask, Record, Ref, Selection, Settings, Step, Unit
 
 # The version of the format that this release writes, and the only one that it reads.
 FORMAT = 1
@@ -56,7 +56,7 @@ def plan_from(data: Json) -> Plan:
         source=about["source"],
         destination=about["destination"],
         units=units,
-        settings=settings_in(data),
+        settings=cast("Settings", settings_in(data)),
         notes=tuple(data.get("notes", ())),
         cfg=data["cfg"],
         left_out=tuple(ref for ref in considered if ref not in planned),

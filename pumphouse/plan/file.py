@@ -18,7 +18,7 @@ from pumphouse.config.schema import schema, validate
 from pumphouse.config.settings import CloudConfig, Config, number
 from pumphouse.config.yamlfile import Document
 from pumphouse.errors import ConfigError
-from pumphouse.model import Json, Plan
+from pumphouse.model import Json, Plan, Settings
 from pumphouse.plan.data import digest, format_problem, plan_from, settings_in
 from pumphouse.plan.file_checks import problems
 from pumphouse.plan.make import cfg_of, settings_of
@@ -112,14 +112,15 @@ def _complete(data: Json, folder: Path) -> Json:
     cfg = {**cfg_of(default), **_not_null(data["cfg"])}
     limits = {**cfg_of(default)["limits"], **cfg["limits"]}
     cfg["limits"] = {name: value if value is None else number(value) for name, value in limits.items()}
-    settings = {
-        name: {**values, **_not_null(data["data"].get(name, {}))}
-        for name, values in settings_of(default).items()
-    }
+    given, plain = data["data"], settings_of(default)
+    settings = Settings(
+        mappings={**plain["mappings"], **_not_null(given.get("mappings", {}))},
+        policies={**plain["policies"], **_not_null(given.get("policies", {}))},
+    )
     file = os.path.expanduser(settings["policies"]["passwords_file"])
     settings["policies"]["passwords_file"] = os.path.join(folder, file)
     units = [{**unit, "steps": list(map(_without_tasks, unit["steps"]))} for unit in data["units"]]
-    return {**data, "cfg": cfg, "data": {**data["data"], **settings}, "units": units}
+    return {**data, "cfg": cfg, "data": {**given, **settings}, "units": units}
 
 
 def _without_tasks(step: Json) -> Json:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pumphouse.cloud import rights
 from pumphouse.cloud.rights import can_see
 from pumphouse.config.settings import Limits, Mappings, Policies
-from pumphouse.model import Action, Plan, Record, Ref, Selection, Step
+from pumphouse.model import Action, LimitSettings, Plan, Record, Ref, RunSettings, Selection, Settings, Step
 from pumphouse.plan import uncarried
 from pumphouse.plan.decide import block, decide_all
 from pumphouse.plan.selection import choose, not_made, resolve, without
@@ -148,26 +148,36 @@ def title(cloud: Cloud) -> str:
     return f"{cloud.name} {cloud.auth_url}"
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-    """The mappings and policies that a plan is made with, as plain JSON."""
+def settings_of(config: Config) -> Settings:
+    """The mappings and policies that a plan is made with."""
     policies = {
         name: value if isinstance(value, bool) else str(value)
         for name, value in asdict(config.policies).items()
         if name not in RUN_POLICIES
     }
-    return {"mappings": asdict(config.mappings), "policies": policies}
+    return Settings(mappings=asdict(config.mappings), policies=policies)
 
 
-def cfg_of(config: Config) -> dict[str, Any]:
-    """How a plan is run, as plain JSON."""
-    policies = {name: getattr(config.policies, name) for name in RUN_POLICIES}
-    return {**policies, "limits": asdict(config.limits)}
+def cfg_of(config: Config) -> RunSettings:
+    """How a plan is run."""
+    limits = config.limits
+    return RunSettings(
+        on_failure=config.policies.on_failure,
+        fail_fast=config.policies.fail_fast,
+        limits=LimitSettings(
+            workers=limits.workers, transfers=limits.transfers, bytes_per_second=limits.bytes_per_second
+        ),
+    )
 
 
 def planned_config(config: Config, plan: Plan) -> Config:
     """The configuration with the settings of a plan instead of its own."""
-    policies = {**plan.settings["policies"], **{name: plan.cfg[name] for name in RUN_POLICIES}}
-    policies["passwords_file"] = Path(policies["passwords_file"])
+    policies = {
+        **plan.settings["policies"],
+        "on_failure": plan.cfg["on_failure"],
+        "fail_fast": plan.cfg["fail_fast"],
+        "passwords_file": Path(plan.settings["policies"]["passwords_file"]),
+    }
     return replace(
         config,
         mappings=Mappings(**plan.settings["mappings"]),

@@ -14,7 +14,7 @@ from taskflow.types.failure import Failure
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pumphouse.errors import ConfigError, ConflictError, PumphouseError, explain, http_status
-from pumphouse.model import Json, Record, Ref, Step
+from pumphouse.model import Json, Record, Ref, Settings, Step
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -65,21 +65,17 @@ def stamp_tag(source_id: str) -> str:
 
 @dataclass(frozen=True)
 class Migration:
-    """What the tasks of all kinds are made with: both clouds, the plan's settings, the limits of the run.
-
-    settings: `{"mappings": {...}, "policies": {...}}` as in the configuration.
-    """
+    """What the tasks of all kinds are made with: both clouds, the plan's settings, the limits of the run."""
 
     source: Cloud
     destination: Cloud
-    settings: Json
+    settings: Settings
     transfers: TransferLimits
 
     @property
     def policies(self) -> Json:
         """The policies of the configuration by name."""
-        policies: Json = self.settings["policies"]
-        return policies
+        return self.settings["policies"]
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,35 @@ class Listener(Protocol):
         """The outcome of a resource is known."""
 
 
+class GuardedListener:
+    """Notifies another listener, and logs what that raises: a run must not fail because it cannot be shown."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._has_failed = False
+
+    def task_started(self, line: str) -> None:
+        """A task has started."""
+        self._notify(self._listener.task_started, line)
+
+    def bytes_copied(self, name: str, copied: int) -> None:
+        """A task has copied that many bytes so far."""
+        self._notify(self._listener.bytes_copied, name, copied)
+
+    def outcome_reported(self, outcome: Outcome) -> None:
+        """The outcome of a resource is known."""
+        self._notify(self._listener.outcome_reported, outcome)
+
+    def _notify(self, method: Callable[..., None], *args: Any) -> None:
+        try:
+            method(*args)
+        except Exception as error:
+            # What fails once may fail for each task: an operator needs to be told once.
+            level = logging.DEBUG if self._has_failed else logging.ERROR
+            LOG.log(level, "the progress of the run is not shown: %s", explain(error))
+            self._has_failed = True
+
+
 class _Storage(Storage):  # type: ignore[misc]
     def set_task_progress(self, task_name: str, progress: float, details: Json | None = None) -> None:
         """Save what a task reports; what the engine adds before and after it, the state says already."""

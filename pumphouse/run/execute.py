@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from taskflow import states
-from taskflow.exceptions import StorageFailure
+from taskflow.exceptions import InvalidState, StorageFailure
 from taskflow.persistence.models import FlowDetail
 
 from pumphouse.cloud.access import RoleLoan
@@ -22,6 +22,7 @@ from pumphouse.errors import EXIT_CONNECTION, PumphouseError, explain
 from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit
 from pumphouse.run.engine import (
     Engines,
+    GuardedListener,
     Listener,
     correct_suspended_state,
     is_revert_unfinished,
@@ -103,9 +104,15 @@ class Execution:
         return self.stop.is_set() or self.halt.is_set()
 
     def suspend_all(self) -> None:
-        """Have the running engines finish the tasks that they have started, and start no other."""
-        for engine in list(self.active.values()):
-            engine.suspend()
+        """Have the running engines finish the tasks that they have started, and start no other.
+
+        An engine that is about to run cannot be suspended yet: call this until all have ended.
+        """
+        for name, engine in list(self.active.items()):
+            try:
+                engine.suspend()
+            except (InvalidState, StorageFailure) as error:
+                LOG.debug("unit %s was not suspended", name, exc_info=error)
 
 
 @contextmanager
@@ -134,8 +141,9 @@ def open_execution(
         _loans(run, migration),
         ExitStack() as tenant_access,
     ):
-        engines = Engines(run, migration, listener, executor, keep_failed)
-        yield Execution(run, migration, listener, stop, engines, tenant_access)
+        guarded = GuardedListener(listener)
+        engines = Engines(run, migration, guarded, executor, keep_failed)
+        yield Execution(run, migration, guarded, stop, engines, tenant_access)
         _end_tenant_access(tenant_access)
 
 
@@ -171,22 +179,39 @@ def execute_run(run: Run, migration: Migration, listener: Listener, stop: thread
 def schedule_units(
     state: Execution, needs: Mapping[str, Any], submit: Callable[[Unit], Future[None]]
 ) -> None:
-    """Submit each unit as soon as all it needs are done; on a halt, suspend those that are under way."""
+    """Submit each unit as soon as all units that it needs are done; on a halt, suspend those that run.
+
+    When it returns or raises, no unit runs any more.
+    """
     units = {unit.name: unit for unit in state.run.plan.units}
     sorter = TopologicalSorter(needs)
     sorter.prepare()
     futures: dict[Future[None], str] = {}
-    while sorter.is_active():
-        ready = () if state.halted else sorter.get_ready()
-        futures |= {submit(units[name]): name for name in ready}
-        if not futures:
-            return
-        done, _ = wait(futures, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-        for future in done:
-            sorter.done(futures.pop(future))
-            future.result()
-        if state.halted:
-            state.suspend_all()
+    try:
+        while sorter.is_active() and not state.halted:
+            for name in sorter.get_ready():
+                futures[submit(units[name])] = name
+            done, _ = wait(futures, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                sorter.done(futures.pop(future))
+                future.result()
+    except BaseException:
+        state.halt.set()
+        raise
+    finally:
+        suspended = _suspend_units(state, futures)
+    for future in suspended:
+        future.result()
+
+
+def _suspend_units(state: Execution, futures: Iterable[Future[None]]) -> list[Future[None]]:
+    """Cancel the units that have not started, suspend the others and wait for them; returns the latter."""
+    started = [future for future in futures if not future.cancel()]
+    pending = set(started)
+    while pending:
+        state.suspend_all()
+        pending = wait(pending, timeout=_POLL_S).not_done
+    return started
 
 
 @contextmanager
@@ -252,6 +277,8 @@ def _report_unstarted_steps(state: Execution) -> None:
 
 def _run_unit(state: Execution, unit: Unit) -> None:
     """Execute one unit, or report it as blocked when a unit that it needs has failed."""
+    if state.halted:
+        return
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")
     if blocker:

@@ -180,6 +180,8 @@ def _ensured_line(step: Step, atom: AtomDetail) -> str:
 
 def _revert_unit(state: Execution, planned: UnitRevert) -> None:
     """Revert one unit, or report why it is kept."""
+    if state.halted:
+        return
     if planned.kept_reason:
         state.report(_same_outcomes(planned.unit, State.KEPT, planned.kept_reason))
         return

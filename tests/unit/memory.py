@@ -96,6 +96,7 @@ def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs
 
 
 TENANT = step("tenant", "t")
+LIMITS = {"workers": 4, "transfers": 2, "bytes_per_second": None}
 KINDS = {
     name: Kind(
         name,
@@ -118,8 +119,7 @@ def change_kind(name: str, **changes: Any) -> None:
 def planned(*steps: Step, on_failure: str = "revert", fail_fast: bool = False) -> Plan:
     """A plan of these steps."""
     settings = {"mappings": {}, "policies": {}}
-    limits = {"workers": 4, "transfers": 2, "bytes_per_second": None}
-    cfg = {"on_failure": on_failure, "fail_fast": fail_fast, "limits": limits}
+    cfg = {"on_failure": on_failure, "fail_fast": fail_fast, "limits": LIMITS}
     made = units({item.ref: item for item in steps})
     return Plan(Ref("tenant", "t"), "t", "a", "b", made, settings, cfg=cfg)
 

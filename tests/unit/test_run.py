@@ -12,11 +12,14 @@ import pytest
 
 from pumphouse import flows
 from pumphouse.errors import PumphouseError
-from pumphouse.model import Action, Ref, Report, State, Step, Unit
-from pumphouse.run.record import create_run
+from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
+from pumphouse.run import engine
+from pumphouse.run.execute import execute_run
+from pumphouse.run.outcomes import executed_outcomes
+from pumphouse.run.record import create_run, load_run
 from pumphouse.store import open_store
 from tests.unit import memory
-from tests.unit.memory import TENANT, Ears, World, migration, planned, reason, states, step
+from tests.unit.memory import LIMITS, TENANT, Ears, World, migration, planned, reason, states, step
 
 
 def execute(
@@ -99,6 +102,79 @@ def test_an_interrupted_run_finishes_what_runs_and_starts_nothing_else(world: Wo
     report, _ = execute(world, TENANT, one, step("thing", "two", one.ref), stop=stop)
     assert states(report) == {"t": State.CREATED, "one": State.CREATED, "two": State.PENDING}
     assert reason(report, "two") == "not started"
+
+
+def test_an_interrupted_run_starts_no_unit_that_waits_for_a_thread(world: World) -> None:
+    stop = threading.Event()
+    world.on_make = lambda name: stop.set() if name.startswith("n") else None
+    things = [step("thing", f"n{n}", TENANT.ref) for n in range(40)]
+    report, _ = execute(world, TENANT, *things, stop=stop)
+    assert len(world.tries) <= 1 + LIMITS["workers"]
+    assert report.count()[State.PENDING] >= len(things) - LIMITS["workers"]
+
+
+def test_a_run_is_interrupted_while_an_engine_is_not_ready_to_be_suspended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, asked = threading.Event(), threading.Event()
+    compile_flow, suspend = engine.Engine.compile, engine.Engine.suspend
+
+    def compile_late(self: engine.Engine) -> None:
+        stop.set()
+        assert asked.wait(10)
+        compile_flow(self)
+
+    def suspend_early(self: engine.Engine) -> None:
+        try:
+            suspend(self)
+        finally:
+            asked.set()
+
+    monkeypatch.setattr(engine.Engine, "compile", compile_late)
+    monkeypatch.setattr(engine.Engine, "suspend", suspend_early)
+    report, _ = execute(world, TENANT, step("thing", "one", TENANT.ref), stop=stop)
+    assert states(report)["one"] is State.PENDING
+
+
+def test_a_listener_that_raises_does_not_hurt_a_run(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Ears):
+        def task_started(self, line: str) -> None:
+            raise ValueError(f"{line} cannot be shown")
+
+        def outcome_reported(self, outcome: Outcome) -> None:
+            raise ValueError(f"{outcome.name} cannot be shown")
+
+    things = [step("thing", f"n{n}", TENANT.ref) for n in range(40)]
+    with closing(open_store("memory://")) as store:
+        run = create_run(store, planned(TENANT, *things))
+        report = execute_run(run, migration(world), Broken(), threading.Event())
+        assert run.book.meta["state"] == "SUCCESS"
+    assert report.count() == {State.CREATED: 41}
+    assert [record.levelname for record in caplog.records if "cannot be shown" in record.message].count(
+        "ERROR"
+    ) == 1
+
+
+def test_an_error_in_a_unit_s_thread_ends_the_run_after_all_that_runs_and_it_can_be_resumed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(unit: Unit, detail: Any) -> list[Outcome]:
+        if unit.name == "thing/n1":
+            raise RuntimeError("a mistake of ours")
+        return executed_outcomes(unit, detail)
+
+    things = [step("thing", f"n{n}", TENANT.ref) for n in range(40)]
+    with closing(open_store("memory://")) as store:
+        run, ears = create_run(store, planned(TENANT, *things)), Ears()
+        with monkeypatch.context() as patch:
+            patch.setattr("pumphouse.run.execute.executed_outcomes", broken)
+            with pytest.raises(RuntimeError, match="a mistake of ours"):
+                execute_run(run, migration(world), ears, threading.Event())
+        assert {outcome.state for outcome in ears.outcomes} <= {State.CREATED, State.PENDING}
+        assert len(world.tries) < len(things)
+        report, _ = memory.execute(load_run(store, run.book), world)
+    assert report.count() == {State.CREATED: 41}
+    assert len(world.tries) == 41
 
 
 def test_an_error_of_our_own_fails_the_unit_and_not_the_run(world: World) -> None:

@@ -22,7 +22,7 @@ from pumphouse.cli.invocation import (
 from pumphouse.cli.options import Command, plan_output_option, yes_option
 from pumphouse.cli.planning import (
     is_several,
-    plan_after,
+    plan_after_runs,
     plan_tenant,
     selection_options,
     show_plan,
@@ -80,7 +80,7 @@ def _migrate_file(invocation: Invocation, path: Path) -> int:
     tenant_id = loaded.plan.tenant.id
 
     def plan_again(before: Mapping[Ref, Before]) -> Plan:
-        plan = plan_after(before, invocation, tenant_id, **choices)
+        plan = plan_after_runs(before, invocation, tenant_id, **choices)
         if found := changes(loaded.plan, plan, edited=loaded.edited):
             raise StalePlanError(path, found)
         return plan
@@ -178,7 +178,7 @@ def _plan_or_migrate(
     if dry_run:
         show_plan(invocation, plan_tenant(invocation, tenant_id, selection), output)
         return
-    planner = partial(plan_after, invocation=invocation, tenant_id=tenant_id, selection=selection)
+    planner = partial(plan_after_runs, invocation=invocation, tenant_id=tenant_id, selection=selection)
     sys.exit(_migrate(invocation, tenant_id, planner))
 
 

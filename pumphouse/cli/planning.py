@@ -37,7 +37,7 @@ def selection_options(command: Command) -> Command:
     @functools.wraps(command)
     def select(*args: Any, only: Sequence[str], skip: Sequence[str], **kwargs: Any) -> Any:
         names = tuple((kind, name) for kind in NAMED_KINDS for name in kwargs.pop(kind))
-        selection = Selection(tuple(map(_kind, only)), tuple(map(_kind, skip)), names)
+        selection = Selection(tuple(map(_kind_name, only)), tuple(map(_kind_name, skip)), names)
         return command(*args, selection=selection, **kwargs)
 
     for kind in reversed(NAMED_KINDS):
@@ -52,14 +52,17 @@ def selection_options(command: Command) -> Command:
     return click.option("--only", multiple=True, metavar="KIND", help=only_help)(select)
 
 
-def _kind(text: str) -> str:
+def _kind_name(text: str) -> str:
     return text.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def is_several(
     tenants: Sequence[str], all_tenants: bool, selection: Selection, output: Path | None = None
 ) -> bool:
-    """Whether a command is about several tenants; click.UsageError when its options do not fit that."""
+    """Whether a command is about several tenants.
+
+    Raises click.UsageError when no tenant is given, or an option that is for one tenant only.
+    """
     if bool(tenants) == all_tenants:
         raise click.UsageError("expected the tenants by their ids or names, or --all-tenants")
     several = all_tenants or len(tenants) > 1
@@ -72,7 +75,7 @@ def is_several(
 
 
 def tenant_ids(source: Cloud, tenants: Sequence[str], all_tenants: bool) -> list[str]:
-    """The ids of the tenants that were named; what `--all-tenants` leaves out is said."""
+    """The ids of the tenants that were named, or of all; prints which ones `--all-tenants` leaves out."""
     from pumphouse.plan.lookup import all_tenants as find_all
     from pumphouse.plan.lookup import find_tenant, find_tenants
 
@@ -85,19 +88,22 @@ def tenant_ids(source: Cloud, tenants: Sequence[str], all_tenants: bool) -> list
 
 
 def plan_tenant(invocation: Invocation, tenant_id: str, selection: Selection) -> Plan:
-    """The plan of a tenant, to be looked at: the tenant is not locked."""
+    """The plan of a tenant that is only shown; the tenant is not locked."""
     from pumphouse.plan.make import title
     from pumphouse.run.record import done_before
     from pumphouse.store import open_store
 
     with closing(open_store(invocation.config.state_url)) as store:
         before = done_before(store, tenant_id, title(invocation.source), title(invocation.destination))
-    return plan_after(before, invocation, tenant_id, selection=selection)
+    return plan_after_runs(before, invocation, tenant_id, selection=selection)
 
 
-def plan_after(before: Mapping[Ref, Before], invocation: Invocation, tenant_id: str, **choices: Any) -> Plan:
-    """The plan of a tenant of which earlier runs have done something already.
+def plan_after_runs(
+    before: Mapping[Ref, Before], invocation: Invocation, tenant_id: str, **choices: Any
+) -> Plan:
+    """The plan of a tenant, made of both clouds as they are now.
 
+    before: what earlier runs of the tenant have done.
     choices: what the operator chose: `selection`, `names`, `left_out`.
     """
     from pumphouse.plan.make import make_plan

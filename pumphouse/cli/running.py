@@ -86,12 +86,12 @@ def work_and_report(invocation: Invocation, run: Run, work: Work, again: str) ->
 
 def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> tuple[Report, int]:
     """Execute or revert a run and show its progress; returns the report and the exit code."""
-    from pumphouse.show.progress import shown
+    from pumphouse.show.progress import progress_listener
 
     with (
         invocation.writable(),
         _interruptible(f"pumphouse {again} {run.id}") as stop,
-        shown(run.plan, invocation.console) as listener,
+        progress_listener(run.plan, invocation.console) as listener,
     ):
         report = work(listener, stop)
     return report, EXIT_INTERRUPTED if stop.is_set() else exit_code(report)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cli.invocation import migration_of
-from pumphouse.cli.planning import plan_after, plan_tenant
+from pumphouse.cli.planning import plan_after_runs, plan_tenant
 from pumphouse.cli.running import failure_code, locked_tenant, record_run, work_on
 from pumphouse.errors import (
     EXIT_CONNECTION,
@@ -114,7 +114,7 @@ def _plan_again(
     """The plan as it is now, with a note for each difference: hours may have passed since it was shown."""
     from pumphouse.plan.staleness import changes
 
-    plan = plan_after(before, invocation, shown.tenant.id, selection=selection)
+    plan = plan_after_runs(before, invocation, shown.tenant.id, selection=selection)
     for change in changes(shown, plan):
         invocation.console.print(f"note: since it was shown: {change}", style="yellow", markup=False)
     return plan

@@ -1,4 +1,4 @@
-"""What the terminal shows while a run goes on: live bars, or one line per finished resource."""
+"""The progress of a run: bars on a terminal, one line for each finished resource elsewhere."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from pumphouse.run.engine import Listener
 
 
-class Lines:
+class LineListener:
     """Prints one line for each finished resource; for logs and pipes."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
 
     def task_started(self, line: str) -> None:
-        """Nothing: a log is told what is finished."""
+        """Do nothing: only what is finished is printed."""
 
     def bytes_copied(self, name: str, copied: int) -> None:
-        """Nothing: a log is told what is finished."""
+        """Do nothing: only what is finished is printed."""
 
     def outcome_reported(self, outcome: Outcome) -> None:
         """Print the line."""
         self._out.print(outcome_text(outcome), soft_wrap=True)
 
 
-class Bars(Lines):
-    """Adds two bars below the lines: resources done with the newest task, and bytes copied with their speed."""
+class BarListener(LineListener):
+    """Adds two bars below the lines: finished resources with the newest task, and copied bytes with their speed."""
 
     def __init__(self, out: Console, plan: Plan) -> None:
         super().__init__(out)
@@ -63,7 +63,7 @@ class Bars(Lines):
         self._sent = self._bytes.add_task("", total=sum(self._planned.values()))
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def live(self) -> Iterator[None]:
         """Show the bars for as long as the context lasts."""
         from rich.console import Group
         from rich.live import Live
@@ -72,7 +72,7 @@ class Bars(Lines):
             yield
 
     def task_started(self, line: str) -> None:
-        """Show what has begun last."""
+        """Show the task that has begun last."""
         self._resources.update(self._done, description=line)
 
     def bytes_copied(self, name: str, copied: int) -> None:
@@ -90,16 +90,16 @@ class Bars(Lines):
             self._bytes.update(self._sent, total=sum(self._planned.values()))
 
     def _copied_of(self, ref: Ref) -> int:
-        """What was copied of a resource, where the plan knew only how much it might be."""
+        """How much was really copied of a resource; the plan knows only an upper bound."""
         return sum(copied for name, copied in self._copied.items() if name.startswith(symbol(ref, "")))
 
 
 @contextmanager
-def shown(plan: Plan, out: Console) -> Iterator[Listener]:
-    """A listener for a run that shows on a terminal how far it is, and prints lines elsewhere."""
+def progress_listener(plan: Plan, out: Console) -> Iterator[Listener]:
+    """A listener that shows the progress of a run: bars on a terminal, lines elsewhere."""
     if not out.is_terminal:
-        yield Lines(out)
+        yield LineListener(out)
         return
-    bars = Bars(out, plan)
-    with bars.shown():
+    bars = BarListener(out, plan)
+    with bars.live():
         yield bars

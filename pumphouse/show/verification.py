@@ -1,4 +1,4 @@
-"""A verification in words: for people, and as plain data."""
+"""Verifications as text for people and as plain data for programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VALUE_LENGTH = 200
 
 
 def verification_data(found: Verification) -> Json:
-    """All of it as plain data."""
+    """A verification as plain data."""
     return {
         "tenant_id": found.tenant_id,
         "destination_tenant_id": found.destination_id,

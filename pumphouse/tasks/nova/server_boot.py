@@ -66,6 +66,8 @@ class EnsureServer(BaseEnsureFromSourceTask):
     image_symbol: the task that gives the image to boot; None where it boots from a volume.
     """
 
+    adopts_unfinished = True
+
     def __init__(
         self,
         *clouds: Cloud,

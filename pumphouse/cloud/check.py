@@ -8,74 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from keystoneauth1.adapter import Adapter
 from keystoneauth1.discover import version_to_string
 from keystoneauth1.exceptions import ClientException
 from os_service_types import ServiceTypes
 
 from pumphouse.cloud import Cloud, get_all, same_keystone
 from pumphouse.cloud.rights import UNMADE, UNSEEN
+from pumphouse.cloud.services import EXTENSIONS, MICROVERSIONS, NOT_CARRIED, REQUIRED, service_types
 from pumphouse.errors import explain
 
 # A login is renewed two minutes before its end by the local clock.
 CLOCK_TOLERANCE_S = 60
-
-_REQUIRED = {
-    "identity": "nothing can be moved",
-    "compute": "flavors, keypairs and servers cannot be moved",
-    "image": "images cannot be moved, nor the disks of servers",
-    "network": "networks, routers, security groups and ports cannot be moved, nor servers",
-}
-
-# The first microversion of Nova that has a feature, from its REST API Version History.
-_MICROVERSIONS: tuple[tuple[str, str], ...] = (
-    ("2.3", "user data of servers"),
-    ("2.10", "keypairs of other users than the operator"),
-    ("2.19", "descriptions of servers"),
-    ("2.52", "tags of servers"),
-    ("2.55", "descriptions of flavors"),
-    ("2.90", "hostnames of servers"),
-)
-
-# Neutron's extensions by alias, and what needs them.
-_EXTENSIONS = {
-    "address-scope": "address scopes",
-    "allowed-address-pairs": "allowed address pairs of ports",
-    "dns-integration": "DNS names of ports and networks",
-    "external-net": "external networks",
-    "extra_dhcp_opt": "DHCP options of ports",
-    "extraroute": "static routes of routers",
-    "net-mtu-writable": "the MTU of networks",
-    "port-security": "port security",
-    "qos": "QoS policies",
-    "rbac-policies": "networks shared with single projects",
-    "router": "routers and floating IPs",
-    "security-group": "security groups",
-    "security-groups-remote-address-group": "security group rules with address groups",
-    "standard-attr-tag": "tags, with which a migration knows its own resources",
-    "stateful-security-group": "stateless security groups",
-    "subnet-service-types": "service types of subnets",
-    "subnet_allocation": "subnet pools",
-    "trunk": "trunk ports",
-}
-
-# Services whose resources no migration carries, and what becomes of what depends on them.
-NOT_CARRIED = {
-    "application-container": "containers are not carried",
-    "backup": "backups are not carried",
-    "baremetal": "bare metal nodes are not carried",
-    "container-infrastructure-management": "clusters are not carried; their servers arrive without them",
-    "database": "database instances are not carried",
-    "dns": "zones and records are not carried",
-    "instance-ha": "recovery segments are not carried",
-    "key-manager": "secrets are not carried, so that encrypted volumes and signed images lose their keys",
-    "load-balancer": "load balancers are not carried",
-    "object-store": "containers and objects are not carried",
-    "orchestration": "stacks are not carried; their resources arrive without the stack",
-    "reservation": "leases are not carried",
-    "shared-file-system": "shares are not carried",
-    "workflow": "workflows are not carried",
-}
 
 
 @dataclass(frozen=True)
@@ -123,7 +66,7 @@ class Check:
     not_possible: tuple[str, ...]
 
 
-def check(source: Cloud, destination: Cloud) -> Check:
+def check_clouds(source: Cloud, destination: Cloud) -> Check:
     """Log in to both clouds and look at what they offer; only reads.
 
     Raises CloudError when a login fails.
@@ -150,31 +93,24 @@ def _check_cloud(cloud: Cloud) -> CloudCheck:
         roles=cloud.roles,
         is_admin=cloud.is_admin,
         services=services,
-        extensions=tuple(sorted({extension["alias"] for extension in extensions} & set(_EXTENSIONS))),
+        extensions=tuple(sorted({extension["alias"] for extension in extensions} & set(EXTENSIONS))),
         clock_difference_s=clock_difference_s(cloud),
     )
 
 
 def _services(cloud: Cloud) -> tuple[Service, ...]:
     """The services of the catalog, those that a migration uses with the versions that they answer."""
-    known = ServiceTypes()
-    found = {
-        known.get_service_type(entry["type"]) or entry["type"]
-        for entry in cloud.access.service_catalog.catalog
-    }
+    found = sorted(service_types(cloud.access.service_catalog.catalog or ()))
     with ThreadPoolExecutor(8) as pool:
-        return tuple(pool.map(lambda service_type: _service(cloud, service_type), sorted(found)))
+        return tuple(pool.map(lambda service_type: _service(cloud, service_type), found))
 
 
 def _service(cloud: Cloud, service_type: str) -> Service:
     project = ServiceTypes().get_project_name(service_type) or service_type
-    if service_type not in (*_REQUIRED, "block-storage", "placement"):
+    if service_type not in (*REQUIRED, "block-storage", "placement"):
         return Service(service_type, project)
-    adapter = Adapter(
-        cloud.session, service_type=service_type, interface=cloud.interface, region_name=cloud.region_name
-    )
     try:
-        data = adapter.get_endpoint_data()
+        data = cloud.endpoint(service_type)
     except ClientException as error:
         return Service(service_type, project, problem=str(explain(error)))
     if data is None:
@@ -221,7 +157,7 @@ def _missing_rights(cloud: CloudCheck, what: str) -> Iterator[str]:
 
 def _missing_services(cloud: CloudCheck) -> Iterator[str]:
     problems = {service.type: service.problem for service in cloud.services}
-    for service_type, consequence in _REQUIRED.items():
+    for service_type, consequence in REQUIRED.items():
         if why := problems.get(service_type, "it is not in the catalog"):
             yield f"{cloud.name} has no usable {service_type} service ({why}): {consequence}"
 
@@ -231,7 +167,7 @@ def _missing_microversions(cloud: CloudCheck) -> Iterator[str]:
     if not nova:
         return
     known = nova.max_microversion or "2.1"
-    for needed, what in _MICROVERSIONS:
+    for needed, what in MICROVERSIONS:
         if _parsed(known) < _parsed(needed):
             yield f"{cloud.name} has nova {known}, not {needed}: no {what}"
 
@@ -250,4 +186,4 @@ def _missing_extensions(source: CloudCheck, destination: CloudCheck) -> Iterator
     if not destination.service("network"):
         return
     for alias in sorted(set(source.extensions) - set(destination.extensions)):
-        yield f"{destination.name} has no neutron extension {alias}: no {_EXTENSIONS[alias]}"
+        yield f"{destination.name} has no neutron extension {alias}: no {EXTENSIONS[alias]}"

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from keystoneauth1 import exceptions
+from keystoneauth1.adapter import Adapter
+from keystoneauth1.discover import EndpointData, version_to_string
 
+from pumphouse.cloud import services
 from pumphouse.cloud.access import Tenancies
 from pumphouse.cloud.batch import Batch
 from pumphouse.cloud.loans import Ledger
@@ -156,45 +159,115 @@ class Cloud:
         return self._once("glance", self._glance)
 
     @property
-    def neutron(self) -> Any:
-        """The openstacksdk proxy of Neutron, an Adapter for `call` and `get_all`."""
-        return self._once("neutron", lambda: self._sdk().network)
+    def neutron(self) -> Adapter:
+        """Neutron for `call` and `get_all`."""
+        return self.adapter("network")
 
     @property
-    def cinder(self) -> Any:
-        """The openstacksdk proxy of Cinder, an Adapter for `call` and `get_all`."""
-        return self._once("cinder", lambda: self._sdk().block_storage)
+    def cinder(self) -> Adapter:
+        """Cinder for `call` and `get_all`."""
+        return self.adapter("block-storage")
+
+    def has(self, service_type: str) -> bool:
+        """Whether clouds.yaml or the catalog names a service, by whichever of its types; asked once."""
+        return self._once(("has", service_type), lambda: self.url(service_type) is not None)
+
+    def url(self, service_type: str) -> str | None:
+        """Where clouds.yaml or else the catalog says that a service is; None for one that it does not name."""
+        try:
+            return self._connected(service_type).get_endpoint(skip_discovery=True)
+        except exceptions.EndpointNotFound:
+            return None
+
+    def endpoint(self, service_type: str, minimum: str | None = None) -> EndpointData | None:
+        """What a service says of its version, of at least the minimum; None where it has no such version.
+
+        Raises EndpointNotFound where there is no such service.
+        """
+        return self._connected(service_type, min_version=minimum).get_endpoint_data()
+
+    def adapter(self, service_type: str) -> Adapter:
+        """A service for `call` and `get_all`, in the version that the calls are written for.
+
+        What clouds.yaml says of its endpoint, interface, region and versions is done, as openstacksdk does it.
+        """
+        return self._once(("adapter", service_type), lambda: self._adapter(service_type))
+
+    def _adapter(self, service_type: str) -> Adapter:
+        if service_type == "compute":
+            microversion = self.nova.api_version.get_string()
+            endpoint = self._compute.url
+            return self._connected(
+                service_type, endpoint_override=endpoint, default_microversion=microversion
+            )
+        if path := services.PATHS.get(service_type):
+            return self._connected(service_type, endpoint_override=self._root(service_type, path))
+        version = self._region.get_api_version(service_type)
+        wanted = {"version": version[0]} if version else {"min_version": services.MINIMUM.get(service_type)}
+        return self._connected(service_type, **wanted, default_microversion=self._microversion(service_type))
+
+    def _connected(self, service_type: str, **options: Any) -> Adapter:
+        return Adapter(self.session, service_type=service_type, **{**self._place(service_type), **options})
+
+    def _place(self, service_type: str) -> dict[str, Any]:
+        """How keystoneauth finds a service, besides its type."""
+        region = self._region
+        return {
+            "service_name": region.get_service_name(service_type),
+            "interface": region.get_interface(service_type),
+            "region_name": region.get_region_name(service_type) or None,
+            "endpoint_override": region.get_endpoint(service_type),
+        }
+
+    def _root(self, service_type: str, path: str = "") -> str | None:
+        """The endpoint of a service without its version, and a path there; None where there is no such service."""
+        url = self.url(service_type)
+        return None if url is None else services.unversioned(url) + path
+
+    def _microversion(self, service_type: str) -> str | None:
+        """The microversion that clouds.yaml asks for, for openstacksdk also by a version such as 2.53."""
+        given = self._region.get_default_microversion(service_type)
+        version = str(self._region.get_api_version(service_type) or "")
+        implied = "." in version and not version.endswith(".0")
+        return given or (version if implied else None)
+
+    @property
+    def _compute(self) -> EndpointData:
+        return self._once("compute", self._discover_compute)
+
+    def _discover_compute(self) -> EndpointData:
+        minimum = services.MINIMUM["compute"]
+        found = self.endpoint("compute", minimum)
+        if found is None:
+            message = f"cloud {self.name}: its compute service does not offer version {minimum} of its API"
+            raise CloudError(message, "look at its endpoint in the catalog: openstack endpoint list")
+        return found
 
     def _keystone(self) -> Any:
         from keystoneclient.v3.client import Client
 
-        return Client(session=self.session, region_name=self.region_name, interface=self.interface)
+        endpoint = self._root("identity", services.PATHS["identity"])
+        return Client(session=self.session, **{**self._place("identity"), "endpoint_override": endpoint})
 
     def _nova(self) -> Any:
         # Without it, novaclient writes a cache of ids to the home directory at each list call.
         os.environ.setdefault("NOVACLIENT_UUID_CACHE_DIR", os.devnull)
-        from novaclient import api_versions
+        from novaclient import API_MAX_VERSION
+        from novaclient.api_versions import APIVersion
         from novaclient.client import Client
 
         logging.getLogger("novaclient.api_versions").handlers.clear()
-        options = {"session": self.session, "region_name": self.region_name, "endpoint_type": self.interface}
-        latest = api_versions.discover_version(Client("2.1", **options), api_versions.APIVersion("2.latest"))
-        return Client(latest, **options)
+        told, wanted = self._compute.max_microversion, self._microversion("compute")
+        versions = [version_to_string(told) if told else services.MINIMUM["compute"], *filter(None, [wanted])]
+        latest = min(API_MAX_VERSION, *map(APIVersion, versions))
+        return Client(latest, session=self.session, endpoint_override=self._compute.url)
 
     def _glance(self) -> Any:
         from glanceclient.v2.client import Client
 
-        return Client(session=self.session, region_name=self.region_name, interface=self.interface)
-
-    def _sdk(self) -> Any:
-        from openstack.connection import Connection
-
-        return self._once(
-            "sdk",
-            lambda: Connection(
-                session=self.session, name=self.name, region_name=self.region_name, interface=self.interface
-            ),
-        )
+        # It puts the version into each path itself.
+        endpoint = self._root("image")
+        return Client(session=self.session, **{**self._place("image"), "endpoint_override": endpoint})
 
     def batch(self, fetch: Callable[[Cloud, Collection[str]], Mapping[str, T]]) -> Batch[T]:
         """The Batch that reads single items of this cloud through a function that fetches many."""
@@ -242,8 +315,5 @@ def same_keystone(a: Cloud, b: Cloud) -> bool:
 
 
 def _identity_url(cloud: Cloud) -> tuple[str | None, int | None, str]:
-    url = cloud.session.get_endpoint(
-        service_type="identity", region_name=cloud.region_name, interface=cloud.interface, skip_discovery=True
-    )
-    parts = urlsplit(str(url or cloud.auth_url))
-    return parts.hostname, parts.port, parts.path.rstrip("/").removesuffix("/v3")
+    parts = urlsplit(services.unversioned(cloud.url("identity") or cloud.auth_url))
+    return parts.hostname, parts.port, parts.path

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from os_service_types import ServiceTypes
-
-from pumphouse.cloud import get_all
-from pumphouse.cloud.check import NOT_CARRIED
-from pumphouse.errors import http_status
+from pumphouse.cloud import get_all, or_none
+from pumphouse.cloud.services import NOT_CARRIED, service_types
 from pumphouse.model import Json
 from pumphouse.tasks.keystone.common import INHERITED_TO, carried_users, is_of_user
 
@@ -34,12 +31,9 @@ def notes(source: Cloud, tenant_id: str) -> list[str]:
 
 def _neutron(source: Cloud, path: str, key: str, tenant_id: str) -> list[str]:
     """The items of the tenant; none where the cloud does not have the extension."""
-    try:
-        items = get_all(source.neutron, path, key, project_id=tenant_id)
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    if not source.has("network"):
+        return []
+    items = or_none(get_all, source.neutron, path, key, project_id=tenant_id) or []
     return [_named(item) for item in items if item["project_id"] == tenant_id]
 
 
@@ -47,9 +41,9 @@ def _secrets(source: Cloud, tenant_id: str) -> Iterator[str]:
     """What only its owner can make anew, because Keystone never shows the secret of it."""
     keystone, users = source.keystone, carried_users(source, tenant_id)
     # Application credentials can be listed for one user at a time only.
-    applications = {i: _allowed(keystone.application_credentials.list, user=i) for i in sorted(users)}
-    ec2 = _allowed(keystone.credentials.list, type="ec2")
-    trusts = _allowed(keystone.trusts.list, **({} if source.is_admin else {"trustor_user": source.user_id}))
+    applications = {i: _listed(keystone.application_credentials.list, user=i) for i in sorted(users)}
+    ec2 = _listed(keystone.credentials.list, type="ec2")
+    trusts = _listed(keystone.trusts.list, **({} if source.is_admin else {"trustor_user": source.user_id}))
     found = {
         "application credentials": [
             f"{item.name} of user {i}"
@@ -69,14 +63,9 @@ def _secrets(source: Cloud, tenant_id: str) -> Iterator[str]:
             yield f"{len(names)} {what} not carried, their owners have to make them anew: {', '.join(names)}"
 
 
-def _allowed(list_all: Any, **filters: Any) -> list[Any]:
+def _listed(list_all: Any, **filters: Any) -> list[Any]:
     """What a list call gives; nothing where the cloud does not have it."""
-    try:
-        return list(list_all(**filters))
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    return list(or_none(list_all, **filters) or ())
 
 
 def _from_above(source: Cloud, tenant_id: str) -> Iterator[str]:
@@ -98,9 +87,8 @@ def _from_above(source: Cloud, tenant_id: str) -> Iterator[str]:
 
 def _services(source: Cloud) -> list[str]:
     """What the services of the source have that no migration carries, whether the tenant uses them or not."""
-    names, catalog = ServiceTypes(), source.access.service_catalog.catalog or ()
-    types = {names.get_service_type(service["type"]) or service["type"] for service in catalog}
-    return [f"the source has {kind}: its {NOT_CARRIED[kind]}" for kind in sorted(types & NOT_CARRIED.keys())]
+    there = service_types(source.access.service_catalog.catalog or ())
+    return [f"the source has {kind}: its {NOT_CARRIED[kind]}" for kind in sorted(there & NOT_CARRIED.keys())]
 
 
 def _named(item: Json) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from keystoneauth1.exceptions import EndpointNotFound
 from taskflow import task
 
 from pumphouse.cloud import call
@@ -25,7 +24,6 @@ from pumphouse.tasks.base import (
     symbol,
 )
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.nova.common import compute
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -42,29 +40,34 @@ Limits = dict[str, int]
 class Service:
     """Where a service has the limits of a project."""
 
-    adapter: Callable[[Cloud], Any]
+    type: str
     path: str
     default: str
     key: str
 
     def read(self, cloud: Cloud, tenant_id: str, suffix: str = "") -> Limits:
-        """The limits of a project; with the suffix, those of projects that nobody has set any for."""
-        body = call(self.adapter(cloud), "GET", f"{self.path}/{tenant_id}{suffix}")[self.key]
+        """The limits of a project; with the suffix, those of projects that nobody has set any for.
+
+        None where the cloud does not have the service.
+        """
+        if not cloud.has(self.type):
+            return {}
+        body = call(cloud.adapter(self.type), "GET", f"{self.path}/{tenant_id}{suffix}")[self.key]
         return {name: limit for name, limit in body.items() if isinstance(limit, int)}
 
     def set(self, cloud: Cloud, tenant_id: str, limits: Limits) -> None:
         """Set limits of a project."""
-        call(self.adapter(cloud), "PUT", f"{self.path}/{tenant_id}", {self.key: limits})
+        call(cloud.adapter(self.type), "PUT", f"{self.path}/{tenant_id}", {self.key: limits})
 
     def reset(self, cloud: Cloud, tenant_id: str) -> None:
         """Let all limits of a project be the defaults again."""
-        call(self.adapter(cloud), "DELETE", f"{self.path}/{tenant_id}")
+        call(cloud.adapter(self.type), "DELETE", f"{self.path}/{tenant_id}")
 
 
 SERVICES = {
-    "compute": Service(compute, "/os-quota-sets", "/defaults", "quota_set"),
-    "volume": Service(lambda cloud: cloud.cinder, "/os-quota-sets", "/defaults", "quota_set"),
-    "network": Service(lambda cloud: cloud.neutron, "/quotas", "/default", "quota"),
+    "compute": Service("compute", "/os-quota-sets", "/defaults", "quota_set"),
+    "volume": Service("block-storage", "/os-quota-sets", "/defaults", "quota_set"),
+    "network": Service("network", "/quotas", "/default", "quota"),
 }
 
 
@@ -77,6 +80,16 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The limits of the given ids, each `<tenant id>.<service>`."""
     records = [_record(i, limits) for i in ids if (limits := _limits(source, *_split(i)))]
     return {record.ref.id: record for record in records}
+
+
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records, with a note where the destination does not have the service."""
+    return [
+        record
+        if search.destination.has(SERVICES[record.data["service"]].type)
+        else replace(record, notes=("they are not carried: the destination does not have the service",))
+        for record in records
+    ]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -210,13 +223,9 @@ def _settable(cloud: Cloud, service: Service, tenant_id: str, wanted: Limits) ->
 
 
 def _limits(source: Cloud, tenant_id: str, name: str) -> Limits:
-    """The limits of a tenant that are not the source's defaults; none where the cloud lacks the service."""
+    """The limits of a tenant that are not the source's defaults."""
     service = SERVICES[name]
-    try:
-        actual = service.read(source, tenant_id)
-    except EndpointNotFound:
-        return {}
-    default = service.read(source, tenant_id, service.default)
+    actual, default = service.read(source, tenant_id), service.read(source, tenant_id, service.default)
     ignored = NOT_NOVAS if name == "compute" else ()
     return {k: v for k, v in sorted(actual.items()) if k not in ignored and v != default.get(k)}
 
@@ -256,4 +265,4 @@ def _twin(search: Search, record: Record, tenant_id: str) -> Twin:
     return Twin(f"{tenant_id}.{record.data['service']}", True, found, unfinished)
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)
+KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE, adapt=adapt)

@@ -106,7 +106,7 @@ def verify(
         ]
         rest = list(pool.map(lambda arguments: _read(*arguments), reads))
     ours, there = needed({**mine, **rest[0]}), {**theirs, **rest[1]}
-    ours["server"] = [_as_it_was(server, known) for server in ours["server"]]
+    ours["server"] = [_as_it_was(server, known) for server in ours.get("server", ())]
     if known.chosen is not None:
         ours = {kind: [_as_chosen(item, known.chosen) for item in listed] for kind, listed in ours.items()}
     twins = pair(KINDS, ours, there, mappings, recorded)

@@ -16,17 +16,6 @@ _PROVENANCE = ("image_id", "signature_verified")
 _TEMPORARY = f"{OURS}attempt"
 
 
-def has_cinder(cloud: Cloud) -> bool:
-    """Whether a cloud has it at all."""
-    url = cloud.session.get_endpoint(
-        service_type="block-storage",
-        region_name=cloud.region_name,
-        interface=cloud.interface,
-        skip_discovery=True,
-    )
-    return bool(url)
-
-
 def _metadata(raw: Json) -> Json:
     return {k: v for k, v in raw["metadata"].items() if k not in _ADMIN and not k.startswith(OURS)}
 
@@ -75,7 +64,7 @@ KINDS = (VOLUME, SNAPSHOT)
 
 def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
     """The volumes and snapshots of a tenant."""
-    if not has_cinder(cloud):
+    if not cloud.has("block-storage"):
         return {}
     cinder = cloud.cinder
     query = {"all_tenants": 1, "project_id": tenant_id}

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from keystoneauth1.adapter import Adapter
-
-from pumphouse.cloud import Cloud
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import ABSENT, Field, Named
@@ -71,17 +68,6 @@ def tag_stamp(raw: Json) -> str:
     prefix = f"{STAMP}="
     found = [tag.removeprefix(prefix) for tag in raw.get("tags") or () if tag.startswith(prefix)]
     return found[0] if found else ""
-
-
-def adapter(cloud: Cloud, service_type: str, **options: Any) -> Adapter:
-    """A service of a cloud for `call` and `get_all`."""
-    return Adapter(
-        cloud.session,
-        service_type=service_type,
-        region_name=cloud.region_name,
-        interface=cloud.interface,
-        **options,
-    )
 
 
 def _get(key: str) -> Callable[[Json], Any]:

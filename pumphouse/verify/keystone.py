@@ -9,7 +9,7 @@ from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import adapter, mapped, plain, ref, reference, refs, tags
+from pumphouse.verify.fields import mapped, plain, ref, reference, refs, tags
 
 # What no migration grants, and whose accounts it never moves.
 PRIVILEGED = ("admin", "service")
@@ -85,7 +85,7 @@ KINDS = (DOMAIN, TENANT, ROLE, USER, GROUP, ASSIGNMENT)
 
 def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
     """All of a Keystone that a tenant may refer to, and what is the tenant's own."""
-    keystone = adapter(cloud, "identity", version="3")
+    keystone = cloud.adapter("identity")
     paths = {key: f"/{key}" for key in ("domains", "projects", "roles", "users", "groups")}
     paths["role_assignments"] = f"/role_assignments?scope.project.id={tenant_id}&include_names=true"
     with ThreadPoolExecutor() as pool:
@@ -174,7 +174,7 @@ def _domain_roles(keystone: Any, listed: list[Json], grants: list[Json]) -> list
 
 def twin_tenant(cloud: Cloud, source: Cloud, tenant_id: str, domains: Any) -> Json | None:
     """The destination's project made from a tenant, or else the one of its name in the mapped domain."""
-    keystone, theirs = adapter(source, "identity", version="3"), adapter(cloud, "identity", version="3")
+    keystone, theirs = source.adapter("identity"), cloud.adapter("identity")
     wanted = call(keystone, "GET", f"/projects/{tenant_id}")["project"]
     domain = call(keystone, "GET", f"/domains/{wanted['domain_id']}")["domain"]["name"]
     projects = get_all(theirs, "/projects", "projects")

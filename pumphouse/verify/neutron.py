@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pumphouse.cloud import Cloud, get_all
-from pumphouse.errors import http_status
+from pumphouse.cloud import Cloud, get_all, or_none
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind, Named
@@ -223,6 +222,8 @@ _OF_ALL = ("networks", "subnets")
 
 def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
     """What a tenant has of a Neutron, and the networks that it may use."""
+    if not cloud.has("network"):
+        return {}
     neutron = cloud.neutron
     # The groups of the operator's project are asked for too: Neutron makes the default group of the first
     # project that is named, and reading a tenant is not to change it.
@@ -254,12 +255,7 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
 def _list(neutron: Any, key: str, tenant_id: str) -> list[Json]:
     """The items of a collection; none where the cloud does not have the extension."""
     filters = {} if key in _OF_ALL else {"project_id": tenant_id}
-    try:
-        items = get_all(neutron, f"{_PATHS[key]}", key, **filters)
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    items = or_none(get_all, neutron, _PATHS[key], key, **filters) or []
     return [item for item in items if key in _OF_ALL or item["project_id"] == tenant_id]
 
 

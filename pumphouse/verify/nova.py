@@ -11,7 +11,7 @@ from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import adapter, mapped, metadata, plain, ref, reference, refs, renamed, tags
+from pumphouse.verify.fields import mapped, metadata, plain, ref, reference, refs, renamed, tags
 
 _FLAVOR_STAMP = f"{STAMP}="
 _ARRIVES_OFF = ("PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE", "STOPPED")
@@ -167,7 +167,9 @@ KINDS = (FLAVOR, KEYPAIR, SERVER_GROUP, SERVER)
 
 def read(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list[Item]]:
     """What a tenant has of a Nova; the keypairs of the given users."""
-    nova = adapter(cloud, "compute", default_microversion=cloud.nova.api_version.get_string())
+    if not cloud.has("compute"):
+        return {}
+    nova = cloud.adapter("compute")
     query = {"all_tenants": 1, "project_id": tenant_id}
     servers = [s for s in get_all(nova, "/servers/detail", "servers", **query) if s["tenant_id"] == tenant_id]
     for server in servers:

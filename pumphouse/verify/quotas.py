@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pumphouse.cloud import Cloud, call
-from pumphouse.model import Json
-from pumphouse.verify.cinder import has_cinder
 from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import adapter
 
 # Nova's API shows until 2.36 the limits of what is Neutron's.
 _NEUTRONS = ("fixed_ips", "floating_ips", "networks", "security_groups", "security_group_rules")
 # Cinder has these limits for each volume type too, as `gigabytes_<type>`.
 _BY_TYPE = ("volumes_", "snapshots_", "gigabytes_")
+
+# By the names that limits have in plans: the service, the paths of a tenant's limits and of the defaults, their key.
+_SERVICES = {
+    "compute": ("compute", "/os-quota-sets/{}/detail", "/os-quota-sets/{}/defaults", "quota_set"),
+    "network": ("network", "/quotas/{}", "/quotas/{}/default", "quota"),
+    "volume": ("block-storage", "/os-quota-sets/{}", "/os-quota-sets/{}/defaults", "quota_set"),
+}
 
 # A limit is a resource of its own: so it is named by itself when it is lost.
 QUOTA = Kind(
@@ -28,26 +32,15 @@ KINDS = (QUOTA,)
 
 def read(cloud: Cloud, tenant_id: str) -> list[Item]:
     """All limits of a tenant; those that are not the cloud's defaults are its own."""
-    nova = adapter(cloud, "compute", default_microversion=cloud.nova.api_version.get_string())
-    services: dict[str, Callable[[str], Json]] = {
-        "compute": lambda suffix: call(nova, "GET", f"/os-quota-sets/{tenant_id}{suffix or '/detail'}")[
-            "quota_set"
-        ],
-        "network": lambda suffix: call(
-            cloud.neutron, "GET", f"/quotas/{tenant_id}{'/default' if suffix else ''}"
-        )["quota"],
-    }
-    if has_cinder(cloud):
-        cinder = cloud.cinder
-        services["volume"] = lambda suffix: call(cinder, "GET", f"/os-quota-sets/{tenant_id}{suffix}")[
-            "quota_set"
-        ]
-    return [item for service, get in services.items() for item in _items(tenant_id, service, get)]
+    there = [name for name, (service_type, *_) in _SERVICES.items() if cloud.has(service_type)]
+    return [item for name in there for item in _items(cloud, tenant_id, name)]
 
 
-def _items(tenant_id: str, service: str, get: Callable[[str], Json]) -> Iterator[Item]:
-    defaults = get("/defaults")
-    for name, limit in get("").items():
+def _items(cloud: Cloud, tenant_id: str, service: str) -> Iterator[Item]:
+    service_type, limits, default_limits, key = _SERVICES[service]
+    adapter = cloud.adapter(service_type)
+    defaults = call(adapter, "GET", default_limits.format(tenant_id))[key]
+    for name, limit in call(adapter, "GET", limits.format(tenant_id))[key].items():
         limit = limit.get("limit") if isinstance(limit, dict) else limit
         if isinstance(limit, int) and not (service == "compute" and name in _NEUTRONS):
             raw = {"service": service, "name": _name(name), "limit": limit}

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pumphouse.cloud import Cloud, call, get_all, same_keystone
-from pumphouse.cloud.check import check
+from pumphouse.cloud.check import check_clouds
 from pumphouse.config.settings import CloudConfig
 from pumphouse.errors import CloudError, PumphouseError, ReadOnlyError, explain, http_status
 
@@ -325,7 +325,7 @@ def test_one_keystone_is_known_by_all_its_names(lab: Any, settings: dict[str, An
 
 
 def test_check_sees_two_complete_clouds(lab: Any) -> None:
-    found = check(connect(lab, "source", read_only=True), connect(lab, "destination", read_only=True))
+    found = check_clouds(connect(lab, "source", read_only=True), connect(lab, "destination", read_only=True))
     for cloud in (found.source, found.destination):
         assert {"identity", "image", "compute", "network", "block-storage"} <= {
             s.type for s in cloud.services
@@ -341,6 +341,6 @@ def test_check_sees_two_complete_clouds(lab: Any) -> None:
 
 
 def test_check_says_what_a_member_cannot_do(settings: dict[str, Any], source: Cloud, user: Any) -> None:
-    found = check(source, inline(settings, user))
+    found = check_clouds(source, inline(settings, user))
     assert any("is not admin of source but member" in sentence for sentence in found.not_possible)
     assert any("the same Keystone" in sentence for sentence in found.not_possible)

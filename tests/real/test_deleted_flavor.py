@@ -16,7 +16,7 @@ from pumphouse.tasks.base import ensured_id
 from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.keystone import domain, tenant
 from pumphouse.tasks.nova import flavor, server
-from pumphouse.tasks.nova.common import compute, servers_of, wait_for_server
+from pumphouse.tasks.nova.common import servers_of, wait_for_server
 from tests.real.by_hand import ByHand, connect
 
 pytestmark = pytest.mark.exhaustive
@@ -27,7 +27,7 @@ VALUES: Json = {"ram": 64, "vcpus": 1, "disk": 1, "swap": 32}
 @pytest.fixture
 def world(lab: Any) -> Iterator[SimpleNamespace]:
     clouds, tag = connect(lab), f"deleted-{uuid4().hex[:8]}"
-    source, nova = clouds.source, compute(clouds.source)
+    source, nova = clouds.source, clouds.source.adapter("compute")
     project = source.keystone.projects.create(tag, "default")
     fields = {"name": "i", "owner": project.id, "disk_format": "raw", "container_format": "bare"}
     image = source.glance.images.create(**fields)
@@ -36,10 +36,12 @@ def world(lab: Any) -> Iterator[SimpleNamespace]:
     call(nova, "POST", f"/flavors/{made['id']}/os-extra_specs", {"extra_specs": {"shop:rack": "left"}})
     with source.in_tenant(project.id) as cloud:
         group = {"server_group": {"name": "g", "policy": "soft-affinity"}}
-        group_id = call(compute(cloud), "POST", "/os-server-groups", group)["server_group"]["id"]
+        group_id = call(cloud.adapter("compute"), "POST", "/os-server-groups", group)["server_group"]["id"]
         body = {"name": "s", "imageRef": image["id"], "flavorRef": made["id"], "networks": "none"}
         hints = {"os:scheduler_hints": {"group": group_id}}
-        server_id = call(compute(cloud), "POST", "/servers", {"server": body, **hints})["server"]["id"]
+        server_id = call(cloud.adapter("compute"), "POST", "/servers", {"server": body, **hints})["server"][
+            "id"
+        ]
     title = "the server booting"
     wait_for_server(
         source, project.id, server_id, lambda s: s["status"] == "ACTIVE", title=title, timeout_s=120
@@ -84,7 +86,12 @@ def test_a_private_one_is_made_of_what_the_server_tells_of_it(world: SimpleNames
     assert by_hand.steps()[ref].action is Action.REUSE
 
     # Another flavor that has taken the name is not mistaken for it.
-    call(compute(world.source), "POST", "/flavors", {"flavor": {"name": world.tag, **VALUES, "ram": 96}})
+    call(
+        world.source.adapter("compute"),
+        "POST",
+        "/flavors",
+        {"flavor": {"name": world.tag, **VALUES, "ram": 96}},
+    )
     assert fetched(world, ref)[ref].name == f"{world.tag}-{world.server_id[:8]}"
     (record,) = server.discover(world.source, world.tenant_id)
     assert ref in record.needs

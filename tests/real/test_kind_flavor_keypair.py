@@ -24,7 +24,7 @@ from pumphouse.model import Action, Json, Ref
 from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.keystone import domain, role, tenant, user
 from pumphouse.tasks.nova import flavor, keypair
-from pumphouse.tasks.nova.common import compute, flavor_path
+from pumphouse.tasks.nova.common import flavor_path
 from tests.real.by_hand import ByHand, Clouds, connect
 
 pytestmark = pytest.mark.exhaustive
@@ -88,7 +88,7 @@ def clean(cloud: Cloud, before: dict[str, list[str]]) -> None:
     for project_id in new["projects"]:
         cloud.keystone.projects.delete(project_id)
     for flavor_id in new["flavors"]:
-        call(compute(cloud), "DELETE", flavor_path(flavor_id))
+        call(cloud.adapter("compute"), "DELETE", flavor_path(flavor_id))
 
 
 def carry(clouds: Clouds, world: SimpleNamespace, **mappings: dict[str, str]) -> ByHand:
@@ -283,7 +283,7 @@ def test_a_nova_of_the_first_days_gets_what_it_takes(clouds: Clouds, world: Simp
 def test_all_pages_are_read(clouds: Clouds, world: SimpleNamespace) -> None:
     for number in range(3):
         clouds.source.nova.keypairs.create(f"key {number}", public_key=public_key(), user_id=world.alice.id)
-    adapter = compute(clouds.source)
+    adapter = clouds.source.adapter("compute")
     keys = get_all(adapter, "/os-keypairs", "keypairs", user_id=world.alice.id, limit=1)
     assert [item["keypair"]["name"] for item in keys] == ["key 0", "key 1", "key 2"]
     paged = get_all(adapter, "/flavors/detail", "flavors", is_public="None", limit=1)

@@ -13,7 +13,7 @@ from pumphouse.cloud import Cloud, call
 from pumphouse.model import Action, Json, Ref
 from pumphouse.tasks.keystone import domain, tenant
 from pumphouse.tasks.nova import server_group
-from pumphouse.tasks.nova.common import compute, list_server_groups
+from pumphouse.tasks.nova.common import list_server_groups
 from tests.real.by_hand import ByHand, connect
 
 pytestmark = pytest.mark.exhaustive
@@ -32,12 +32,12 @@ def world(lab: Any) -> Iterator[SimpleNamespace]:
     project = clouds.source.keystone.projects.create(tag, "default")
     with clouds.source.in_tenant(project.id) as cloud:
         for group in GROUPS:
-            call(compute(cloud), "POST", "/os-server-groups", {"server_group": group})
+            call(cloud.adapter("compute"), "POST", "/os-server-groups", {"server_group": group})
     yield SimpleNamespace(source=clouds.source, destination=clouds.destination, tenant_id=project.id, tag=tag)
     for cloud in (clouds.source, clouds.destination):
         for left in (p for p in cloud.keystone.projects.list() if p.name == tag):
             for group in groups(cloud, left.id):
-                call(compute(cloud), "DELETE", f"/os-server-groups/{group['id']}")
+                call(cloud.adapter("compute"), "DELETE", f"/os-server-groups/{group['id']}")
             cloud.keystone.projects.delete(left)
 
 
@@ -88,7 +88,7 @@ def test_another_policy_under_the_same_name_is_a_conflict(world: SimpleNamespace
     by_hand.run({ref: step for ref, step in by_hand.steps().items() if ref.kind != "server_group"})
     with world.destination.in_tenant(twin(world)) as cloud:
         other = {"name": "near", "policy": "affinity"}
-        call(compute(cloud), "POST", "/os-server-groups", {"server_group": other})
+        call(cloud.adapter("compute"), "POST", "/os-server-groups", {"server_group": other})
     (step,) = [step for step in of_groups(by_hand.steps()) if step.record.name == "near"]
     assert step.action is Action.CONFLICT
     assert "policy is 'affinity', source has 'soft-affinity'" in step.reason

@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import glanceclient
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keystoneauth1.adapter import Adapter
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
@@ -191,7 +191,10 @@ class Cloud:
     def __init__(self, service: Service) -> None:
         auth = v3.Password(auth_url=f"{service.url}/v3", username="u", password="p", user_domain_id="default")
         self.session = Session(auth=auth, timeout=10)
-        self.glance = glanceclient.Client("2", session=self.session, interface="public", region_name="R")
+        self.endpoint = f"{service.url}/v2"
+
+    def adapter(self, service_type: str) -> Adapter:
+        return Adapter(self.session, service_type=service_type, endpoint_override=self.endpoint)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.cloud import call, get_all
+from pumphouse.cloud import call, get_all, or_none
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, http_status
 from pumphouse.model import Json
@@ -31,20 +31,9 @@ _ADMIN_METADATA = ("readonly", "attached_mode")
 _BUSY = ("creating", "downloading", "uploading", "detaching", "attaching", "backing-up", "reserved")
 
 
-def has_cinder(cloud: Cloud) -> bool:
-    """Whether the catalog names it, by whichever of its types."""
-    url = cloud.session.get_endpoint(
-        service_type="block-storage",
-        region_name=cloud.region_name,
-        interface=cloud.interface,
-        skip_discovery=True,
-    )
-    return bool(url)
-
-
 def owned(cloud: Cloud, what: str, tenant_id: str) -> list[Json]:
     """All volumes or snapshots of a tenant; none where the cloud has no Cinder."""
-    if not has_cinder(cloud):
+    if not cloud.has("block-storage"):
         return []
     items = get_all(cloud.cinder, f"/{what}/detail", what, all_tenants=1, project_id=tenant_id)
     return [item for item in items if item.get(_OWNER[what], tenant_id) == tenant_id]
@@ -91,12 +80,8 @@ def volume_types(cloud: Cloud) -> dict[str, Json]:
 
 def default_type(cloud: Cloud) -> str:
     """The type that a volume gets which asks for none; empty where there is none (before Train)."""
-    try:
-        return str(call(cloud.cinder, "GET", "/types/default")["volume_type"]["name"])
-    except Exception as error:
-        if http_status(error) == 404:
-            return ""
-        raise
+    found = or_none(call, cloud.cinder, "GET", "/types/default")
+    return str(found["volume_type"]["name"]) if found else ""
 
 
 def zones(cloud: Cloud) -> list[str]:

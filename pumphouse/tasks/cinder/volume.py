@@ -30,7 +30,6 @@ from pumphouse.tasks.cinder.common import (
     VOLUMES,
     at_destination,
     default_type,
-    has_cinder,
     is_multiattach,
     is_readonly,
     own_metadata,
@@ -89,7 +88,7 @@ def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with what the destination's types and zones make of them: notes, or why they cannot be made."""
     if not records:
         return []
-    if not has_cinder(search.destination):
+    if not search.destination.has("block-storage"):
         return [replace(record, must_exist="the destination has no Cinder") for record in records]
     types, default = volume_types(search.destination), default_type(search.destination)
     there = zones(search.destination)
@@ -289,7 +288,7 @@ def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
 
 def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
     """The volumes of that id or name, in whichever tenant."""
-    if not has_cinder(source):
+    if not source.has("block-storage"):
         return []
     if "id" in wanted:
         items = _volume(source, wanted["id"])

@@ -37,11 +37,13 @@ _NETWORK_ERRORS = (ClientException, requests.RequestException, urllib3.exception
 _HINT = "the destination's image is not usable; once the cause is gone, run the migration again"
 
 
-class HasGlance(Protocol):
-    """A cloud, as far as a transfer needs one: its Glance client, made on a keystoneauth session."""
+class HasImages(Protocol):
+    """A cloud, as far as a transfer needs one: the requests to its Image API v2.
 
-    @property
-    def glance(self) -> Any: ...
+    They are not glanceclient's, which would send a body of its own making.
+    """
+
+    def adapter(self, service_type: str, /) -> Adapter: ...
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ class TransferLimits:
 
 
 def copy_image(
-    source: HasGlance,
-    destination: HasGlance,
+    source: HasImages,
+    destination: HasImages,
     image_id: str,
     destination_id: str,
     *,
@@ -130,7 +132,7 @@ def copy_image(
     record is then up to the caller. A source whose bytes do not match its own hash is found before the
     last chunk is sent, so that the destination's image never becomes active.
     """
-    reading, writing = _adapter(source), _adapter(destination)
+    reading, writing = source.adapter("image"), destination.adapter("image")
     with limits.slot:
         title = _prepare(writing, destination_id, f"image {image_id}")
         with _blaming(f"{title}: the source does not give its bytes"):
@@ -256,24 +258,11 @@ class _Stream:
             )
 
 
-def _adapter(cloud: HasGlance) -> Adapter:
-    """Requests to the image endpoint without glanceclient's, which would send a body of its own making."""
-    client = cloud.glance.http_client
-    return Adapter(
-        client.session,
-        auth=client.auth,
-        service_type=client.service_type,
-        interface=client.interface,
-        region_name=client.region_name,
-        endpoint_override=client.endpoint_override,
-    )
-
-
 def _prepare(images: Adapter, image_id: str, title: str) -> str:
     """Check that an image waits for its bytes, by a token that lives on; return a title for messages."""
     with _blaming(f"{title}: the destination does not take it"):
-        image = images.get(f"/v2/images/{image_id}").json()
-        auth: Any = images.auth or images.session.auth
+        image = images.get(f"/images/{image_id}").json()
+        auth: Any = images.session.auth
         # The session does it, not the plugin: other threads go on with the old token meanwhile.
         if auth.get_access(images.session).will_expire_soon(TOKEN_LIFE_S):
             images.session.invalidate(auth)
@@ -286,7 +275,7 @@ def _prepare(images: Adapter, image_id: str, title: str) -> str:
 
 def _download(images: Adapter, image_id: str) -> requests.Response:
     return images.get(
-        f"/v2/images/{image_id}/file",
+        f"/images/{image_id}/file",
         stream=True,
         headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity"},
         timeout=(CONNECT_S, STALL_S),
@@ -298,7 +287,7 @@ def _put(images: Adapter, image_id: str, stream: _Stream, title: str) -> None:
     # urllib3's first timeout is that of the connection and of each chunk sent, the second that of the answer.
     try:
         response = images.put(
-            f"/v2/images/{image_id}/file",
+            f"/images/{image_id}/file",
             data=stream if len(stream) else b"".join(stream),
             headers={"Content-Type": "application/octet-stream", "x-openstack-image-size": str(len(stream))},
             timeout=(STALL_S, STALL_S),
@@ -317,7 +306,7 @@ def _put(images: Adapter, image_id: str, stream: _Stream, title: str) -> None:
 
 def _verify(images: Adapter, image_id: str, copied: Copied, expected: Hashes, title: str) -> None:
     """Compare what Glance made of the upload with what was sent, by a hash that both sides know."""
-    image = images.get(f"/v2/images/{image_id}").json()
+    image = images.get(f"/images/{image_id}").json()
     if (image["status"], image["size"]) != ("active", copied.size_bytes):
         found = f"{image['status']} with {image['size']} bytes"
         raise TransferError(

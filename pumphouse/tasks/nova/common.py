@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from keystoneauth1.adapter import Adapter
-
 from pumphouse.cloud import call, get_all
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, http_status
@@ -25,20 +23,6 @@ ATTEMPTS = 3
 _PAGE = 1000
 
 
-def compute(cloud: Cloud) -> Adapter:
-    """Nova for `call` and `get_all`, of the same microversion as its client.
-
-    Its lists have links to further pages, which novaclient drops.
-    """
-    return Adapter(
-        cloud.session,
-        service_type="compute",
-        region_name=cloud.region_name,
-        interface=cloud.interface,
-        default_microversion=cloud.nova.api_version.get_string(),
-    )
-
-
 def supports(cloud: Cloud, microversion: str) -> bool:
     """Whether this cloud's Nova and our client both know a microversion, e.g. `2.55`."""
     from novaclient.api_versions import APIVersion
@@ -52,7 +36,7 @@ def list_server_groups(cloud: Cloud) -> list[Json]:
     while True:
         everybodys = {"all_projects": "True"} if cloud.is_admin else {}
         params = {**everybodys, "limit": _PAGE, "offset": len(groups)}
-        page = call(compute(cloud), "GET", "/os-server-groups", params=params)["server_groups"]
+        page = call(cloud.adapter("compute"), "GET", "/os-server-groups", params=params)["server_groups"]
         groups += page
         if not page:
             return groups
@@ -66,7 +50,7 @@ def flavor_path(flavor_id: str, *rest: str) -> str:
 def servers_of(cloud: Cloud, tenant_id: str) -> list[Json]:
     """All servers of a tenant."""
     options = {"all_tenants": 1, "project_id": tenant_id} if cloud.is_admin else {}
-    servers = get_all(compute(cloud), "/servers/detail", "servers", **options)
+    servers = get_all(cloud.adapter("compute"), "/servers/detail", "servers", **options)
     return [server for server in servers if server["tenant_id"] == tenant_id]
 
 

@@ -31,7 +31,7 @@ from pumphouse.tasks.base import (
     undo,
 )
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.nova.common import compute, flavor_path, supports
+from pumphouse.tasks.nova.common import flavor_path, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -142,7 +142,9 @@ class EnsureFlavor(BaseEnsureTask):
         }
         if supports(self.cloud, DESCRIPTIONS):
             flavor["description"] = _stamp(data["id"]) if stamped else data["description"]
-        created: str = call(compute(self.cloud), "POST", "/flavors", {"flavor": flavor})["flavor"]["id"]
+        created: str = call(self.cloud.adapter("compute"), "POST", "/flavors", {"flavor": flavor})["flavor"][
+            "id"
+        ]
         if data["extra_specs"] and not stamped:
             try:
                 self._specify(created, data)
@@ -153,19 +155,19 @@ class EnsureFlavor(BaseEnsureTask):
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the extra specs of an unfinished flavor, and last its description."""
-        flavor = call(compute(self.cloud), "GET", flavor_path(destination_id))["flavor"]
+        flavor = call(self.cloud.adapter("compute"), "GET", flavor_path(destination_id))["flavor"]
         if _is_unfinished(flavor, data["id"]):
             self._specify(destination_id, data)
             body = {"flavor": {"description": data["description"]}}
-            call(compute(self.cloud), "PUT", flavor_path(destination_id), body)
+            call(self.cloud.adapter("compute"), "PUT", flavor_path(destination_id), body)
 
     def remove(self, destination_id: str) -> None:
         """Delete the flavor."""
-        call(compute(self.cloud), "DELETE", flavor_path(destination_id))
+        call(self.cloud.adapter("compute"), "DELETE", flavor_path(destination_id))
 
     def _specify(self, flavor_id: str, data: Json) -> None:
         specs = {"extra_specs": data["extra_specs"]}
-        call(compute(self.cloud), "POST", flavor_path(flavor_id, "os-extra_specs"), specs)
+        call(self.cloud.adapter("compute"), "POST", flavor_path(flavor_id, "os-extra_specs"), specs)
 
 
 class GrantFlavor(BaseCloudTask):
@@ -193,7 +195,7 @@ class GrantFlavor(BaseCloudTask):
 
     def _change(self, action: str, flavor: Json, tenant: Json) -> None:
         body = {action: {"tenant": tenant["id"]}}
-        call(compute(self.cloud), "POST", flavor_path(flavor["id"], "action"), body)
+        call(self.cloud.adapter("compute"), "POST", flavor_path(flavor["id"], "action"), body)
 
 
 def _grant(cloud: Cloud, step: Step, tenant: Ref) -> task.Task:
@@ -207,7 +209,7 @@ def _grant(cloud: Cloud, step: Step, tenant: Ref) -> task.Task:
 
 def _list(cloud: Cloud) -> list[Json]:
     """All flavors, public or not."""
-    return get_all(compute(cloud), "/flavors/detail", "flavors", is_public="None")
+    return get_all(cloud.adapter("compute"), "/flavors/detail", "flavors", is_public="None")
 
 
 def _read(source: Cloud, ids: Collection[str]) -> dict[str, Json]:
@@ -219,7 +221,7 @@ def _read_deleted(source: Cloud, ids: Collection[str]) -> dict[str, Json]:
     wanted = [i for i in ids if i.startswith(DELETED)]
     names = {flavor["name"] for flavor in _list(source)} if wanted else set()
     paths = {i: f"/servers/{i.removeprefix(DELETED)}" for i in wanted}
-    servers = {i: call(compute(source), "GET", path)["server"] for i, path in paths.items()}
+    servers = {i: call(source.adapter("compute"), "GET", path)["server"] for i, path in paths.items()}
     return {i: _deleted_data(i, server, names) for i, server in servers.items()}
 
 
@@ -244,7 +246,7 @@ def _access(cloud: Cloud, flavor_id: str) -> list[str]:
     """
     if not cloud.is_admin:
         return [cloud.project_id]
-    found = call(compute(cloud), "GET", flavor_path(flavor_id, "os-flavor-access"))
+    found = call(cloud.adapter("compute"), "GET", flavor_path(flavor_id, "os-flavor-access"))
     return sorted(access["tenant_id"] for access in found["flavor_access"])
 
 
@@ -257,7 +259,9 @@ def _values(cloud: Cloud, flavor: Json) -> Json:
     specs = flavor.get("extra_specs")
     if specs is None:
         # Lists have had the extra specs since microversion 2.61 (Rocky), and only for who may see them.
-        specs = call(compute(cloud), "GET", flavor_path(flavor["id"], "os-extra_specs"))["extra_specs"]
+        specs = call(cloud.adapter("compute"), "GET", flavor_path(flavor["id"], "os-extra_specs"))[
+            "extra_specs"
+        ]
     return {
         **{name: flavor[name] for name in ("id", "name", "ram", "vcpus", "disk")},
         "ephemeral": flavor["OS-FLV-EXT-DATA:ephemeral"],

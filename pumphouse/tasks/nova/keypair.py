@@ -23,7 +23,7 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.keystone.common import carried_users
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.nova.common import compute, supports
+from pumphouse.tasks.nova.common import supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -96,7 +96,12 @@ class EnsureKeypair(BaseEnsureTask):
             )
         user_id = ensured_id(ensured, "user", data["user_id"])
         keypair = {name: data[name] for name in ("name", "type", "public_key")}
-        call(compute(self.cloud), "POST", "/os-keypairs", {"keypair": {**keypair, "user_id": user_id}})
+        call(
+            self.cloud.adapter("compute"),
+            "POST",
+            "/os-keypairs",
+            {"keypair": {**keypair, "user_id": user_id}},
+        )
         return _id(user_id, data["name"])
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
@@ -107,7 +112,7 @@ class EnsureKeypair(BaseEnsureTask):
     def remove(self, destination_id: str) -> None:
         """Delete the keypair of the user."""
         path = f"/os-keypairs/{quote(destination_id.removeprefix(_id(self.user_id, '')), safe='')}"
-        call(compute(self.cloud), "DELETE", path, params={"user_id": self.user_id})
+        call(self.cloud.adapter("compute"), "DELETE", path, params={"user_id": self.user_id})
 
 
 def _id(user_id: str, name: str) -> str:
@@ -123,7 +128,7 @@ def _list(cloud: Cloud, user_id: str) -> list[Json]:
     """The keypairs of a user; Nova lists those of one user at a time only."""
     if not supports(cloud, OWNERS):
         return []
-    found = get_all(compute(cloud), "/os-keypairs", "keypairs", user_id=user_id)
+    found = get_all(cloud.adapter("compute"), "/os-keypairs", "keypairs", user_id=user_id)
     return [item["keypair"] for item in found]
 
 

@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from taskflow import task
 
-from pumphouse.cloud import get_all
-from pumphouse.errors import http_status
+from pumphouse.cloud import get_all, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
@@ -29,7 +28,7 @@ from pumphouse.tasks.base import (
 from pumphouse.tasks.cinder.common import VOLUMES, owned
 from pumphouse.tasks.kind import Found, Kind, matching
 from pumphouse.tasks.neutron.common import PORTS
-from pumphouse.tasks.nova.common import TASK, compute, list_server_groups, servers_of
+from pumphouse.tasks.nova.common import TASK, list_server_groups, servers_of
 from pumphouse.tasks.nova.server_boot import (
     UNFINISHED,
     CompleteServer,
@@ -156,12 +155,7 @@ def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
 
     since: an aware time, by the destination's clock, at which the migration was done with it.
     """
-    try:
-        actions = cloud.nova.instance_action.list(destination_id)
-    except Exception as error:
-        if http_status(error) == 404:
-            return ""
-        raise
+    actions = or_none(cloud.nova.instance_action.list, destination_id) or []
     later = [action for action in reversed(actions) if _started(action) > since]
     return ", ".join(f"{action.action} at {action.start_time}" for action in later)
 
@@ -192,12 +186,10 @@ class RetrieveServer(BaseRetrieveTask):
 
 
 def _records(source: Cloud, server_id: str) -> list[Record]:
-    try:
-        server = source.nova.servers.get(server_id).to_dict()
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    found = or_none(source.nova.servers.get, server_id)
+    if found is None:
+        return []
+    server = found.to_dict()
     flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)}
     devices = _devices(source, server["tenant_id"], [server])
     ports = _ports_by_server(source, [server_id])[server_id]
@@ -410,7 +402,7 @@ def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
     narrow = {"name": re.sub(r"[^\w-]", ".", wanted["name"])} if "name" in wanted else {}
     filters = {"uuid": wanted["id"]} if "id" in wanted else narrow
     everywhere = {"all_tenants": 1} if source.is_admin else {}
-    items = get_all(compute(source), "/servers/detail", "servers", **everywhere, **filters)
+    items = get_all(source.adapter("compute"), "/servers/detail", "servers", **everywhere, **filters)
     return matching(items, wanted, "tenant_id")
 
 

@@ -22,7 +22,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.nova.common import compute, list_server_groups, supports
+from pumphouse.tasks.nova.common import list_server_groups, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -90,12 +90,12 @@ class EnsureServerGroup(BaseEnsureTask):
                 else {"policies": [data["policy"]]}
             )
             body = {"server_group": {"name": data["name"], **policy}}
-            answer = call(compute(tenant_cloud), "POST", "/os-server-groups", body)
+            answer = call(tenant_cloud.adapter("compute"), "POST", "/os-server-groups", body)
         return str(answer["server_group"]["id"])
 
     def remove(self, destination_id: str) -> None:
         """Delete the group."""
-        call(compute(self.cloud), "DELETE", f"/os-server-groups/{destination_id}")
+        call(self.cloud.adapter("compute"), "DELETE", f"/os-server-groups/{destination_id}")
 
 
 def _data(group: Json) -> Json:

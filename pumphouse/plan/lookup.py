@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pumphouse.errors import NotFoundError, UsageError, http_status
+from pumphouse.cloud import or_none
+from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.keystone.common import SERVICE_PROJECTS
 from pumphouse.tasks.kind import Found
@@ -26,11 +27,8 @@ def find_tenant(source: Cloud, name_or_id: str) -> str:
     """The id of the tenant that an operator named; NotFoundError when there is none, or more than one."""
     if not source.is_admin:
         return _own_tenant(source, name_or_id)
-    try:
-        return str(source.keystone.projects.get(name_or_id).id)
-    except Exception as error:
-        if http_status(error) != 404:
-            raise
+    if found := or_none(source.keystone.projects.get, name_or_id):
+        return str(found.id)
     projects = source.keystone.projects.list()
     ids = [project.id for project in projects if project.name == name_or_id]
     if len(ids) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pumphouse.cloud import Cloud, call
+from pumphouse.cloud import Cloud, call, or_none
 from pumphouse.errors import PumphouseError, http_status
 from pumphouse.model import Json, Record
 from pumphouse.tasks.base import (
@@ -189,22 +189,14 @@ class CompleteVolume(BaseCloudTask):
 
     def execute(self, volume: Json, removed: Json, **_: Any) -> Json:
         """Delete the metadata key."""
-        try:
-            call(self.cloud.cinder, "DELETE", f"/volumes/{volume['id']}/metadata/{UNFINISHED}")
-        except Exception as error:
-            if http_status(error) != 404:
-                raise
+        or_none(call, self.cloud.cinder, "DELETE", f"/volumes/{volume['id']}/metadata/{UNFINISHED}")
         return {"id": volume["id"]}
 
 
 def volumes_of_id(cloud: Cloud, volume_id: str) -> list[Json]:
     """The volume of that id, if there is one."""
-    try:
-        return [_volume(cloud, volume_id)]
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    found = or_none(call, cloud.cinder, "GET", f"/volumes/{volume_id}")
+    return [found["volume"]] if found else []
 
 
 def _volume(cloud: Cloud, volume_id: str) -> Json:

@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from taskflow import task
 
-from pumphouse.cloud import call
-from pumphouse.errors import http_status
+from pumphouse.cloud import call, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ensure, retrieve, symbol
 from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, UNFINISHED, VOLUMES, own_metadata, owned
@@ -92,14 +91,14 @@ class RetrieveVolumeSnapshot(BaseRetrieveTask):
 
 
 def _records(source: Cloud, snapshot_id: str) -> list[Record]:
-    try:
-        snapshot = call(source.cinder, "GET", f"/snapshots/{snapshot_id}")["snapshot"]
-        volume = call(source.cinder, "GET", f"/volumes/{snapshot['volume_id']}")["volume"]
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
-    return [_record(snapshot, snapshot.get(_OWNER, source.project_id), volume)]
+    snapshot = or_none(_get, source, f"/snapshots/{snapshot_id}", "snapshot")
+    volume = snapshot and or_none(_get, source, f"/volumes/{snapshot['volume_id']}", "volume")
+    return [_record(snapshot, snapshot.get(_OWNER, source.project_id), volume)] if snapshot and volume else []
+
+
+def _get(source: Cloud, path: str, key: str) -> Json:
+    found: Json = call(source.cinder, "GET", path)[key]
+    return found
 
 
 def _record(snapshot: Json, tenant_id: str, volume: Json) -> Record:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from taskflow import task
 
+from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
-from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
@@ -92,12 +92,7 @@ def _read(cloud: Cloud, ids: Iterable[str]) -> set[str]:
 
 
 def _members(cloud: Cloud, group_id: str) -> list[str]:
-    try:
-        return [user.id for user in cloud.keystone.users.list(group=group_id)]
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    return [user.id for user in or_none(cloud.keystone.users.list, group=group_id) or []]
 
 
 def _made_by_us(cloud: Cloud) -> set[str]:

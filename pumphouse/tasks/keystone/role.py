@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
+from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
-from pumphouse.errors import ConfigError, http_status
+from pumphouse.errors import ConfigError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
@@ -106,19 +107,10 @@ def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
     roles = {role.id: role for role in source.keystone.roles.list()}
     # Keystone lists the roles of a domain only by domain; a tenant's grants name few of them, if any.
     for role_id in set(ids) - roles.keys():
-        role = _get(source, role_id)
+        role = or_none(source.keystone.roles.get, role_id)
         if role is not None:
             roles[role_id] = role
     return {i: roles[i] for i in ids if i in roles}
-
-
-def _get(source: Cloud, role_id: str) -> Any:
-    try:
-        return source.keystone.roles.get(role_id)
-    except Exception as error:
-        if http_status(error) == 404:
-            return None
-        raise
 
 
 def _list(cloud: Cloud, domain_id: str | None) -> list[Any]:
@@ -129,13 +121,8 @@ def _list(cloud: Cloud, domain_id: str | None) -> list[Any]:
 
 def _implied(source: Cloud) -> dict[str, list[str]]:
     """The names of the roles that roles imply, by the id of the one that implies them."""
-    try:
-        rules = source.keystone.inference_rules.list_inference_roles()
-    except Exception as error:
-        # Implied roles came with Keystone's API 3.6 (Mitaka).
-        if http_status(error) == 404:
-            return {}
-        raise
+    # Implied roles came with Keystone's API 3.6 (Mitaka).
+    rules = or_none(source.keystone.inference_rules.list_inference_roles) or []
     return {rule.prior_role["id"]: [implied["name"] for implied in rule.implies] for rule in rules}
 
 

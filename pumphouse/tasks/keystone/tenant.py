@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 from taskflow.patterns import graph_flow
 
+from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
-from pumphouse.errors import ConflictError, http_status
+from pumphouse.errors import ConflictError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
@@ -39,7 +40,11 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The tenants of the given ids; Keystone lists no projects by id, and a migration reads one."""
-    return {i: _record(project, _parent(source, project)) for i in ids if (project := _get(source, i))}
+    return {
+        i: _record(project, _parent(source, project))
+        for i in ids
+        if (project := or_none(source.keystone.projects.get, i))
+    }
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -138,19 +143,10 @@ def migrate_tenant(src: Cloud, dst: Cloud, store: Json, tenant_id: str) -> tuple
     return flow, {**store, id_symbol: tenant_id}
 
 
-def _get(cloud: Cloud, tenant_id: str) -> Any:
-    try:
-        return cloud.keystone.projects.get(tenant_id)
-    except Exception as error:
-        if http_status(error) == 404:
-            return None
-        raise
-
-
 def _parent(source: Cloud, project: Any) -> Any:
     """The project that a project is a child of; None when it is one of the domain."""
     is_child = source.is_admin and project.parent_id not in (None, project.domain_id)
-    return _get(source, project.parent_id) if is_child else None
+    return or_none(source.keystone.projects.get, project.parent_id) if is_child else None
 
 
 def _record(project: Any, parent: Any = None) -> Record:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
+from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import PumphouseError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
@@ -224,19 +225,10 @@ def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
     users = {user.id: user for user in source.keystone.users.list()} if ids and source.is_admin else {}
     # A Keystone with a limit on lists or with a domain in LDAP does not list them all.
     for user_id in set(ids) - users.keys():
-        user = _get(source, user_id)
+        user = or_none(source.keystone.users.get, user_id)
         if user is not None:
             users[user_id] = user
     return {i: users[i] for i in ids if i in users}
-
-
-def _get(source: Cloud, user_id: str) -> Any:
-    try:
-        return source.keystone.users.get(user_id)
-    except Exception as error:
-        if http_status(error) == 404:
-            return None
-        raise
 
 
 def _data(user: Any) -> Json:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from taskflow import task
 
-from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
@@ -42,7 +41,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The group of the same name in the tenant; of another tenant's, one that is equal and shared."""
-    found = _all(search.destination) if records else []
+    found = ADDRESS_GROUPS.all(search.destination) if records else []
     return {record.ref: _twins(search, record, found) for record in records}
 
 
@@ -78,16 +77,7 @@ class EnsureAddressGroup(BaseEnsureTask):
 
 def owned(cloud: Cloud, tenant_id: str) -> list[Json]:
     """The address groups of a tenant."""
-    return [group for group in _all(cloud) if group["project_id"] == tenant_id]
-
-
-def _all(cloud: Cloud) -> list[Json]:
-    try:
-        return ADDRESS_GROUPS.all(cloud)
-    except Exception as error:
-        if http_status(error) == 404:  # address groups came with Neutron 18 (Wallaby)
-            return []
-        raise
+    return [group for group in ADDRESS_GROUPS.all(cloud) if group["project_id"] == tenant_id]
 
 
 def _data(group: Json) -> Json:

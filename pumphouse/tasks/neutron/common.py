@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from pumphouse.cloud import call, get_all
+from pumphouse.cloud import call, get_all, or_none
 from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Twin
 from pumphouse.tasks.base import STAMP, BaseEnsureTask, Ensured, Search, ensured_id, stamp_tag
@@ -47,8 +47,8 @@ class Collection:
         return f"/{self.name.replace('_', '-')}s"
 
     def all(self, cloud: Cloud, **filters: Any) -> list[Json]:
-        """All items that pass the filters."""
-        return get_all(cloud.neutron, self.path, f"{self.name}s", **filters)
+        """All items that pass the filters; none where the cloud has not loaded the extension that they are of."""
+        return or_none(get_all, cloud.neutron, self.path, f"{self.name}s", **filters) or []
 
     def owned(self, cloud: Cloud, tenant_id: str) -> list[Json]:
         """All items of a tenant; for an administrator, services list those of others as well."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.cloud import call, get_all
-from pumphouse.errors import http_status
+from pumphouse.cloud import call, get_all, or_none
 from pumphouse.model import Json, Record, Ref
 from pumphouse.tasks.base import BaseCloudTask, Ensured, Search, ensured_id, in_doubt, kept, undo
 
@@ -60,12 +59,7 @@ def read(cloud: Cloud, floating_ip: Json) -> list[Json]:
 
 def listed(cloud: Cloud, floating_ip_id: str) -> list[Json]:
     """The forwardings of a floating IP; none where the cloud does not have the extension."""
-    try:
-        return get_all(cloud.neutron, _path(floating_ip_id), "port_forwardings")
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    return or_none(get_all, cloud.neutron, _path(floating_ip_id), "port_forwardings") or []
 
 
 def delete(cloud: Cloud, floating_ip_id: str, forwarding_id: str) -> None:

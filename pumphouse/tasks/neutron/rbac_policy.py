@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.cloud import call, get_all
+from pumphouse.cloud import call, get_all, or_none
 from pumphouse.cloud.rights import REFUSED
-from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseEnsureTask,
@@ -104,12 +103,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
 
 def _list(cloud: Cloud) -> list[Json]:
     """All shares; none where the cloud does not have the extension."""
-    try:
-        return get_all(cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED)
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
+    return or_none(get_all, cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED) or []
 
 
 def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:

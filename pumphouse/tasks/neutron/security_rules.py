@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.cloud import call
+from pumphouse.cloud import call, or_none
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref
 from pumphouse.tasks.base import BaseCloudTask, Ensured, ensured_id, in_doubt, kept, symbol, undo
@@ -117,11 +117,7 @@ def _delete_rule(cloud: Cloud, rule_id: str) -> None:
 
 def _drop_rule(cloud: Cloud, rule_id: str) -> None:
     """Delete a rule that may have been deleted by an attempt that got no answer."""
-    try:
-        _delete_rule(cloud, rule_id)
-    except Exception as error:
-        if http_status(error) != 404:
-            raise
+    or_none(_delete_rule, cloud, rule_id)
 
 
 def _mapped_rules(data: Json, ensured: Mapping[str, Ensured]) -> Iterable[Json]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseCloudTask,
@@ -47,7 +46,7 @@ SERVER_OWNER = "compute:"
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The trunks that the tenant owns; none where the cloud does not have the extension."""
-    return list(_records(source, _owned(source, tenant_id)).values())
+    return list(_records(source, TRUNKS.owned(source, tenant_id)).values())
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -58,7 +57,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The trunk of the port's twin: a port has one at most."""
     tenants = {record.ref: search.ids.get(Ref("tenant", record.data["project_id"])) for record in records}
-    found = {t: _owned(search.destination, t) for t in set(tenants.values()) if t}
+    found = {t: TRUNKS.owned(search.destination, t) for t in set(tenants.values()) if t}
     return {r.ref: _twins(search, r, found.get(tenants[r.ref] or "", [])) for r in records}
 
 
@@ -132,15 +131,6 @@ class EnsureSubports(BaseCloudTask):
         TRUNKS.update(self.cloud, result["id"], admin_state_up=True)
         TRUNKS.put(self.cloud, result["id"], "remove_subports", sub_ports=sub_ports)
         TRUNKS.update(self.cloud, result["id"], admin_state_up=admin_state_up)
-
-
-def _owned(cloud: Cloud, tenant_id: str) -> list[Json]:
-    try:
-        return TRUNKS.owned(cloud, tenant_id)
-    except Exception as error:
-        if http_status(error) == 404:
-            return []
-        raise
 
 
 def _records(source: Cloud, trunks: Sequence[Json]) -> dict[str, Record]:

@@ -1,0 +1,344 @@
+"""Clouds without some services, with endpoints of every form, against a small HTTP server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from keystoneauth1.exceptions import EndpointNotFound
+
+from pumphouse.cloud import Cloud, get_all, or_none
+from pumphouse.cloud.services import service_types, unversioned
+from pumphouse.errors import CloudError
+from pumphouse.model import Record, Ref
+from pumphouse.plan import uncarried
+from pumphouse.tasks import KINDS, quota
+from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.nova.common import servers_of
+from pumphouse.verify import cinder as verify_cinder
+from pumphouse.verify import neutron as verify_neutron
+from pumphouse.verify import nova as verify_nova
+from pumphouse.verify import quotas as verify_quotas
+
+TENANT = "p"
+NAMES = {"name": "Default", "id": "default"}
+IDENTITY = ("identity", "/v3")
+
+
+@dataclass
+class PlainCloud:
+    """A Keystone with a catalog, and the answers of all services by path; 404 for any other path.
+
+    catalog: types of services and the paths of their endpoints.
+    """
+
+    catalog: list[tuple[str, str]] = field(default_factory=lambda: [IDENTITY])
+    answers: dict[str, Any] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    microversions: dict[str, str] = field(default_factory=dict)
+    logins: int = 0
+    url: str = ""
+
+    def token(self) -> dict[str, Any]:
+        self.logins += 1
+        return {
+            "methods": ["password"],
+            "issued_at": "2026-01-01T00:00:00.000000Z",
+            "expires_at": "2099-01-01T00:00:00.000000Z",
+            "user": {"id": "u", "name": "u", "domain": NAMES},
+            "project": {"id": TENANT, "name": "p", "domain": NAMES},
+            "roles": [{"id": "r", "name": "admin"}],
+            "catalog": [
+                {"type": kind, "name": kind, "endpoints": [self.endpoint(path)]}
+                for kind, path in self.catalog
+            ],
+        }
+
+    def endpoint(self, path: str) -> dict[str, str]:
+        return {"id": path, "interface": "public", "region": "R", "region_id": "R", "url": self.url + path}
+
+    def offer(self, root: str, version: str, microversion: str = "") -> None:
+        """Have a service tell one version of its API, at the root and where that version is."""
+        entry = {
+            "id": f"v{version}",
+            "status": "CURRENT",
+            "version": microversion,
+            "min_version": "2.1" if microversion else "",
+            "links": [{"rel": "self", "href": f"{self.url}{root}/v{version}/"}],
+        }
+        self.answers |= {root: {"versions": [entry]}, f"{root}/v{version}": {"version": entry}}
+
+
+class Handler(BaseHTTPRequestHandler):
+    cloud: PlainCloud
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(201, {"token": self.cloud.token()}, X_Subject_Token="t")
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].rstrip("/")
+        if path == "/v3":
+            links = [{"rel": "self", "href": f"{self.cloud.url}/v3/"}]
+            return self.answer(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
+        self.cloud.requests.append(path)
+        self.cloud.microversions[path] = self.headers.get("OpenStack-API-Version", "")
+        found = self.cloud.answers.get(path)
+        return self.answer(404 if found is None else 200, found or {"NeutronError": {"message": "not here"}})
+
+    def answer(self, status: int, body: Any, **headers: str) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """The tests read what was asked for in the cloud."""
+
+
+@pytest.fixture
+def there() -> Iterator[PlainCloud]:
+    cloud = PlainCloud()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"cloud": cloud}))
+    cloud.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield cloud
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def connect(there: PlainCloud, tmp_path: Path) -> Any:
+    """Makes a cloud of a clouds.yaml with the given settings."""
+
+    def make(**settings: Any) -> Cloud:
+        auth = {"auth_url": f"{there.url}/v3", "username": "u", "password": "p", "project_name": "p"}
+        auth |= {"user_domain_name": "Default", "project_domain_name": "Default"}
+        path = tmp_path / "clouds.yaml"
+        path.write_text(yaml.safe_dump({"clouds": {"it": {"auth": auth, "region_name": "R", **settings}}}))
+        return Cloud.from_clouds_yaml("it", clouds_file=path)
+
+    return make
+
+
+def test_a_cloud_has_what_its_catalog_names_by_any_of_its_types(there: PlainCloud, connect: Any) -> None:
+    there.catalog += [("compute", "/compute"), ("volumev3", "/volume/v3/p")]
+    cloud = connect()
+    asked = ("compute", "block-storage", "image", "network", "dns")
+    assert [name for name in asked if cloud.has(name)] == ["compute", "block-storage"]
+    assert connect(region_name="R", interface="internal").has("compute") is False
+    assert there.requests.count("/compute") == 0
+
+
+def test_it_is_asked_once_what_a_cloud_has(there: PlainCloud, connect: Any) -> None:
+    cloud = connect()
+    assert not cloud.has("image")
+    cloud.session.auth.auth_ref = None
+    logins = there.logins
+    assert not cloud.has("image")
+    assert there.logins == logins
+
+
+def test_a_service_in_another_region_is_not_there(there: PlainCloud, connect: Any) -> None:
+    there.catalog.append(("image", "/image"))
+    assert connect().has("image")
+    assert not connect(region_name="other").has("image")
+
+
+def test_an_endpoint_of_clouds_yaml_is_there_without_a_catalog(there: PlainCloud, connect: Any) -> None:
+    assert connect(image_endpoint_override=f"{there.url}/image").has("image")
+
+
+def test_a_cloud_without_cinder_has_no_volumes_and_no_limits_of_them(there: PlainCloud, connect: Any) -> None:
+    cloud = connect()
+    for kind in (KINDS["volume"], KINDS["volume_snapshot"]):
+        assert kind.discover(cloud, TENANT) == []
+        assert kind.strangers(cloud, TENANT) == []
+    find = KINDS["volume"].find_anywhere
+    assert find is not None
+    assert find(cloud, {"id": "v"}) == []
+    assert quota.fetch(cloud, ["p.volume"]) == {}
+    assert verify_cinder.read(cloud, TENANT) == {}
+    assert verify_quotas.read(cloud, TENANT) == []
+
+
+def test_limits_of_volumes_are_a_note_where_there_is_no_cinder(connect: Any) -> None:
+    cloud = connect()
+    data = {"id": "s.volume", "tenant_id": "s", "service": "volume", "limits": {"volumes": 50}}
+    task = quota.EnsureQuota(cloud, provides="q", types={}, rebind={"data": "x"})
+    ensured = {"tenant-s-ensured": {"id": "p", "made": True}}
+    result = task.execute(data, **ensured)
+    assert result == {
+        "id": "p.volume",
+        "made": False,
+        "before": {},
+        "notes": ["volumes=50 is not carried: the destination has no such quota"],
+    }
+    assert task.revert(result, data, **ensured) is None
+
+    record = Record(Ref("quota", "s.volume"), "volume", data)
+    search = SimpleNamespace(destination=cloud, ids={Ref("tenant", "s"): "p"}, mappings={"volume_types": {}})
+    (adapted,) = quota.adapt(search, [record])
+    assert adapted.notes == ("they are not carried: the destination does not have the service",)
+    (twin,) = quota.find(search, [record])[record.ref]
+    assert (twin.differences, twin.unfinished) == (("volumes is unknown, source has 50",), "")
+
+
+def test_verify_reads_clouds_without_nova_and_neutron(connect: Any) -> None:
+    cloud = connect()
+    assert verify_nova.read(cloud, TENANT, ["u"]) == {}
+    assert verify_neutron.read(cloud, TENANT) == {}
+
+
+@pytest.mark.parametrize("kind", ["router", "floating_ip", "trunk", "address_group", "rbac_policy"])
+def test_a_neutron_without_an_extension_has_nothing_of_it(there: PlainCloud, connect: Any, kind: str) -> None:
+    there.catalog.append(("network", ""))
+    assert KINDS[kind].discover(connect(), TENANT) == []
+    assert there.requests
+
+
+def test_other_errors_than_404_are_no_nothing(connect: Any) -> None:
+    def forbid() -> None:
+        raise CloudError("no")
+
+    with pytest.raises(CloudError):
+        or_none(forbid)
+    assert or_none(int, "7") == 7
+
+
+def test_what_is_not_there_has_nothing_that_is_not_carried(there: PlainCloud, connect: Any) -> None:
+    there.catalog.append(("dns", "/dns"))
+    cloud = connect()
+    assert uncarried._neutron(cloud, "/subnetpools", "subnetpools", TENANT) == []
+    assert uncarried._services(cloud) == ["the source has dns: its zones and records are not carried"]
+
+
+@pytest.mark.parametrize("path", ["/image", "/image/", "/image/v2", "/image/v2/", "/image/v2.1"])
+def test_a_glance_is_found_with_and_without_a_version(there: PlainCloud, connect: Any, path: str) -> None:
+    there.catalog.append(("image", path))
+    there.answers["/image/v2/images"] = {"images": []}
+    cloud = connect()
+    assert list_images(cloud, owner=TENANT) == []
+    assert get_all(cloud.adapter("image"), "/images", "images") == []
+    assert there.requests == ["/image/v2/images"] * 3
+
+
+@pytest.mark.parametrize(
+    "path", ["/compute", "/compute/", "/compute/v2.1", "/compute/v2.1/", "/compute/v2/p", "/compute/v2.1/p"]
+)
+def test_a_nova_is_found_with_and_without_a_version(there: PlainCloud, connect: Any, path: str) -> None:
+    there.catalog.append(("compute", path))
+    there.offer("/compute", "2.1", "2.60")
+    project = "/p" if path.endswith("/p") else ""
+    servers = f"/compute/v2.1{project}/servers/detail"
+    there.answers[servers] = {"servers": []}
+    cloud = connect()
+    assert servers_of(cloud, TENANT) == []
+    assert cloud.nova.servers.list() == []
+    assert there.requests.count(servers) == 2
+    assert there.microversions[servers] == "compute 2.60"
+
+
+def test_a_nova_older_than_its_api_2_1_is_named(there: PlainCloud, connect: Any) -> None:
+    there.catalog.append(("compute", "/compute/v2"))
+    there.offer("/compute", "2")
+    with pytest.raises(CloudError, match="compute service does not offer version 2.1"):
+        servers_of(connect(), TENANT)
+
+
+def test_what_is_asked_of_a_missing_service_is_an_error_that_names_it(connect: Any) -> None:
+    cloud = connect()
+    for service_type in ("image", "network", "block-storage", "compute"):
+        with pytest.raises(EndpointNotFound, match=service_type):
+            get_all(cloud.adapter(service_type), "/things", "things")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"compute_api_version": "2.53"}, {"compute_default_microversion": "2.53"}]
+)
+def test_clouds_yaml_may_choose_a_microversion(
+    there: PlainCloud, connect: Any, settings: dict[str, Any]
+) -> None:
+    there.catalog.append(("compute", "/compute/v2.1"))
+    there.offer("/compute", "2.1", "2.60")
+    cloud = connect(**settings)
+    assert cloud.nova.api_version.get_string() == "2.53"
+    assert cloud.adapter("compute").default_microversion == "2.53"
+
+
+@pytest.mark.parametrize("settings", [{}, {"compute_api_version": "2"}, {"compute_api_version": "2.99"}])
+def test_a_microversion_is_never_higher_than_what_the_cloud_knows(
+    there: PlainCloud, connect: Any, settings: dict[str, Any]
+) -> None:
+    there.catalog.append(("compute", "/compute/v2.1"))
+    there.offer("/compute", "2.1", "2.60")
+    assert connect(**settings).nova.api_version.get_string() == "2.60"
+
+
+@pytest.mark.parametrize(
+    ("service_type", "name", "path", "asked"),
+    [
+        ("image", "image", "/other", "/other/v2/things"),
+        ("image", "image", "/other/v2", "/other/v2/things"),
+        ("network", "network", "/other", "/other/v2.0/things"),
+        ("identity", "identity", "/other/v3", "/other/v3/things"),
+        ("block-storage", "volumev3", "/other/v3/p", "/other/v3/p/things"),
+        ("block-storage", "block_storage", "/other/v3/p", "/other/v3/p/things"),
+    ],
+)
+def test_an_endpoint_of_clouds_yaml_comes_before_the_catalog(
+    there: PlainCloud, connect: Any, service_type: str, name: str, path: str, asked: str
+) -> None:
+    there.catalog += [("image", "/image"), ("network", ""), ("volumev3", "/volume/v3/p")]
+    there.answers[asked] = {"things": [1]}
+    cloud = connect(**{f"{name}_endpoint_override": there.url + path})
+    assert get_all(cloud.adapter(service_type), "/things", "things") == [1]
+    assert there.requests == [asked]
+
+
+def test_a_version_of_cinder_may_be_chosen(there: PlainCloud, connect: Any) -> None:
+    there.catalog += [("volumev2", "/volume/v2/p")]
+    there.answers["/volume/v2/p/types"] = {"volume_types": []}
+    assert get_all(connect(volume_api_version="2").cinder, "/types", "volume_types") == []
+
+
+def test_an_interface_or_region_of_one_service_is_its_alone(there: PlainCloud, connect: Any) -> None:
+    there.catalog += [("image", "/image"), ("network", "")]
+    cloud = connect(image_interface="internal")
+    assert (cloud.has("image"), cloud.has("network")) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("http://h:1/", "http://h:1"),
+        ("http://h/image/v2.10/", "http://h/image"),
+        ("http://h/v3", "http://h"),
+        ("http://h/v2/p", "http://h/v2/p"),
+        ("http://h/server2", "http://h/server2"),
+    ],
+)
+def test_a_version_is_only_what_an_endpoint_ends_in(url: str, root: str) -> None:
+    assert unversioned(url) == root
+
+
+def test_the_types_of_a_catalog_are_the_official_ones() -> None:
+    listed = ("volumev3", "block-storage", "compute", "container-infra", "own")
+    assert service_types({"type": name} for name in listed) == {
+        "block-storage",
+        "compute",
+        "container-infrastructure-management",
+        "own",
+    }

@@ -15,6 +15,7 @@ from typing import Any
 import requests
 import urllib3
 from keystoneauth1 import exceptions, plugin, session
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, stop_after_attempt
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
@@ -132,17 +133,10 @@ class CloudSession(session.Session):
 
     def _request_with_retries(self, url: str, method: str, **kwargs: Any) -> requests.Response:
         """Repeat what the connections do not: a write that was refused, a read whose answer was cut short."""
-        for attempt in range(WRITE_RETRIES if method in _WRITES else READ_RETRIES):
-            try:
-                response = super().request(url, method, **kwargs)
-            except exceptions.UnknownConnectionError:
-                if method not in _READS:
-                    raise
-                time.sleep(_pause_s(None, attempt))
-                continue
-            if method not in _WRITES or not _is_refused(response):
-                return response
-            time.sleep(_pause_s(response, attempt))
+        if method in _WRITES:
+            return _REFUSED_AGAIN(super().request, url, method, **kwargs)
+        if method in _READS:
+            return _CUT_SHORT_AGAIN(super().request, url, method, **kwargs)
         return super().request(url, method, **kwargs)
 
     def get_auth_headers(self, auth: plugin.BaseAuthPlugin | None = None) -> dict[str, str] | None:
@@ -237,11 +231,33 @@ def _is_refused(response: requests.Response) -> bool:
     return limited or response.status_code in REFUSED_STATUSES
 
 
-def _pause_s(response: requests.Response | None, attempt: int) -> float:
+def _pause_s(state: RetryCallState) -> float:
     """How long to wait before the next attempt: as the cloud asks, up to a limit, else twice as long each time."""
-    asked = "" if response is None else response.headers.get("Retry-After", "")
-    pause_s = float(asked) if asked.isdecimal() else BACKOFF_S * 2**attempt
+    answered = state.outcome is not None and not state.outcome.failed
+    asked = _last_answer(state).headers.get("Retry-After", "") if answered else ""
+    pause_s = float(asked) if asked.isdecimal() else BACKOFF_S * 2 ** (state.attempt_number - 1)
     return min(pause_s, RETRY_AFTER_MAX_S) + random.uniform(0, BACKOFF_S if pause_s else 0)
+
+
+def _last_answer(state: RetryCallState) -> requests.Response:
+    """What the last attempt returned; raises what it raised."""
+    assert state.outcome is not None
+    answer: requests.Response = state.outcome.result()
+    return answer
+
+
+_REFUSED_AGAIN = Retrying(
+    retry=retry_if_result(_is_refused),
+    stop=stop_after_attempt(1 + WRITE_RETRIES),
+    wait=_pause_s,
+    retry_error_callback=_last_answer,
+)
+_CUT_SHORT_AGAIN = Retrying(
+    retry=retry_if_exception_type(exceptions.UnknownConnectionError),
+    stop=stop_after_attempt(1 + READ_RETRIES),
+    wait=_pause_s,
+    retry_error_callback=_last_answer,
+)
 
 
 def is_stream(body: object) -> bool:

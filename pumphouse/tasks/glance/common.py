@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import BrokenOffError, TransferError
@@ -144,16 +145,16 @@ class UploadImage(BaseCloudsTask):
 
     def execute(self, data: Json, image: Json) -> Json:
         """Copy and check, again where a connection breaks; nothing when the destination has the same bytes."""
-        for attempt in range(1, UPLOAD_ATTEMPTS + 1):
-            actual = self._at_rest(image["id"])
-            if actual["status"] in MIGRATABLE:
-                return self._arrived(data, actual)
-            try:
-                return self._copy(data, image)
-            except BrokenOffError:
-                if attempt == UPLOAD_ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+        attempts = Retrying(
+            retry=retry_if_exception_type(BrokenOffError),
+            stop=stop_after_attempt(UPLOAD_ATTEMPTS),
+            reraise=True,
+        )
+        return attempts(self._attempt, data, image)
+
+    def _attempt(self, data: Json, image: Json) -> Json:
+        actual = self._at_rest(image["id"])
+        return self._arrived(data, actual) if actual["status"] in MIGRATABLE else self._copy(data, image)
 
     def _at_rest(self, image_id: str) -> Mapping[str, Any]:
         """The image, when Glance no longer waits for the bytes of an attempt that broke off or died."""

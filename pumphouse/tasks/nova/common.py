@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
 from pumphouse.cloud import call, get_all
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, http_status
@@ -104,17 +106,18 @@ def bring_to(cloud: Cloud, tenant_id: str, server_id: str, status: str, act: Cal
 
     act: the call that has it do so; repeated when it may not have been carried out.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+
+    def act_where_needed() -> bool:
         if wait_until_idle(cloud, tenant_id, server_id)["status"] == status:
-            return
-        try:
-            act(server_id)
-        except Exception as error:
-            # Nova answers 409 when the server has begun something else in the meantime.
-            if attempt == ATTEMPTS or not (in_doubt(error) or http_status(error) == 409):
-                raise
-        else:
-            break
+            return False
+        act(server_id)
+        return True
+
+    attempts = Retrying(
+        retry=retry_if_exception(_may_be_repeated), stop=stop_after_attempt(ATTEMPTS), reraise=True
+    )
+    if not attempts(act_where_needed):
+        return
     wait_for_server(
         cloud,
         tenant_id,
@@ -123,3 +126,8 @@ def bring_to(cloud: Cloud, tenant_id: str, server_id: str, status: str, act: Cal
         title=f"server {server_id} becoming {status}",
         timeout_s=STATE_TIMEOUT_S,
     )
+
+
+def _may_be_repeated(error: BaseException) -> bool:
+    # Nova answers 409 when the server has begun something else in the meantime.
+    return isinstance(error, Exception) and (in_doubt(error) or http_status(error) == 409)

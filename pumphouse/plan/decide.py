@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.cloud.rights import REFUSED, can_make, can_see
 from pumphouse.model import Action, Record, Ref, Step, Twin
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Search
@@ -35,15 +34,15 @@ def decide_all(
         search = Search(destination, ids, settings["mappings"])
         open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
         sought = {record.ref: record for record in kind.adapt(search, open_ones)}
-        twins = kind.find(search, list(sought.values())) if can_see(destination, kind.rights) else {}
+        twins = kind.find(search, list(sought.values())) if kind.is_visible(destination) else {}
         policy = _policy(kind, settings["policies"]["on_conflict"])
         for record in wanted:
             if record.ref in left_out:
                 step = Step(record, Action.SKIP, LEFT_OUT, record.name)
             else:
                 step = decide(sought.get(record.ref, record), twins.get(record.ref, ()), policy)
-            if step.action is Action.CREATE and not can_make(destination, kind.rights):
-                step = step.blocked(REFUSED)
+            if step.action is Action.CREATE and (refusal := kind.refusal(destination)):
+                step = step.blocked(refusal)
             steps[record.ref] = replace(step, record=records[record.ref])
             if step.destination_id:
                 ids[record.ref] = step.destination_id

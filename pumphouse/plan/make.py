@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import rights
-from pumphouse.cloud.rights import can_see
 from pumphouse.config.settings import Limits, Mappings, Policies
 from pumphouse.model import Action, LimitSettings, Plan, Record, Ref, RunSettings, Selection, Settings, Step
 from pumphouse.plan import uncarried
@@ -47,7 +46,7 @@ def discover(
     """
 
     def read(kind: Kind) -> list[Record]:
-        if not can_see(source, kind.rights):
+        if not kind.is_visible(source):
             return []
         found = kind.discover(source, tenant_id)
         return [kind.apply_policies(_as_before(kind, record, before), policies) for record in found]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pumphouse.cloud.rights import Rights
+from pumphouse.cloud.rights import REFUSED, Rights, can_make, can_see
 from pumphouse.model import Json, Record, Ref, Step, Twin
 
 if TYPE_CHECKING:
@@ -101,6 +101,16 @@ class Kind:
     find_anywhere: Callable[[Cloud, Json], list[Found]] | None = None
     left_out_note: str = ""
     not_compared: str = ""
+
+    def is_visible(self, cloud: Cloud) -> bool:
+        """Whether a cloud has the service of this kind and shows the login its resources."""
+        return cloud.has(self.service) and can_see(cloud, self.rights)
+
+    def refusal(self, destination: Cloud) -> str:
+        """Why the destination lets the login make none; empty when it does."""
+        if not destination.has(self.service):
+            return f"the destination has no {self.service} service"
+        return "" if can_make(destination, self.rights) else REFUSED
 
     @property
     def title(self) -> str:

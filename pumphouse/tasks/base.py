@@ -240,7 +240,7 @@ class EnsureMixin:
             left = self._undo_unknown(self._named(data), ensured)
         if self.begun and not any(left):
             self.journal(False)
-        return kept(*left)
+        return kept_result(*left)
 
     def _undo_unknown(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         try:
@@ -252,7 +252,7 @@ class EnsureMixin:
 
     def undo(self, destination_id: str) -> str:
         """Remove the resource; returns why it could not be removed, because a revert must not raise."""
-        return undo(self.name, self.remove, destination_id)
+        return why_not_undone(self.name, self.remove, destination_id)
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> Iterable[str]:
         """The ids of all that an execute may have made that did not come to its end."""
@@ -331,7 +331,7 @@ def create_in_tenant(
             return create(tenant_cloud)
 
 
-def undo(name: str, remove: Callable[..., Any], *args: Any) -> str:
+def why_not_undone(name: str, remove: Callable[..., Any], *args: Any) -> str:
     """Call what takes something back; returns why that failed, and nothing when it did not. Absence is success."""
     why = _why_it_stays(remove, *args)
     if why:
@@ -339,7 +339,7 @@ def undo(name: str, remove: Callable[..., Any], *args: Any) -> str:
     return f"{name}: {why}" if why else ""
 
 
-def cleared(delete: Callable[..., Any], *args: Any) -> str:
+def why_not_removed(delete: Callable[..., Any], *args: Any) -> str:
     """Remove what has served; returns why it stays behind, and nothing when it does not. Absence is success."""
     return _why_it_stays(persistently, delete, *args)
 
@@ -366,7 +366,7 @@ def persistently(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return attempts(function, *args, **kwargs)
 
 
-def kept(*reasons: str) -> Json | None:
+def kept_result(*reasons: str) -> Json | None:
     """The result of a revert: why something stays, `{"kept": ...}`; None when nothing does."""
     said = "; ".join(reason for reason in reasons if reason)
     return {"kept": said} if said else None

@@ -21,12 +21,12 @@ from pumphouse.tasks.base import (
     BaseCloudsTask,
     BaseCloudTask,
     Migration,
-    cleared,
     create_or_find,
-    kept,
+    kept_result,
     persistently,
     symbol,
-    undo,
+    why_not_removed,
+    why_not_undone,
 )
 from pumphouse.tasks.cinder.common import (
     ATTEMPT,
@@ -144,7 +144,7 @@ class _Copy(BaseCloudTask):
 
     def revert(self, data: Json, **_: Any) -> Json | None:
         """Delete it, also when it is not finished."""
-        return kept(undo(self.name, self._remove_all, data))
+        return kept_result(why_not_undone(self.name, self._remove_all, data))
 
     def _remove_all(self, data: Json) -> None:
         for item in self._of_attempt(data):
@@ -204,7 +204,10 @@ class ExportVolume(BaseCloudTask):
 
     def revert(self, data: Json, origin: Json, **_: Any) -> Json | None:
         """Delete it, also when it is not finished, and wait until the volume is free."""
-        return kept(undo(self.name, self._remove_all, data), undo(self.name, self._wait_free, origin))
+        return kept_result(
+            why_not_undone(self.name, self._remove_all, data),
+            why_not_undone(self.name, self._wait_free, origin),
+        )
 
     def _remove_all(self, data: Json) -> None:
         for image in self._of_attempt(data):
@@ -305,7 +308,7 @@ def _clear_away(find: Callable[[Json], list[Copy]], data: Json) -> Iterator[str]
         yield f"copies of it could not be looked for: {explain(error)}"
         return
     for title, cloud, delete in copies:
-        if why := cleared(delete):
+        if why := why_not_removed(delete):
             yield f"{title}, a copy, stays behind at the {cloud.name}: {why}"
 
 

@@ -15,9 +15,9 @@ from pumphouse.tasks.base import (
     Ensured,
     create_in_tenant,
     ensured_id,
-    kept,
+    kept_result,
     only_twin,
-    undo,
+    why_not_undone,
 )
 from pumphouse.tasks.cinder.common import (
     ATTEMPT,
@@ -160,7 +160,9 @@ class AttachVolume(BaseCloudTask):
     def revert(self, result: Any, data: Json, volume: Json, server: Json, **_: Any) -> Json | None:
         """Detach it, if this attached it; what is not known to be is undone with the server or the volume."""
         made = isinstance(result, dict) and result["made"]
-        return kept(undo(self.name, self._detach, volume["id"], server["id"])) if made else None
+        return (
+            kept_result(why_not_undone(self.name, self._detach, volume["id"], server["id"])) if made else None
+        )
 
     def _is_attached(self, volume_id: str, server_id: str) -> bool:
         found = self.cloud.nova.volumes.get_server_volumes(server_id)

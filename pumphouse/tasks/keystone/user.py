@@ -25,11 +25,11 @@ from pumphouse.tasks.base import (
     differs_in_case,
     ensure,
     ensured_id,
-    kept,
+    kept_result,
     named,
     retrieve,
     symbol,
-    undo,
+    why_not_undone,
 )
 from pumphouse.tasks.keystone.common import by_name, carried_users, protected_users, visible_domains
 from pumphouse.tasks.keystone.password_hashes import copy_hash
@@ -165,7 +165,7 @@ class EnsureUser(BaseEnsureTask):
             return self._create(data, domain_id, _default_project_id(data, ensured), password)
         except Exception as error:
             if self.passwords is not None and http_status(error) in REFUSED:
-                undo(self.name, forget, self.passwords, account)
+                why_not_undone(self.name, forget, self.passwords, account)
             if password and password in str(error):
                 raise PumphouseError(f"user {data['name']}: {_without(password, error)}") from None
             raise
@@ -195,7 +195,7 @@ class EnsureUser(BaseEnsureTask):
         left = super().revert(result, data, **ensured)
         if left or not ours or self.passwords is None:
             return left
-        return kept(undo(self.name, self._forget, data, ensured))
+        return kept_result(why_not_undone(self.name, self._forget, data, ensured))
 
     def remove(self, destination_id: str) -> None:
         """Delete the user."""

@@ -19,11 +19,11 @@ from pumphouse.tasks.base import (
     differences,
     ensure,
     ensured_id,
-    kept,
+    kept_result,
     retrieve_record,
     stamp_tag,
     symbol,
-    undo,
+    why_not_undone,
 )
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
@@ -166,10 +166,10 @@ class AssociateFloatingIp(BaseCloudTask):
     def revert(self, result: Any, floating_ip: Json, **_: Any) -> Json | None:
         """Let it lead nowhere again."""
         associated = result["made"] if isinstance(result, dict) else self.begun
-        left = undo(self.name, self._release, floating_ip["id"]) if associated else ""
+        left = why_not_undone(self.name, self._release, floating_ip["id"]) if associated else ""
         if self.begun and not left:
             self.journal(False)
-        return kept(left)
+        return kept_result(left)
 
     def _release(self, floating_ip_id: str) -> None:
         FLOATING_IPS.update(self.cloud, floating_ip_id, port_id=None)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call, get_all, or_none
 from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.base import BaseCloudTask, Ensured, Search, ensured_id, in_doubt, kept, undo
+from pumphouse.tasks.base import (
+    BaseCloudTask,
+    Ensured,
+    Search,
+    ensured_id,
+    in_doubt,
+    kept_result,
+    why_not_undone,
+)
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -33,7 +41,9 @@ class EnsurePortForwardings(BaseCloudTask):
     def revert(self, result: Any, floating_ip: Json, **_: Any) -> Json | None:
         """Delete those that were made; those of an address that was made go with it."""
         added = result["added"] if isinstance(result, dict) else ()
-        return kept(*(undo(self.name, delete, self.cloud, floating_ip["id"], i) for i in added))
+        return kept_result(
+            *(why_not_undone(self.name, delete, self.cloud, floating_ip["id"], i) for i in added)
+        )
 
     def _keys(self, floating_ip_id: str) -> dict[Key, str]:
         return {key(item): item["id"] for item in listed(self.cloud, floating_ip_id)}

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.errors import ConflictError, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import BaseCloudTask, Ensured, ensured_id, in_doubt, kept, stamp_tag, undo
+from pumphouse.tasks.base import (
+    BaseCloudTask,
+    Ensured,
+    ensured_id,
+    in_doubt,
+    kept_result,
+    stamp_tag,
+    why_not_undone,
+)
 from pumphouse.tasks.neutron.common import (
     PORTS,
     ROUTERS,
@@ -54,13 +62,15 @@ class EnsureRouterInterfaces(BaseCloudTask):
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Disconnect what was connected; a router that was made is disconnected when it is removed."""
         if isinstance(result, dict):
-            return kept(*self._undo(result["id"], result["added"]))
-        return kept(
-            undo(self.name, self._remove_unconnected, [_mapped(i, ensured) for i in data["interfaces"]])
+            return kept_result(*self._undo(result["id"], result["added"]))
+        return kept_result(
+            why_not_undone(
+                self.name, self._remove_unconnected, [_mapped(i, ensured) for i in data["interfaces"]]
+            )
         )
 
     def _undo(self, router_id: str, added: Iterable[Json]) -> list[str]:
-        return [undo(self.name, disconnect, self.cloud, router_id, link) for link in added]
+        return [why_not_undone(self.name, disconnect, self.cloud, router_id, link) for link in added]
 
     def _remove_unconnected(self, wanted: Sequence[Json]) -> None:
         """Delete the ports that were made to connect the router by and did not get to it."""
@@ -115,7 +125,7 @@ class EnsureRouterInterfaces(BaseCloudTask):
         try:
             self._add(router_id, {"port_id": port_id})
         except BaseException:
-            undo(self.name, PORTS.delete, self.cloud, port_id)
+            why_not_undone(self.name, PORTS.delete, self.cloud, port_id)
             raise
         finish(self.cloud, PORTS, port_id, interface)
         return {"port_id": port_id}
@@ -158,7 +168,7 @@ class EnsureRouterRoutes(BaseCloudTask):
         """Set the routes that were there before; those of a router that was made go with it."""
         if not isinstance(result, dict) or result["before"] is None:
             return None
-        return kept(undo(self.name, self._set, result["id"], result["before"]))
+        return kept_result(why_not_undone(self.name, self._set, result["id"], result["before"]))
 
     def _set(self, router_id: str, routes: Sequence[Json]) -> None:
         ROUTERS.update(self.cloud, router_id, routes=routes)

@@ -17,10 +17,10 @@ from pumphouse.tasks.base import (
     differences,
     ensure,
     ensured_id,
-    kept,
+    kept_result,
     retrieve_record,
     symbol,
-    undo,
+    why_not_undone,
 )
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
@@ -130,7 +130,7 @@ class MakeDefaultGroup(BaseCloudTask):
 
     def revert(self, ensured: Json, **_: Any) -> Json | None:
         """Delete the group of a tenant that was made, because it would outlive the tenant."""
-        return kept(undo(self.name, self._delete, ensured["id"]) if ensured["made"] else "")
+        return kept_result(why_not_undone(self.name, self._delete, ensured["id"]) if ensured["made"] else "")
 
     def _delete(self, tenant_id: str) -> None:
         for group_id in _default_ids(self.cloud, tenant_id):

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pumphouse.cloud import call, or_none
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.base import BaseCloudTask, Ensured, ensured_id, in_doubt, kept, symbol, undo
+from pumphouse.tasks.base import (
+    BaseCloudTask,
+    Ensured,
+    ensured_id,
+    in_doubt,
+    kept_result,
+    symbol,
+    why_not_undone,
+)
 from pumphouse.tasks.neutron.common import SECURITY_GROUPS, finish
 
 if TYPE_CHECKING:
@@ -72,7 +80,9 @@ class EnsureSecurityGroupRules(BaseCloudTask):
     def revert(self, result: Any, **_: Any) -> Json | None:
         """Delete the rules that were added; those of a group that was made go with it."""
         added = result["added"] if isinstance(result, dict) else ()
-        return kept(*(undo(self.name, _delete_rule, self.cloud, rule_id) for rule_id in added))
+        return kept_result(
+            *(why_not_undone(self.name, _delete_rule, self.cloud, rule_id) for rule_id in added)
+        )
 
     def _add(self, group: Json, rules: Sequence[Json]) -> list[str]:
         """Create the rules, all in one call; one by one when Neutron finds that one of them exists."""

@@ -18,10 +18,10 @@ from pumphouse.tasks.base import (
     differences,
     ensure,
     ensured_id,
-    kept,
+    kept_result,
     retrieve_record,
     symbol,
-    undo,
+    why_not_undone,
 )
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
@@ -124,7 +124,7 @@ class EnsureSubports(BaseCloudTask):
         """Take those away that were added; those of a trunk that was made are free when it is deleted."""
         if not isinstance(result, dict) or not result["added"]:
             return None
-        return kept(undo(self.name, self._take_away, result, data["admin_state_up"]))
+        return kept_result(why_not_undone(self.name, self._take_away, result, data["admin_state_up"]))
 
     def _take_away(self, result: Json, admin_state_up: bool) -> None:
         sub_ports = [{"port_id": port_id} for port_id in result["added"]]

@@ -24,11 +24,11 @@ from pumphouse.tasks.base import (
     differs_in_case,
     ensure,
     in_doubt,
-    kept,
+    kept_result,
     named,
     retrieve,
     symbol,
-    undo,
+    why_not_undone,
 )
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import flavor_path, supports
@@ -188,10 +188,10 @@ class GrantFlavor(BaseCloudTask):
     def revert(self, result: Any, flavor: Json, tenant: Json, **_: Any) -> Json | None:
         """Take the access back."""
         given = result["made"] if isinstance(result, dict) else self.begun
-        left = undo(self.name, self._change, "removeTenantAccess", flavor, tenant) if given else ""
+        left = why_not_undone(self.name, self._change, "removeTenantAccess", flavor, tenant) if given else ""
         if self.begun and not left:
             self.journal(False)
-        return kept(left)
+        return kept_result(left)
 
     def _change(self, action: str, flavor: Json, tenant: Json) -> None:
         body = {action: {"tenant": tenant["id"]}}

@@ -33,7 +33,7 @@ from pumphouse.tasks.nova.server_boot import (
     UNFINISHED,
     CompleteServer,
     EnsureServer,
-    SettleServer,
+    StopBootedServer,
     StopServer,
     is_broken,
     state_at_destination,
@@ -134,7 +134,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         image_symbol=image,
         zones=migration.settings["mappings"]["availability_zones"],
     )
-    settle = SettleServer(
+    stop = StopBootedServer(
         migration.destination,
         provides=settled,
         rebind=[retrieved, symbol(ref, "ensured")],
@@ -147,7 +147,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         rebind=[retrieved, symbol(ref, "ensured"), removal[-1].name if removal else settled],
         line=f"mark {title} as complete",
     )
-    return [*before, create, settle, *removal, complete]
+    return [*before, create, stop, *removal, complete]
 
 
 def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:

@@ -16,9 +16,9 @@ from pumphouse.tasks.base import (
     Ensured,
     create_in_tenant,
     ensured_id,
-    kept,
+    kept_result,
     only_twin,
-    undo,
+    why_not_undone,
 )
 from pumphouse.tasks.nova.boot_key import operators_keypair
 from pumphouse.tasks.nova.common import (
@@ -52,7 +52,7 @@ class StopServer(BaseCloudTask):
 
     def revert(self, data: Json, result: Any, **_: Any) -> Json | None:
         """Start it again, also when it died while it stopped it."""
-        return kept(undo(self.name, self._start, data) if data["status"] == "ACTIVE" else "")
+        return kept_result(why_not_undone(self.name, self._start, data) if data["status"] == "ACTIVE" else "")
 
     def _start(self, data: Json) -> None:
         self.cloud.nova.servers.get(data["id"])  # one that was deleted needs no start
@@ -214,7 +214,7 @@ def _hints(data: Json, ensured: Mapping[str, Ensured]) -> Json:
     return {"os:scheduler_hints": {"group": groups[0]}} if groups else {}
 
 
-class SettleServer(BaseCloudTask):
+class StopBootedServer(BaseCloudTask):
     """Stops the booted server if the source's was not running."""
 
     def execute(self, data: Json, server: Json) -> Json:

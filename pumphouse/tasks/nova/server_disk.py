@@ -15,12 +15,12 @@ from pumphouse.tasks.base import (
     BaseCloudsTask,
     BaseCloudTask,
     Migration,
-    cleared,
     create_or_find,
-    kept,
+    kept_result,
     persistently,
     symbol,
-    undo,
+    why_not_removed,
+    why_not_undone,
 )
 from pumphouse.tasks.glance.common import EnsureImage, UploadImage, image_data, images_by_id, list_images
 from pumphouse.tasks.nova.common import wait_until_idle
@@ -105,8 +105,8 @@ class TakeSnapshot(BaseCloudTask):
     def revert(self, result: Any, data: Json, **_: Any) -> Json | None:
         """Delete it, also when it is not finished."""
         if isinstance(result, dict):
-            return kept(undo(self.name, self.cloud.glance.images.delete, result["id"]))
-        return kept(undo(self.name, self._remove_all, data))
+            return kept_result(why_not_undone(self.name, self.cloud.glance.images.delete, result["id"]))
+        return kept_result(why_not_undone(self.name, self._remove_all, data))
 
     def _remove_all(self, data: Json) -> None:
         for image in self._of_attempt(data):
@@ -187,5 +187,5 @@ def _is_ours(image: Mapping[str, Any], source_id: str) -> bool:
 
 
 def _delete(cloud: Cloud, image_id: str) -> str:
-    why = cleared(cloud.glance.images.delete, image_id)
+    why = why_not_removed(cloud.glance.images.delete, image_id)
     return f"its snapshot {image_id} stays behind at the {cloud.name}: {why}" if why else ""

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from keystoneauth1 import exceptions
 from keystoneauth1.identity import v3
 
 from pumphouse.cloud.transport import CloudSession
-from pumphouse.errors import CloudError, ConfigError, PumphouseError, explain
+from pumphouse.config import yamlfile
+from pumphouse.errors import CloudError, PumphouseError, explain
 
 if TYPE_CHECKING:
     from openstack.config.cloud_region import CloudRegion
@@ -91,8 +91,8 @@ def _named(config: CloudConfig) -> CloudRegion:
         if config.clouds_file
         else [Path(path) for path in standard if os.path.isfile(path)]
     )
-    for path in files:
-        _check_yaml(path)
+    for path in files:  # openstacksdk takes one that is not YAML as empty without a word
+        yamlfile.load(yamlfile.read(path), str(path))
     # openstacksdk reads the file of OS_CLIENT_CONFIG_FILE before any other, even one that is named.
     clouds = OpenStackConfig(
         config_files=[str(path) for path in files] or None, load_envvars=config.clouds_file is None
@@ -105,17 +105,6 @@ def _named(config: CloudConfig) -> CloudRegion:
         )
     changes: dict[str, Any] = {"region_name": config.region_name, "interface": config.interface}
     return clouds.get_one(cloud=config.cloud, **{name: value for name, value in changes.items() if value})
-
-
-def _check_yaml(path: Path) -> None:
-    """Raise ConfigError for a file that is not YAML; openstacksdk takes it as empty without a word."""
-    try:
-        yaml.safe_load(path.read_bytes())
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError([f"{path}:{line}: not valid YAML: {error.problem}"]) from error
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
 
 
 # What a failed login means, the most special first: exceptions, what happened, what to do.

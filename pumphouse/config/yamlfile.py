@@ -1,4 +1,8 @@
-"""YAML read for people: plain data, and what is wrong with it by file and line."""
+"""YAML read for people: plain data, and what is wrong with it by file and line.
+
+ruamel.yaml knows lines and duplicate keys too, but needs more than ten times as long for a big plan, because it is
+written in Python. Its errors quote lines of the file, which may hold secrets; here each has a sentence of its own.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,11 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Far below what overflows the stack of libyaml's composer, which ends the process.
 _DEPTH_MAX = 100
 _TOO_DEEP = f"nested too deeply; expected at most {_DEPTH_MAX} levels"
+# A few lines of aliases of aliases stand for more values than any machine can hold.
+_REPEATED_MAX = 100_000
+_TOO_MUCH = f"aliases stand for too many values; expected at most {_REPEATED_MAX}"
+# What YAML 1.1 does not allow in a text (its production c-printable), and the mark of byte order.
+_CONTROL = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 
 
 class Problem(NamedTuple):
@@ -34,7 +43,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML document as plain data, with the way back from each value to its line.
+    """A YAML document as plain data, with the line of each value.
 
     name: the file, as problems call it.
     root: the nodes the data was made of; None for data that was not read from a file.
@@ -47,12 +56,12 @@ class Document:
 
     def line(self, keys: Keys) -> int:
         """The line of a value, or of the closest that holds it."""
-        marks = [mark for mark, _ in _way(self.root, keys)]
+        marks = [mark for mark, _ in _nodes_to(self.root, keys)]
         return marks[-1].line + 1 if marks else 0
 
     def text(self, keys: Keys) -> str:
         """A scalar as it is written in the file."""
-        *_, (_, node) = _way(self.root, keys)
+        *_, (_, node) = _nodes_to(self.root, keys)
         return str(node.value)
 
     def problem(self, keys: Keys, text: str) -> Problem:
@@ -136,27 +145,58 @@ _NOT_CLOSED = re.compile("end of stream|or ']'|or '}'")
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
-    control = re.search(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|\ufeff", text)
-    if control:
+    if control := _CONTROL.search(text):
         line = text.count("\n", 0, control.start()) + 1
         raise ConfigError([f"{name}:{line}: the control character {ord(control[0]):#04x}; expected text"])
     try:
-        if deep := _too_deep(text):
-            raise ConfigError([f"{name}:{deep}: {_TOO_DEEP}"])
+        if excess := _excess(text):
+            raise ConfigError([f"{name}:{excess}"])
         root: yaml.Node | None = yaml.compose(text, _LOADER)
     except yaml.MarkedYAMLError as error:
         raise ConfigError([f"{name}:{_syntax(text, error)}"]) from None
     return root
 
 
-def _too_deep(text: str) -> int | None:
-    """The line on which lists and mappings are in each other too many times."""
-    depth = 0
+def _excess(text: str) -> str:
+    """The line on which a document has too many levels, or too many values by its aliases, and which; else empty."""
+    count = _Count()
     for event in yaml.parse(text, _LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH_MAX:
-            return event.start_mark.line + 1 if event.start_mark else 1
-    return None
+        count.add(event)
+        if len(count.open) > _DEPTH_MAX or count.repeated > _REPEATED_MAX:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            return f"{line}: {_TOO_DEEP if count.repeated <= _REPEATED_MAX else _TOO_MUCH}"
+    return ""
+
+
+@dataclass
+class _Count:
+    """The values of a document so far, with what aliases stand for.
+
+    repeated: those that aliases stand for.
+    open: the anchors of the lists and mappings that are not closed yet, and the values before each.
+    sizes: the values of what has an anchor.
+    """
+
+    values: int = 0
+    repeated: int = 0
+    open: list[tuple[str | None, int]] = field(default_factory=list)
+    sizes: dict[str | None, int] = field(default_factory=dict)
+
+    def add(self, event: yaml.Event) -> None:
+        """Count what an event of the parser adds."""
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = self.open.pop()
+            self.sizes[anchor] = self.values - before
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self.open.append((event.anchor, self.values))
+            self.values += 1
+        elif isinstance(event, yaml.AliasEvent):
+            # An anchor that is still open stands in itself, and is refused later.
+            size = self.sizes.get(event.anchor, 1)
+            self.values += size
+            self.repeated += size
+        elif isinstance(event, yaml.ScalarEvent):
+            self.values += 1
 
 
 def _syntax(text: str, error: yaml.MarkedYAMLError) -> str:
@@ -226,8 +266,8 @@ def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
 
-def _way(node: yaml.Node | None, keys: Keys) -> Iterator[tuple[yaml.Mark, yaml.Node]]:
-    """Where each value on the way from the root begins, as far as there is one."""
+def _nodes_to(node: yaml.Node | None, keys: Keys) -> Iterator[tuple[yaml.Mark, yaml.Node]]:
+    """The nodes from the root to the value at these keys, as far as there are any, each with where it begins."""
     if node is None:
         return
     yield node.start_mark, node

@@ -454,6 +454,25 @@ def test_merge_of_several_takes_the_first() -> None:
     assert [document.line(("c", key)) for key in "xyz"] == [1, 2, 4]
 
 
+TOO_MUCH = "aliases stand for too many values; expected at most 100000"
+
+
+@pytest.mark.parametrize(("first", "further"), [("[x, x]", "[{}]"), ("{x: 1, y: 2}", "{{<<: [{}]}}")])
+def test_aliases_that_stand_for_more_than_a_machine_can_hold_are_refused(first: str, further: str) -> None:
+    tens = [further.format(", ".join([f"*a{n}"] * 10)) for n in range(20)]
+    text = "\n".join(f"a{n}: &a{n} {value}" for n, value in enumerate([first, *tens]))
+    with pytest.raises(ConfigError) as caught:
+        yamlfile.load(text, "f")
+    assert caught.value.problems == (f"f:6: {TOO_MUCH}",)
+
+
+def test_many_aliases_of_little_and_many_values_without_aliases_are_read() -> None:
+    text = "\n".join(["a: &a {b: [c, d]}", *(f"x{n}: *a" for n in range(1000))])
+    assert yamlfile.load(text, "f").data["x999"] == {"b": ["c", "d"]}
+    listed = ", ".join(["x"] * 120_000)
+    assert len(yamlfile.load(f"[{listed}]", "f").data) == 120_000
+
+
 def test_bom_and_windows_line_ends(folder: Path) -> None:
     text = (NAMED + "limits: {workers: 0}\n").replace("\n", "\r\n")
     (folder / "p.yaml").write_bytes(text.encode("utf-8-sig"))

@@ -64,14 +64,10 @@ class World:
     secrets: tuple[str, ...] = field(repr=False)
 
     def listing(self, cloud: str) -> Listing:
-        """All of a cloud, with what no list call shows: the users' keypairs, the bytes of the servers' disks."""
+        """All of a cloud, with what no API shows: the bytes of the servers' disks."""
         found = listing(self.lab.clouds_yaml, cloud)
-        connection = connect(self.lab.clouds_yaml, cloud)
-        for key in list(found):
+        for key in found:
             kind, _, item_id = key.partition("/")
-            if kind == "users":
-                keypairs = get(connection.compute, f"/os-keypairs?user_id={item_id}")["keypairs"]
-                found |= {f"keypairs/{item_id}/{each['keypair']['name']}": each for each in keypairs}
             if kind == "servers":
                 found[key] = found[key] | {"disk": _disk(self.lab.dir, cloud, item_id)}
         return {key: _calm(item) for key, item in found.items()}

@@ -13,6 +13,7 @@ from pumphouse.verify.fields import OURS, mapped, plain, renamed
 # What Cinder itself keeps among a volume's metadata, and writes about the image that a volume came from.
 _ADMIN = ("readonly", "attached_mode")
 _PROVENANCE = ("image_id", "signature_verified")
+_NOT_ASKED = "snapshots are not migrated unless asked for"
 _TEMPORARY = f"{OURS}attempt"
 
 
@@ -54,9 +55,10 @@ VOLUME = Kind(
     lambda raw: raw["name"] or None,
     {"bytes": "Cinder tells no hash of them, and to read them it has to write an image"},
 )
+# Compared with the volume that it becomes.
 SNAPSHOT = Kind(
     "volume_snapshot",
-    (*plain("name", "description"), renamed("size", "size")),
+    (*plain("name", "description"), renamed("size", "size"), Field("metadata", _metadata)),
     lambda raw: raw["id"],
 )
 KINDS = (VOLUME, SNAPSHOT)
@@ -71,17 +73,17 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
     volumes = get_all(cinder, "/volumes/detail", "volumes", **query)
     snapshots = get_all(cinder, "/snapshots/detail", "snapshots", **query)
     owner = "os-extended-snapshot-attributes:project_id"
+    volumes = [v for v in volumes if v["os-vol-tenant-attr:tenant_id"] == tenant_id]
     return {
-        "volume": [_item(VOLUME, v) for v in volumes if v["os-vol-tenant-attr:tenant_id"] == tenant_id],
+        "volume": [_item(VOLUME, v) for v in volumes],
         "volume_snapshot": [
-            _item(SNAPSHOT, s, "snapshots are not migrated unless asked for")
-            for s in snapshots
-            if s.get(owner, tenant_id) == tenant_id
+            *(_item(SNAPSHOT, s, _NOT_ASKED) for s in snapshots if s.get(owner, tenant_id) == tenant_id),
+            *(_item(SNAPSHOT, v, owned=False) for v in volumes if STAMP in v["metadata"]),
         ],
     }
 
 
-def _item(kind: Kind, raw: Json, refused: str = "") -> Item:
+def _item(kind: Kind, raw: Json, refused: str = "", *, owned: bool = True) -> Item:
     temporary = _TEMPORARY in raw["metadata"]
     if temporary:
         refused = "a temporary one of a migration"
@@ -89,5 +91,11 @@ def _item(kind: Kind, raw: Json, refused: str = "") -> Item:
         refused = f"its status is {raw['status']}"
     stamp = raw["metadata"].get(STAMP, "")
     return kind.item(
-        raw, raw["id"], name=raw["name"] or "", stamp=stamp, not_expected=refused, temporary=temporary
+        raw,
+        raw["id"],
+        name=raw["name"] or "",
+        stamp=stamp,
+        owned=owned,
+        not_expected=refused,
+        temporary=temporary,
     )

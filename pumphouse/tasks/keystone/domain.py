@@ -51,4 +51,13 @@ def _record(domain_id: str, name: str) -> Record:
     return Record(Ref(NAME, domain_id), name, {"id": domain_id, "name": name}, must_exist=MISSING)
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, mapping="domains")
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    mapping="domains",
+    not_compared="a migration makes none: the domain of each project, user, group and role is compared",
+)

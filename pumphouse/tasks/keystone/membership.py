@@ -123,4 +123,13 @@ def _record(membership_id: str, groups: Mapping[str, str], users: Mapping[str, s
     return Record(Ref(NAME, membership_id), name, data, (Ref("group", group_id), user), part_of=user)
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_SEE,
+    not_compared="the members of each group are compared",
+)

@@ -96,5 +96,6 @@ KIND = Kind(
     find,
     tasks,
     rights=Rights.ADMINISTRATORS_MAKE,
+    not_compared="whether the tenant is enabled is compared",
     left_out_note="the tenant is disabled at the source: it is enabled at the destination until all of it is migrated",
 )

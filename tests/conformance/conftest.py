@@ -15,6 +15,7 @@ from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes, connect, get, post, send, until
 from tests.faults.driver import KILLED
+from tests.real.breaks import BREAKS, There
 from tests.real.conftest import discard, lab
 from tests.real.listing import Listing, changes, listing
 from tests.real.runner import Runner
@@ -24,6 +25,8 @@ __all__ = ["lab"]
 # The attribute of a project that says which tenant it was made from.
 STAMP = "pumphouse_source_id"
 TIMEOUT_S = 300
+# What somebody else changes that keeps no revert from removing what it was done to.
+CHANGED = ("readdress_user", "limit_gigabytes", "turn_flavor", "describe_network", "forget_nameserver")
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Story:
     killed: how many resources the run had made that was killed in the middle.
     first, second: the reports of the run after it, and of one more.
     verified: what verify says of the result.
+    broken: what verify says when somebody has changed it.
     after: all that there is at the destination when all runs are reverted.
     """
 
@@ -45,6 +49,7 @@ class Story:
     first: Any = None
     second: Any = None
     verified: Any = None
+    broken: Any = None
     moved: Listing = field(default_factory=dict)
     after: Listing = field(default_factory=dict)
 
@@ -52,7 +57,8 @@ class Story:
 def complete(lab: Lab, sample: Sample) -> None:
     """Give the tenant what no sample has: a snapshot of a volume, and that it is disabled."""
     storage = owner(lab, "source", sample).block_storage
-    snapshot = {"name": "monday", "volume_id": sample.made["volume"]["archive"]}
+    fields = {"description": "Before the sale", "metadata": {"keep": "7 years"}}
+    snapshot = {"name": "monday", "volume_id": sample.made["volume"]["archive"], **fields}
     path = f"/snapshots/{post(storage, '/snapshots', snapshot=snapshot)['snapshot']['id']}"
     until(lambda: get(storage, path)["snapshot"]["status"] == "available", "a snapshot")
     identity = connect(lab.clouds_yaml, "source").identity
@@ -91,6 +97,15 @@ def start_and_kill(lab: Lab, runner: Runner, sample: Sample, before: Listing) ->
     command.signal()
     assert command.wait().code == KILLED
     return {key: value for key, value in listing(lab.clouds_yaml, "destination").items() if key not in before}
+
+
+def change(lab: Lab, runner: Runner, sample: Sample, destination_id: str) -> Any:
+    """What verify says when somebody has changed what was moved."""
+    there = There(connect(lab.clouds_yaml, "destination"), sample, destination_id)
+    for each in BREAKS:
+        if each.act.__name__ in CHANGED:
+            each.act(there)
+    return runner.json("verify", "tenant", sample.tenant_id, exit_code=6)
 
 
 def revert_all(runner: Runner, sample: Sample) -> None:
@@ -133,5 +148,6 @@ def tell(lab: Lab, runner: Runner, story: Story, namesake: Sample) -> None:
     story.moved = listing(lab.clouds_yaml, "destination")
     story.second = runner.json("migrate", "tenant", sample.tenant_id, "--yes")
     assert changes(story.moved, listing(lab.clouds_yaml, "destination"))["added"] == []
+    story.broken = change(lab, runner, sample, story.verified["destination_tenant_id"])
     revert_all(runner, sample)
     story.after = listing(lab.clouds_yaml, "destination")

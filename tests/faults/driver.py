@@ -54,9 +54,13 @@ class Ended:
 
 
 class Nursery:
-    """Processes that others are forked from; as many as there are commands at once."""
+    """Processes that others are forked from; as many as there are commands at once.
 
-    def __init__(self) -> None:
+    module: what they are, see tests.faults.kill.
+    """
+
+    def __init__(self, module: str = "tests.faults.kill") -> None:
+        self._module = module
         self._idle: list[subprocess.Popen[str]] = []
         self._busy: set[subprocess.Popen[str]] = set()
         self._all = ExitStack()
@@ -86,7 +90,7 @@ class Nursery:
             self._idle.append(process)
 
     def _new(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.faults.kill"]
+        command = [sys.executable, "-m", self._module]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         return self._all.enter_context(subprocess.Popen(command, **pipes, start_new_session=True))
 

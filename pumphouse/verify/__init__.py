@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pumphouse.cloud import Cloud
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Ref
+from pumphouse.tasks import KINDS as MIGRATED
 from pumphouse.verify import cinder, glance, keystone, neutron, nova, quotas
 from pumphouse.verify.compare import Finding, Item, Items, Twins, Verdict, compare, needed, pair, references
 
@@ -28,6 +29,7 @@ KINDS = (
     *cinder.KINDS,
 )
 Mappings = Mapping[str, Mapping[str, str]]
+ALL_OF_IT = "all of it"
 NOT_CHOSEN = "the run was not to migrate it"
 
 
@@ -65,8 +67,9 @@ class Verification:
 
 
 def not_compared() -> dict[str, Mapping[str, str]]:
-    """What cannot be compared, by kind: the field, and why."""
-    return {kind.name: kind.not_compared for kind in KINDS if kind.not_compared}
+    """What is not compared, by kind: the field, or all of it, and why."""
+    whole = {name: {ALL_OF_IT: kind.not_compared} for name, kind in MIGRATED.items() if kind.not_compared}
+    return {**whole, **{kind.name: kind.not_compared for kind in KINDS if kind.not_compared}}
 
 
 def verify(

@@ -292,4 +292,6 @@ def _item(kind: Kind, raw: Json, tenant_id: str) -> Item:
         name = f"{raw['action']} to {raw['target_tenant']}"
     stamp = tag_stamp(raw) or str(raw.get("description") or "").partition(f"{STAMP}=")[2]
     owned = raw["project_id"] == tenant_id
-    return kind.item(raw, raw["id"], name=name, stamp=stamp, owned=owned)
+    # Neutron makes it where somebody uses it first, and a migration in every tenant.
+    automatic = kind is SECURITY_GROUP and name == "default"
+    return kind.item(raw, raw["id"], name=name, stamp=stamp, owned=owned, tolerated=automatic)

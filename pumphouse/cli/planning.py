@@ -110,8 +110,8 @@ def plan_after_runs(
 
     source, destination = invocation.clouds
     with (
-        source.session.one_look(),
-        destination.session.one_look(),
+        source.session.reading_once(),
+        destination.session.reading_once(),
         ThreadPoolExecutor(invocation.config.limits.workers) as pool,
     ):
         return make_plan(source, destination, tenant_id, invocation.config, pool, before=before, **choices)

@@ -94,12 +94,12 @@ class Tenancies(Generic[C]):
                     self._take_back(lease, tenant_id)
 
     def renew(self, tenant_id: str, role: str) -> bool:
-        """Grant the role again and log in anew; whether it had been taken away in the meantime."""
+        """Grant the role again and log in anew; returns whether it had been taken away in the meantime."""
         with self._lock:
             return self._open(self._leases[tenant_id], tenant_id, role)
 
     def _open(self, lease: _Lease[C], tenant_id: str, role: str) -> bool:
-        """Get the operator into the tenant; whether a role was granted for it."""
+        """Log the operator in to the tenant; returns whether a role was granted for it."""
         try:
             granted = self._grant(lease, tenant_id, role)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Single calls of an OpenStack API: one request, a list with all its pages, and 404 for an answer."""
+"""Calls of an OpenStack API: one request, a list with all its pages, and what may not exist."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Check:
 
 
 def check_clouds(source: Cloud, destination: Cloud) -> Check:
-    """Log in to both clouds and look at what they offer; only reads.
+    """Log in to both clouds and read what they offer.
 
     Raises CloudError when a login fails.
     """

@@ -225,7 +225,7 @@ class Cloud:
         return None if url is None else services.unversioned(url) + path
 
     def _microversion(self, service_type: str) -> str | None:
-        """The microversion that clouds.yaml asks for, for openstacksdk also by a version such as 2.53."""
+        """The microversion that clouds.yaml asks for, by itself or by an API version such as 2.53."""
         given = self._region.get_default_microversion(service_type)
         version = str(self._region.get_api_version(service_type) or "")
         implied = "." in version and not version.endswith(".0")
@@ -296,7 +296,7 @@ class Cloud:
         return nullcontext(self) if tenant_id == self.project_id else self._tenancies.use(tenant_id, role)
 
     def renew_tenant(self, tenant_id: str, role: str = "member") -> bool:
-        """Get back into a tenant that is in use, if the role there has been taken away; whether it had."""
+        """Grant the role again in a tenant that is in use and log in anew; returns whether it had been taken away."""
         return tenant_id != self.project_id and self._tenancies.renew(tenant_id, role)
 
     def _scoped(self, tenant_id: str) -> Cloud:

@@ -1,4 +1,4 @@
-"""What a run borrows from a cloud, written down before it is taken, so that a dead run's loans can be given back."""
+"""What a run borrows from a cloud: recorded before it is taken, so that it can be given back if the process dies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Ledger:
             return list(self._open)
 
     def record(self, loan: Loan) -> None:
-        """Write a loan down; to be called before it is taken. Raises what on_change raises."""
+        """Add a loan; to be called before it is taken. Raises what on_change raises."""
         with self._lock:
             self._open.append(loan)
             try:
@@ -52,7 +52,7 @@ class Ledger:
                 raise
 
     def returned(self, loan: Loan) -> None:
-        """Strike a loan out; to be called when it has been given back. Nothing if it is not open."""
+        """Remove a loan; to be called when it has been given back. Nothing if it is not open."""
         with self._lock:
             if loan in self._open:
                 self._open.remove(loan)

@@ -45,6 +45,9 @@ _ONE_ATTEMPT = {"allow_reauth": False, "redirect": False, "connect_retries": 0, 
 class CloudSession(session.Session):
     """A keystoneauth session that many threads share safely, also while tokens are revoked.
 
+    It overrides `request`, `get_auth_headers` and `invalidate` of keystoneauth's, through which the clients of all
+    services send what they send: nothing else sees each request before it is sent, and which token it carries.
+
     read_only: refuse every method but GET, HEAD and the login, before anything is sent.
     pool: the connections, shared by the sessions of all scopes of one cloud; see `connection_pool`.
     """
@@ -67,16 +70,16 @@ class CloudSession(session.Session):
         self.read_only = read_only
         self._login = threading.RLock()
         self._used = threading.local()
-        self._look: Look | None = None
+        self._read: AnswerCache | None = None
 
     @contextmanager
-    def one_look(self) -> Iterator[None]:
+    def reading_once(self) -> Iterator[None]:
         """For as long as this lasts, nothing is read twice: a repeated GET is answered as it was the first time."""
-        self._look = Look()
+        self._read = AnswerCache()
         try:
             yield
         finally:
-            self._look = None
+            self._read = None
 
     def with_auth(self, auth: plugin.BaseAuthPlugin) -> CloudSession:
         """The same transport with another login."""
@@ -98,11 +101,11 @@ class CloudSession(session.Session):
         kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
         if is_stream(kwargs.get("data")):
             return super().request(url, method, **{**kwargs, **_ONE_ATTEMPT})
-        look = self._look
-        if look is None or method != "GET" or kwargs.get("stream"):
+        read = self._read
+        if read is None or method != "GET" or kwargs.get("stream"):
             return self._request_with_renewal(url, method, **kwargs)
         key = f"{url} {sorted(kwargs.items())}"
-        return look.answer(key, lambda: self._request_with_renewal(url, method, **kwargs))
+        return read.get(key, lambda: self._request_with_renewal(url, method, **kwargs))
 
     def _request_with_renewal(
         self, url: str, method: str, *, allow_reauth: bool = True, raise_exc: bool = True, **kwargs: Any
@@ -148,7 +151,8 @@ class CloudSession(session.Session):
     def invalidate(self, auth: plugin.BaseAuthPlugin | None = None) -> bool:
         """Replace the token that this thread used, unless another thread already has.
 
-        The old token stays in its place until the new one is there, because other threads read it.
+        The old token stays in its place until the new one is there, because other threads read it. For that
+        `auth_ref` is written, which keystoneauth does not document: it can only forget a token, not replace it.
         """
         login: Any = auth or self.auth
         if not hasattr(login, "get_auth_ref"):
@@ -162,15 +166,15 @@ class CloudSession(session.Session):
         return True
 
 
-class Look:
-    """The answers to what was asked so far; who asks what another thread is asking waits for that answer."""
+class AnswerCache:
+    """The answers to all requests so far; a thread that asks what another is asking waits for that answer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: dict[str, Future[requests.Response]] = {}
 
-    def answer(self, key: str, ask: Callable[[], requests.Response]) -> requests.Response:
-        """The answer to a question, asked now if nobody has; raises again what the asking raised."""
+    def get(self, key: str, ask: Callable[[], requests.Response]) -> requests.Response:
+        """The answer to a request, sent now if it has not been; raises again what sending it raised."""
         with self._lock:
             known = self._answers.get(key)
             answer = known or self._answers.setdefault(key, Future())

@@ -12,9 +12,9 @@ from pumphouse.errors import WaitError
 
 T = TypeVar("T")
 
-# Of the time, looks take no more than a quarter.
-_LOOK_SHARE = 4
-_TICK_MAX_S = 30.0
+# List calls take no more than a quarter of the time.
+_PAUSE_PER_CALL = 4
+_INTERVAL_MAX_S = 30.0
 
 
 def wait_for(
@@ -44,17 +44,17 @@ def wait_for(
         now_s = time.monotonic()
         if now_s > end_s:
             raise WaitError(f"{title}: not done after {timeout_s:.0f} s", "look at the resource in the cloud")
-        # All waiters wake at the same ticks of the clock, so that one list call serves them all.
-        tick_s = _tick_s(interval_s, now_s - began_s)
-        cancelled.wait(tick_s - now_s % tick_s)
+        # All who wait go on at the same multiples of the interval, so that one list call serves them all.
+        pause_s = _pause_s(interval_s, now_s - began_s)
+        cancelled.wait(pause_s - now_s % pause_s)
 
 
-def _tick_s(interval_s: float, look_s: float) -> float:
-    """How often to look where one look takes so long: a cloud's hundred servers are not to be listed all the time.
+def _pause_s(interval_s: float, call_s: float) -> float:
+    """The interval, doubled until a list call that takes so long takes no more than a quarter of it.
 
-    The ticks of a doubled interval are ticks of the interval too.
+    The multiples of a doubled interval are multiples of the interval too.
     """
-    while interval_s < min(look_s * _LOOK_SHARE, _TICK_MAX_S):
+    while interval_s < min(call_s * _PAUSE_PER_CALL, _INTERVAL_MAX_S):
         interval_s *= 2
     return interval_s
 

@@ -16,7 +16,7 @@ from pumphouse.config.yamlfile import Document, Keys, Problem, dotted, put
 _LIKENESS = 0.55
 
 
-def schema(name: str = "config") -> dict[str, Any]:
+def load_schema(name: str = "config") -> dict[str, Any]:
     """The JSON Schema of the configuration file, or of another file of ours."""
     text = resources.files("pumphouse").joinpath(f"schemas/{name}.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
@@ -47,7 +47,7 @@ def _registry() -> Any:
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
-    return Registry().with_resource("config.json", DRAFT202012.create_resource(schema()))
+    return Registry().with_resource("config.json", DRAFT202012.create_resource(load_schema()))
 
 
 def closest(name: str, known: Collection[str]) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pumphouse.config import yamlfile
-from pumphouse.config.schema import closest, schema, validate
+from pumphouse.config.schema import closest, load_schema, validate
 from pumphouse.config.yamlfile import Document, Keys, dotted
 from pumphouse.errors import ConfigError
 
@@ -132,10 +132,10 @@ def load(
     """
     flags = {"source": source_cloud, "destination": destination_cloud}
     named = {side: name for side, name in flags.items() if name is not None}
-    document = _located(validate(_read(path, named), schema()))
+    document = _located(validate(_read(path, named), load_schema()))
     problems = _cloud_problems(document, named)
     warnings = _warnings(document)
-    document = _with_secrets(document, schema(), run_commands=not (problems or document.problems))
+    document = _with_secrets(document, load_schema(), run_commands=not (problems or document.problems))
     if problems := [*document.lines(), *problems]:
         raise ConfigError(problems, "config.example.yaml explains every setting")
     return _config(document.data, warnings)
@@ -151,7 +151,7 @@ def load_state_url(path: Path | None = None) -> str:
         return _default_state_url()
     document = yamlfile.load(yamlfile.read(found), str(found))
     state = _get(document.data, "state")
-    rules = {**schema(), "required": []}
+    rules = {**load_schema(), "required": []}
     alone = validate(replace(document, data={} if state is None else {"state": state}), rules)
     alone = _with_secrets(alone, rules, run_commands=not alone.problems)
     if problems := alone.lines():

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pumphouse.config import yamlfile
-from pumphouse.config.schema import schema, validate
+from pumphouse.config.schema import load_schema, validate
 from pumphouse.config.settings import CloudConfig, Config, number
 from pumphouse.config.yamlfile import Document
 from pumphouse.errors import ConfigError
@@ -74,7 +74,7 @@ def load(path: Path) -> Loaded:
     """
     document = yamlfile.load(yamlfile.read(path), str(path))
     _refuse_other_format(document)
-    document = validate(document, schema("plan"))
+    document = validate(document, load_schema("plan"))
     if found := Document(document.name, None, problems=(*document.problems, *problems(document))).lines():
         raise ConfigError(found, _HINT)
     edited = digest(settings_in(document.data)) != document.data["data"]["settings_digest"]

@@ -246,7 +246,7 @@ def _by_identity(pairs: Iterable[tuple[Hashable, Item]]) -> dict[Hashable, list[
     return found
 
 
-def compare(
+def compare_items(
     kinds: Iterable[Kind], source: Items, destination: Items, twins: Twins, names: Mapping[Ref, str]
 ) -> list[Finding]:
     """All findings, kind by kind.

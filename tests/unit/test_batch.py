@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pumphouse.cloud.batch import Batch
-from pumphouse.cloud.wait import _tick_s, wait_for
+from pumphouse.cloud.wait import _pause_s, wait_for
 from pumphouse.errors import WaitError
 
 
@@ -87,6 +87,6 @@ def test_waiting_too_long_is_an_error_that_names_what_was_waited_for() -> None:
         )
 
 
-@pytest.mark.parametrize(("look_s", "tick_s"), [(0.01, 0.5), (0.3, 2.0), (0.8, 4.0), (3600, 32.0)])
-def test_the_longer_a_look_takes_the_fewer_there_are(look_s: float, tick_s: float) -> None:
-    assert _tick_s(0.5, look_s) == tick_s
+@pytest.mark.parametrize(("call_s", "pause_s"), [(0.01, 0.5), (0.3, 2.0), (0.8, 4.0), (3600, 32.0)])
+def test_the_longer_a_list_call_takes_the_fewer_there_are(call_s: float, pause_s: float) -> None:
+    assert _pause_s(0.5, call_s) == pause_s

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 
 from pumphouse.config import settings as config
 from pumphouse.config import yamlfile
-from pumphouse.config.schema import schema, validate
+from pumphouse.config.schema import load_schema, validate
 from pumphouse.config.settings import CloudConfig, Limits, Mappings, Policies, load
 from pumphouse.errors import ConfigError
 
@@ -567,13 +567,13 @@ Setting = tuple[tuple[str, ...], dict[str, Any]]
 
 def every_setting() -> list[Setting]:
     """All settings of the schema with their own schemas, but those inside of auth and state.url."""
-    definitions = schema()["$defs"]
+    definitions = load_schema()["$defs"]
     clouds = {"source": definitions["inline_cloud"], "destination": definitions["named_cloud"]}
-    return list(_settings({**schema(), "properties": {**schema()["properties"], **clouds}}, ()))
+    return list(_settings({**load_schema(), "properties": {**load_schema()["properties"], **clouds}}, ()))
 
 
 def _settings(node: dict[str, Any], keys: tuple[str, ...]) -> Iterator[Setting]:
-    definitions = schema()["$defs"]
+    definitions = load_schema()["$defs"]
     for name, value in node.get("properties", {}).items():
         found = {**definitions.get(value.get("$ref", "").rpartition("/")[2], {}), **value}
         if not found or "not" in found:
@@ -591,7 +591,7 @@ def uncommented() -> dict[str, Any]:
 
 
 def test_schema_is_one_and_says_what_each_setting_expects() -> None:
-    Draft202012Validator.check_schema(schema())
+    Draft202012Validator.check_schema(load_schema())
     assert len(every_setting()) > 30
     assert [keys for keys, found in every_setting() if not {"title", "enum"} & found.keys()] == []
 
@@ -615,7 +615,7 @@ def test_example_names_every_setting_with_its_default() -> None:
 
 
 def test_example_is_valid_with_all_that_is_commented_out() -> None:
-    assert validate(yamlfile.Document("example", uncommented()), schema()).lines() == []
+    assert validate(yamlfile.Document("example", uncommented()), load_schema()).lines() == []
 
 
 def test_defaults_of_schema_and_dataclasses_are_the_same() -> None:
@@ -624,7 +624,7 @@ def test_defaults_of_schema_and_dataclasses_are_the_same() -> None:
         if found.get("default") is not None and len(keys) > 1:
             assert values[keys[0]][keys[1]] == found["default"]
     for section in ("mappings", "policies", "limits"):
-        assert set(schema()["properties"][section]["properties"]) == set(values[section])
+        assert set(load_schema()["properties"][section]["properties"]) == set(values[section])
 
 
 def test_import_is_light() -> None:
@@ -664,7 +664,7 @@ def test_any_text_without_settings_is_refused_line_by_line(text: str) -> None:
 
 def against_schema(text: str) -> list[str]:
     try:
-        return validate(yamlfile.load(text, "f"), schema()).lines()
+        return validate(yamlfile.load(text, "f"), load_schema()).lines()
     except ConfigError as error:
         return list(error.problems)
 
@@ -672,7 +672,7 @@ def against_schema(text: str) -> list[str]:
 @given(st.text(CLEAN, min_size=1))
 def test_quoted_secret_arrives_as_it_is(secret: str) -> None:
     text = login(f"username: me, password: {json.dumps(secret, ensure_ascii=False)}")
-    document = validate(yamlfile.load(text, "f"), schema())
+    document = validate(yamlfile.load(text, "f"), load_schema())
     assert document.lines() == []
     assert document.data["source"]["auth"]["password"] == secret
     assert "password" not in repr(document)

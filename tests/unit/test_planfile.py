@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from pumphouse.cli import cli
 from pumphouse.config import yamlfile
-from pumphouse.config.schema import schema, validate
+from pumphouse.config.schema import load_schema, validate
 from pumphouse.config.settings import CloudConfig, Config
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Plan, PlannedTask, Record, Ref, Selection, Step, Unit
@@ -216,8 +216,8 @@ def test_file_that_cannot_be_written(tmp_path: Path, name: str, expected: str) -
 
 
 def test_schema_is_one_and_says_what_each_setting_expects() -> None:
-    Draft202012Validator.check_schema(schema("plan"))
-    definitions = schema("plan")["$defs"].values()
+    Draft202012Validator.check_schema(load_schema("plan"))
+    definitions = load_schema("plan")["$defs"].values()
     assert [found for found in definitions if "title" not in found] == []
 
 
@@ -699,7 +699,7 @@ def test_whatever_is_broken_is_said_and_nothing_is_raised(data: st.DataObject) -
         place = place[key]
     place[key] = data.draw(JSON)
     document = yamlfile.load(yaml.safe_dump(broken), "f")
-    document = validate(document, schema("plan"))
+    document = validate(document, load_schema("plan"))
     for problem in (*document.problems, *problems(document)):
         assert problem.text
 

@@ -445,10 +445,10 @@ def test_a_cloud_that_tells_its_versions_only_with_a_token_can_be_logged_in_to(c
     assert [path for method, path, _ in cloud.requests if method == "POST"] == ["/v3/auth/tokens"]
 
 
-def test_one_look_reads_nothing_twice(cloud: SmallCloud) -> None:
+def test_nothing_is_read_twice_while_reading_once(cloud: SmallCloud) -> None:
     session = session_of(cloud, threads=8)
     cloud.delay_s = 0.05
-    with session.one_look(), ThreadPoolExecutor(8) as pool:
+    with session.reading_once(), ThreadPoolExecutor(8) as pool:
         for path in ("/servers", "/images"):
             answers = list(pool.map(session.get, [f"{cloud.url}{path}"] * 8))
             assert {answer.json()["server"]["id"] for answer in answers} == {"s1"}
@@ -460,10 +460,10 @@ def test_one_look_reads_nothing_twice(cloud: SmallCloud) -> None:
     assert cloud.counted() == {"GET": 5}
 
 
-def test_one_look_sends_every_write_and_remembers_what_is_not_there(cloud: SmallCloud) -> None:
+def test_reading_once_sends_every_write_and_remembers_what_is_not_there(cloud: SmallCloud) -> None:
     session = session_of(cloud)
     cloud.answers["GET"] = [404]
-    with session.one_look():
+    with session.reading_once():
         for _ in range(2):
             session.post(f"{cloud.url}/servers", json={})
             with pytest.raises(exceptions.NotFound):

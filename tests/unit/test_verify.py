@@ -32,7 +32,7 @@ from pumphouse.verify.compare import (
     Item,
     Kind,
     Verdict,
-    compare,
+    compare_items,
     needed,
     pair,
 )
@@ -75,7 +75,7 @@ def findings(
     there = {"box": [box("d-box")], "thing": destination}
     twins = pair(PAIR, here, there, MAPPINGS, recorded or {})
     known = {Ref("thing", item_id): name for item_id, name in names.items()}
-    found = compare(PAIR, here, there, twins, known)
+    found = compare_items(PAIR, here, there, twins, known)
     return {finding.name: finding for finding in found if finding.kind == "thing"}
 
 
@@ -105,7 +105,7 @@ def test_a_recorded_run_comes_before_a_stamp() -> None:
 def verdicts(source: list[Item], destination: list[Item]) -> list[tuple[str, str | None, str | None]]:
     """The verdict of each finding of things, with the ids on both sides."""
     boxes = {"box": [box("s-box")], "thing": source}, {"box": [box("d-box")], "thing": destination}
-    found = compare(PAIR, *boxes, pair(PAIR, *boxes, MAPPINGS, {}), {})
+    found = compare_items(PAIR, *boxes, pair(PAIR, *boxes, MAPPINGS, {}), {})
     return [(f.verdict.value, f.source_id, f.destination_id) for f in found if f.kind == "thing"]
 
 
@@ -252,7 +252,7 @@ def test_a_server_that_the_migration_stopped(
     there = Item(Ref("server", "d"), {"status": actual}, "web", "web", stamp="s")
     known = Known(statuses={Ref("server", server): was for server, was in recorded.items()})
     sides = {"server": [_as_it_was(here, known)]}, {"server": [there]}
-    (found,) = compare([status], *sides, pair([status], *sides, {}, {}), {})
+    (found,) = compare_items([status], *sides, pair([status], *sides, {}, {}), {})
     assert found.verdict is verdict
     assert (bad(found) == []) is excused
 

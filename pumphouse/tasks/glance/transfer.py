@@ -28,7 +28,7 @@ PREFETCH_CHUNKS = 8
 PROGRESS_BYTES = 16 << 20
 PROGRESS_S = 0.25
 CONNECT_S = 10
-# A socket that moves nothing for this long is dead; storage behind Glance may stall for minutes.
+# A socket that moves nothing for this long is broken; storage behind Glance may stall for minutes.
 STALL_S = 300
 # Glance looks at the token when the upload starts, not when it ends.
 TOKEN_LIFE_S = 600
@@ -259,7 +259,7 @@ class _Stream:
 
 
 def _prepare(images: Adapter, image_id: str, title: str) -> str:
-    """Check that an image waits for its bytes, by a token that lives on; return a title for messages."""
+    """Check that an image waits for its bytes, with a token that is valid for long enough; return a title for messages."""
     with _blaming(f"{title}: the destination does not take it"):
         image = images.get(f"/images/{image_id}").json()
         auth: Any = images.session.auth

@@ -17,7 +17,8 @@ _KEY_DIGITS = 12
 
 def plan_data(plan: Plan) -> Json:
     """A plan as plain JSON; what has its default is left out."""
-    considered = [*(step.ref for step in plan.steps()), *plan.left_out]
+    # All that was planned, so that plan_from can tell what a person has deleted from the units of a file.
+    resources = [*(step.ref for step in plan.steps()), *plan.left_out]
     return {
         "format": FORMAT,
         "label": f"Migrate tenant {plan.tenant_name}",
@@ -29,8 +30,8 @@ def plan_data(plan: Plan) -> Json:
             "destination": plan.destination,
             **plan.settings,
             "settings_digest": digest(plan.settings),
-            **_given(selection=_selection_data(plan.selection)),
-            "resources": list(map(str, considered)),
+            **_without_defaults(selection=_selection_data(plan.selection)),
+            "resources": _texts(resources),
         },
         "units": [unit_data(unit) for unit in plan.units],
         "notes": list(plan.notes),
@@ -49,7 +50,7 @@ def plan_from(data: Json) -> Plan:
     about = data["data"]
     units = tuple(unit_from(unit) for unit in data["units"])
     planned = {step.ref for unit in units for step in unit.steps}
-    considered = dict.fromkeys(ref_from(text) for text in about["resources"])
+    resources = dict.fromkeys(map(ref_from, about["resources"]))
     return Plan(
         tenant=Ref("tenant", about["tenant"]["id"]),
         tenant_name=about["tenant"]["name"],
@@ -59,14 +60,16 @@ def plan_from(data: Json) -> Plan:
         settings=cast("Settings", settings_in(data)),
         notes=tuple(data.get("notes", ())),
         cfg=data["cfg"],
-        left_out=tuple(ref for ref in considered if ref not in planned),
+        left_out=tuple(ref for ref in resources if ref not in planned),
         selection=_selection_from(about.get("selection", {})),
     )
 
 
 def _selection_data(selection: Selection) -> Json:
     """A selection whose names have been resolved."""
-    return _given(only=list(selection.only), skip=list(selection.skip), resources=_texts(selection.refs))
+    return _without_defaults(
+        only=list(selection.only), skip=list(selection.skip), resources=_texts(selection.refs)
+    )
 
 
 def _selection_from(data: Json) -> Selection:
@@ -97,7 +100,7 @@ def ref_from(text: str) -> Ref:
 
 
 def plan_key(tenant_id: str, source: str, destination: str) -> str:
-    """What all plans of a tenant and a pair of clouds have in common, in short."""
+    """A short hash of a tenant and a pair of clouds, the same for all plans of them."""
     return digest([tenant_id, source, destination])
 
 
@@ -121,9 +124,9 @@ def _step_data(step: Step) -> Json:
         "name": step.name,
         "action": step.action.value,
         "reason": step.reason,
-        **_given(because=step.because, destination_id=step.destination_id, notes=list(step.notes)),
+        **_without_defaults(because=step.because, destination_id=step.destination_id, notes=list(step.notes)),
         "record": _record_data(step.record, step.notes),
-        **_given(tasks=[{"name": task.name, "line": task.line} for task in step.tasks]),
+        **_without_defaults(tasks=[{"name": task.name, "line": task.line} for task in step.tasks]),
     }
 
 
@@ -143,7 +146,7 @@ def _step_from(data: Json) -> Step:
 
 def _record_data(record: Record, step_notes: tuple[str, ...]) -> Json:
     """A record; its notes only where the step has others."""
-    optional = _given(
+    optional = _without_defaults(
         data=record.data,
         needs=_texts(record.needs),
         part_of=str(record.part_of) if record.part_of else None,
@@ -168,8 +171,8 @@ def _record_from(ref: Ref, data: Json, step_notes: tuple[str, ...]) -> Record:
     )
 
 
-def _given(**values: Any) -> Json:
-    """The values that are not empty, which is the default of each of them."""
+def _without_defaults(**values: Any) -> Json:
+    """The values that are not empty; empty is the default of each of them."""
     return {name: value for name, value in values.items() if value not in (None, "", 0, [], {})}
 
 

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -32,6 +31,7 @@ from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+from tests.unit.memory import made_kind
 
 TASKS_PER_UNIT = 50
 SIZES = (100, 1_000, 10_000)
@@ -68,12 +68,12 @@ class Work(BaseCloudTask):
         return {"id": self.name, "made": True}
 
 
-def work_tasks(migration: Migration, step: Step) -> Iterator[task.Task]:
+def work_tasks(migration: Migration, step: Step) -> list[task.Task]:
     """The tasks of one unit, the last of which needs another."""
     names = [symbol(step.ref, f"part-{number}") for number in range(TASKS_PER_UNIT - 1)]
-    for name in names:
-        yield Work(migration.destination, provides=name)
-    yield Work(migration.destination, provides=symbol(step.ref, "ensured"), requires=names[:1])
+    parts = [Work(migration.destination, provides=name) for name in names]
+    ensured = symbol(step.ref, "ensured")
+    return [*parts, Work(migration.destination, provides=ensured, requires=names[:1])]
 
 
 class Silence:
@@ -153,7 +153,7 @@ def _in_new_process(tasks: int, task_s: float, url: str | None) -> Figures:
 
 
 def _measure(tasks: int, task_s: float, url: str) -> Figures:
-    KINDS["work"] = SimpleNamespace(NAME="work", tasks=work_tasks)  # type: ignore[assignment]
+    KINDS["work"] = made_kind("work", work_tasks)
     nowhere: Any = Nowhere(task_s)
     migration = Migration(nowhere, nowhere, {}, None)  # type: ignore[arg-type]
     with closing(open_store(url)) as store:

@@ -14,10 +14,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from taskflow import task
@@ -31,7 +29,7 @@ from pumphouse.run.record import create_run, describe_owner, list_books, load_ru
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
-from tests.unit.memory import Ears, World
+from tests.unit.memory import Ears, World, made_kind
 
 # What a store may not like: each of the things that a task reads has all of it.
 ODD = {
@@ -94,19 +92,19 @@ class Make(BaseCloudTask):
         return {"id": f"new {name}", "made": True}
 
 
-def things(migration: Migration, step: Step) -> Iterator[task.Task]:
+def things(migration: Migration, step: Step) -> list[task.Task]:
     """The tasks of a thing."""
     read = symbol(step.ref, "read")
     needs = [symbol(need, "ensured") for need in step.record.needs]
     inject = {"name": step.ref.id}
-    yield Read(migration.destination, provides=read, inject=inject)
-    yield Make(
+    make = Make(
         migration.destination,
         provides=symbol(step.ref, "ensured"),
         inject=inject,
         requires=needs,
         rebind={"given": read},
     )
+    return [Read(migration.destination, provides=read, inject=inject), make]
 
 
 def plan() -> Plan:
@@ -131,7 +129,7 @@ def lines(path: Path) -> list[str]:
 
 def go_on(store: Backend, log: Log) -> dict[str, int]:
     """Execute what is left of the only run, or begin it; how many resources are in which state then."""
-    KINDS["thing"] = SimpleNamespace(NAME="thing", tasks=things)  # type: ignore[assignment]
+    KINDS["thing"] = made_kind("thing", things)
     world: Any = World()
     world.say, world.path = log.say, log.path
     books = list_books(store)

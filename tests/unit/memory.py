@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -97,16 +97,23 @@ def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs
 
 TENANT = step("tenant", "t")
 LIMITS = {"workers": 4, "transfers": 2, "bytes_per_second": None}
-KINDS = {
-    name: Kind(
+
+
+def made_kind(name: str, tasks: Callable[[Migration, Step], list[task.Task]], **fields: Any) -> Kind:
+    """A kind of which no cloud has anything, with tasks of a test's own."""
+    return Kind(
         name,
         "identity",
         discover=lambda cloud, tenant_id: [],
         fetch=lambda cloud, ids: {},
         find=lambda search, records: {},
-        tasks=thing_tasks,
-        acts_in_tenant=name == "server",
+        tasks=tasks,
+        **fields,
     )
+
+
+KINDS = {
+    name: made_kind(name, thing_tasks, acts_in_tenant=name == "server")
     for name in ("tenant", "thing", "server")
 }
 

@@ -12,8 +12,7 @@ from typing import Any, Protocol
 
 from taskflow import states, task
 from taskflow.engines.action_engine.engine import ParallelActionEngine
-from taskflow.exceptions import StorageFailure
-from taskflow.persistence.models import AtomDetail, FlowDetail
+from taskflow.persistence.models import FlowDetail
 from taskflow.storage import META_PROGRESS_DETAILS, Storage
 
 from pumphouse.errors import NotFoundError, explain
@@ -72,17 +71,12 @@ class GuardedListener:
 
 
 class _Storage(Storage):  # type: ignore[misc]
+    """TaskFlow's storage without the progress that an engine saves before and after each task: its state says it."""
+
     def set_task_progress(self, task_name: str, progress: float, details: Json | None = None) -> None:
-        """Save what a task reports; what the engine adds before and after it, the state says already."""
+        """Save the progress that a task reports, which has details."""
         if details is not None:
             super().set_task_progress(task_name, progress, details)
-
-    def _save_atom_detail(self, connection: Any, recorded: AtomDetail, atom: AtomDetail) -> AtomDetail:
-        """Save a task, and only when that fails by what tries again: to set that up takes as long as to save."""
-        try:
-            return Storage._save_atom_detail.__wrapped__(self, connection, recorded, atom)
-        except StorageFailure:
-            return super()._save_atom_detail(connection, recorded, atom)
 
 
 class Engine(ParallelActionEngine):  # type: ignore[misc]
@@ -90,11 +84,10 @@ class Engine(ParallelActionEngine):  # type: ignore[misc]
 
     @cached_property
     def storage(self) -> Storage:
-        """Where the tasks are saved; what one is given is known once the flow is compiled."""
-        return _Storage(self._flow_detail, self._backend, self._scopes)
-
-    def _scopes(self, name: str) -> Any:
-        return self._runtime.fetch_scopes_for(name) if self._compiled else None
+        """The storage of the tasks."""
+        storage = super().storage
+        storage.__class__ = _Storage  # an engine makes its storage by itself and cannot be given another
+        return storage
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,33 @@
-"""TaskFlow's persistence in folders, of files or of ZooKeeper, made so that a kill leaves nothing half written."""
+"""TaskFlow's persistence in a tree of paths, of files or of ZooKeeper, which a killed process leaves readable."""
 
 from __future__ import annotations
 
-import os
+from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from oslo_serialization import jsonutils
 from taskflow.exceptions import NotFound
 from taskflow.persistence.backends import impl_dir, impl_memory
-from taskflow.persistence.models import LogBook
+from taskflow.persistence.models import AtomDetail, LogBook
 
-from pumphouse.store.times import StampedConnection
+from pumphouse.store.taskflow_private import WholeFileConnection
+from pumphouse.store.times import TimesConnection
 
-# What is saved at once: ZooKeeper takes no request over 1 MiB (jute.maxbuffer), and more bytes than its text.
+# The bytes of text that are saved at once: ZooKeeper takes no request over 1 MiB (jute.maxbuffer) in its encoding.
 BATCH_BYTES = 250_000
 
 
-class OrderedConnection(StampedConnection):
-    """A book appears when it is complete: its meta is saved last, and one without meta is none."""
+class WholeBookConnection(TimesConnection):
+    """A connection that saves the meta of a new book last, and lists no book without meta: it is not complete."""
+
+    @abstractmethod
+    def book_uuids(self) -> list[str]:
+        """The uuids of all books, whether they are complete or not."""
 
     def save_logbook(self, book: LogBook) -> LogBook:
-        """Save a new book with all that is in it, or a recorded one with its meta alone."""
+        """Save a new book with its flow details, or a recorded one with its meta alone."""
         whole = book.copy(retain_contents=False)
         if len(book):
             for batch in _batches(book):
@@ -32,7 +37,7 @@ class OrderedConnection(StampedConnection):
 
     def get_logbooks(self, lazy: bool = False) -> Iterator[LogBook]:
         """All books that are complete."""
-        for uuid in self._get_children(self.book_path):
+        for uuid in self.book_uuids():
             book = None
             with suppress(NotFound):
                 book = self.get_logbook(uuid, lazy=lazy)
@@ -65,31 +70,18 @@ def _without_meta(book: LogBook) -> LogBook:
     return empty
 
 
-class _DirConnection(OrderedConnection, impl_dir.Connection):  # type: ignore[misc]
-    """Files that are replaced, never written to, and links that are made when there is what they lead to.
+class _DirConnection(WholeBookConnection, WholeFileConnection):
+    def book_uuids(self) -> list[str]:
+        """The uuids of all books, whether they are complete or not."""
+        return [path.name for path in Path(self.book_path).iterdir() if path.is_dir()]
 
-    A killed process leaves all of it whole; against a power cut it would take a sync of each file, at 8 ms.
-    """
-
-    def _write_to(self, filename: str, contents: str) -> None:
-        new = f"{filename}.new"
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(contents)
-        os.replace(new, filename)
-
-    def _read_from(self, filename: str) -> str:
-        return Path(filename).read_text("utf-8")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[list[tuple[str, str]]]:
-        links: list[tuple[str, str]] = []
-        with super()._transaction():
-            yield links
-            for source, target in links:
-                super()._create_link(source, target, None)
-
-    def _create_link(self, source: str, target: str, transaction: list[tuple[str, str]]) -> None:
-        transaction.append((source, target))
+    def get_atoms_for_flow(self, flow_uuid: str) -> Iterator[AtomDetail]:
+        """The atoms of a flow; TaskFlow links an atom to its flow before it writes it, and may be killed between."""
+        for path in Path(self.flow_path, flow_uuid).iterdir():
+            if path.is_symlink():
+                with suppress(NotFound):
+                    atom = self.get_atom_details(path.name)
+                    yield atom
 
 
 class DirBackend(impl_dir.DirBackend):  # type: ignore[misc]
@@ -100,12 +92,12 @@ class DirBackend(impl_dir.DirBackend):  # type: ignore[misc]
         return _DirConnection(self)
 
 
-class _MemoryConnection(StampedConnection, impl_memory.Connection):  # type: ignore[misc]
-    """Nothing but the times is added to TaskFlow's own."""
+class _MemoryConnection(TimesConnection, impl_memory.Connection):  # type: ignore[misc]
+    pass
 
 
 class MemoryBackend(impl_memory.MemoryBackend):  # type: ignore[misc]
-    """TaskFlow's backend of nothing but memory."""
+    """TaskFlow's backend in memory."""
 
     def get_connection(self) -> _MemoryConnection:
         """A connection object."""

@@ -1,20 +1,28 @@
-"""TaskFlow's SQL persistence without what it reads and writes again for nothing."""
+"""TaskFlow's SQL persistence without the reads and writes that repeat others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
-from oslo_utils import timeutils
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from taskflow.exceptions import NotFound, StorageFailure
 from taskflow.persistence.backends.impl_sqlalchemy import Connection, SQLAlchemyBackend
-from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, atom_detail_type
+from taskflow.persistence.backends.sqlalchemy.tables import fetch as fetch_tables
+from taskflow.persistence.models import (
+    AtomDetail,
+    FlowDetail,
+    LogBook,
+    atom_detail_class,
+    atom_detail_type,
+)
 
-from pumphouse.store.times import stamp
+from pumphouse.store.sql_update import RowUpdate
+from pumphouse.store.times import set_times
 
 # The width of the name columns of TaskFlow's tables.
 NAME_MAX_LENGTH = 255
@@ -22,20 +30,21 @@ NAME_MAX_LENGTH = 255
 _MYSQL_CHARSET = "utf8mb4"
 _MYSQL_WAIT_S = 60
 _UPGRADE_LOCK = (0x70756D70, 0x686F7573)
-# What of a row is written once.
-_FIXED = ("uuid", "parent_uuid", "name", "atom_type", "created_at")
 
 
 class FastConnection(Connection):  # type: ignore[misc]
-    """All that is asked of the tables.
+    """TaskFlow's connection, which writes a row without reading it before.
 
-    A flow has one writer, its engine: what the engine saved last is what the tables hold.
+    It may do so because a flow has one writer, its engine: the tables have what the engine saved last.
     """
 
-    def __init__(self, backend: SQLAlchemyBackend, upgrade_lock: Any) -> None:
-        super().__init__(backend, upgrade_lock)
-        _, flows, atoms = self._tables
+    def __init__(self, backend: FastBackend) -> None:
+        super().__init__(backend, Lock())
+        self._sql_engine = backend.engine
         self._autocommit = backend.autocommit
+        self._schema = sa.MetaData()
+        self._books, self._flows, self._atoms = fetch_tables(self._schema)
+        flows, atoms = self._flows, self._atoms
         self._known_atoms = sa.select(atoms.c.uuid).where(atoms.c.parent_uuid == sa.bindparam("key"))
         self._atoms_of_book = (
             sa.select(atoms)
@@ -50,33 +59,33 @@ class FastConnection(Connection):  # type: ignore[misc]
     def upgrade(self) -> None:
         """Make or alter the tables, one process at a time; a schema that is complete is only looked at."""
         steps = {"sqlite": self._upgrade_sqlite, "postgresql": self._upgrade_postgresql}
-        steps.get(self._engine.dialect.name, self._upgrade_mysql)()
+        steps.get(self._sql_engine.dialect.name, self._upgrade_mysql)()
 
     def _upgrade_sqlite(self) -> None:
-        with self._engine.connect() as connection:
+        with self._sql_engine.connect() as connection:
             found = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars()
-            if {*self._metadata.tables, *(str(index.name) for index in self._indexes)} <= set(found):
+            if {*self._schema.tables, *(str(index.name) for index in self._indexes)} <= set(found):
                 return
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            self._metadata.create_all(connection)
+            self._schema.create_all(connection)
             for index in self._indexes:
                 index.create(connection, checkfirst=True)
             connection.commit()
 
     def _upgrade_postgresql(self) -> None:
-        with self._engine.begin() as connection:
+        with self._sql_engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(*_UPGRADE_LOCK)))
             super().upgrade()
-            with self._engine.begin() as other:
+            with self._sql_engine.begin() as other:
                 for index in self._indexes:
                     index.create(other, checkfirst=True)
 
     def _upgrade_mysql(self) -> None:
-        with self._engine.begin() as connection:
+        with self._sql_engine.begin() as connection:
             connection.execute(sa.select(sa.func.get_lock("pumphouse upgrade", _MYSQL_WAIT_S)))
             try:
                 super().upgrade()
-                for table in self._tables:
+                for table in (self._books, self._flows, self._atoms):
                     _widen_charset(connection, table)
             finally:
                 connection.execute(sa.select(sa.func.release_lock("pumphouse upgrade")))
@@ -85,22 +94,21 @@ class FastConnection(Connection):  # type: ignore[misc]
         """Save a book: a new one with all that is in it, a recorded one with what is in this copy of it."""
         if self._update(self._update_book, book):
             return super().save_logbook(book) if len(book) else book
-        books, flows, atoms = self._tables
-        with self._failure(f"{book.name} was not saved"), self._engine.begin() as connection:
-            connection.execute(books.insert(), _row(book))
+        with self._failure(f"{book.name} was not saved"), self._sql_engine.begin() as connection:
+            connection.execute(self._books.insert(), _row(book))
             if len(book):
-                connection.execute(flows.insert(), [_row(flow, parent_uuid=book.uuid) for flow in book])
+                connection.execute(self._flows.insert(), [_row(flow, parent_uuid=book.uuid) for flow in book])
             if rows := [_atom_row(atom, flow) for flow in book for atom in flow]:
-                connection.execute(atoms.insert(), rows)
+                connection.execute(self._atoms.insert(), rows)
         return book
 
     def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[FlowDetail]:
         """The flows of a book, with their atoms unless lazy: by two queries, however many there are."""
         flows = {flow.uuid: flow for flow in super().get_flows_for_book(book_uuid, lazy=True)}
         if not lazy:
-            with self._failure("the tasks were not read"), self._engine.connect() as connection:
+            with self._failure("the tasks were not read"), self._sql_engine.connect() as connection:
                 for row in connection.execute(self._atoms_of_book, {"key": book_uuid}).mappings():
-                    flows[row["parent_uuid"]].add(self._converter.convert_atom_detail(row))
+                    flows[row["parent_uuid"]].add(_atom_of_row(dict(row)))
         yield from flows.values()
 
     def update_flow_details(self, flow_detail: FlowDetail) -> FlowDetail:
@@ -115,22 +123,22 @@ class FastConnection(Connection):  # type: ignore[misc]
             found = self._update(self._update_flow, flow_detail)
         else:
             update = self._update_flow
-            with self._failure(message), self._engine.begin() as connection:
+            with self._failure(message), self._sql_engine.begin() as connection:
                 found = connection.exec_driver_sql(update.text, update.values(flow_detail)).rowcount > 0
                 if found:
-                    connection.execute(self._tables.atomdetails.insert(), new)
+                    connection.execute(self._atoms.insert(), new)
         if not found:
             raise NotFound(f"no flow {flow_detail.uuid} is recorded")
         return flow_detail
 
     def update_atom_details(self, atom_detail: AtomDetail) -> AtomDetail:
         """Save an atom."""
-        stamp(atom_detail)
+        set_times(atom_detail)
         if not self._update(self._update_atom, atom_detail):
             raise NotFound(f"no atom {atom_detail.uuid} is recorded")
         return atom_detail
 
-    def _update(self, update: _Update, item: Any) -> bool:
+    def _update(self, update: RowUpdate, item: Any) -> bool:
         """Update the row of an item, which takes no transaction around it; False when the item has no row."""
         with self._failure(f"{item.name} was not saved"), self._driver_connection() as connection:
             cursor = connection.cursor()
@@ -157,45 +165,20 @@ class FastConnection(Connection):  # type: ignore[misc]
 
     @property
     def _driver_error(self) -> type[Exception]:
-        error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
+        error: type[Exception] = self._sql_engine.dialect.loaded_dbapi.Error
         return error
 
     @cached_property
-    def _update_book(self) -> _Update:
-        return _Update(self._tables.logbooks, self._engine.dialect)
+    def _update_book(self) -> RowUpdate:
+        return RowUpdate(self._books, self._sql_engine.dialect)
 
     @cached_property
-    def _update_flow(self) -> _Update:
-        return _Update(self._tables.flowdetails, self._engine.dialect)
+    def _update_flow(self) -> RowUpdate:
+        return RowUpdate(self._flows, self._sql_engine.dialect)
 
     @cached_property
-    def _update_atom(self) -> _Update:
-        return _Update(self._tables.atomdetails, self._engine.dialect)
-
-
-class _Update:
-    """The update of one row in the driver's own words: SQLAlchemy takes longer to find them than it takes to run."""
-
-    def __init__(self, table: sa.Table, dialect: sa.Dialect) -> None:
-        values: dict[str, Any] = {
-            column.name: sa.bindparam(column.name) for column in table.c if column.name not in _FIXED
-        }
-        statement: Any = table.update().where(table.c.uuid == sa.bindparam("key")).values(values)
-        compiled = statement.compile(dialect=dialect)
-        self.text = str(compiled)
-        self._order = compiled.positiontup
-        self._process = {
-            name: bind.type.dialect_impl(dialect).bind_processor(dialect)
-            for name, bind in compiled.binds.items()
-        }
-
-    def values(self, item: Any) -> Any:
-        """What the text takes for an item: a mapping, or a sequence where the driver counts."""
-        row = {"updated_at": timeutils.utcnow(), **item.to_dict(), "key": item.uuid}
-        values = {
-            name: process(row[name]) if process else row[name] for name, process in self._process.items()
-        }
-        return tuple(values[name] for name in self._order) if self._order else values
+    def _update_atom(self) -> RowUpdate:
+        return RowUpdate(self._atoms, self._sql_engine.dialect)
 
 
 class FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
@@ -204,7 +187,7 @@ class FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
     def __init__(self, autocommit: sa.Engine, isolation_level: str) -> None:
         super().__init__({}, autocommit.execution_options(isolation_level=isolation_level))
         self.autocommit = autocommit
-        self._connection = FastConnection(self, self._upgrade_lock)
+        self._connection = FastConnection(self)
 
     def get_connection(self) -> Connection:
         """The connection object, which all threads share: each of its calls takes one from the pool."""
@@ -223,6 +206,12 @@ def _row(item: Any, **more: Any) -> dict[str, Any]:
 
 def _atom_row(atom: AtomDetail, flow: FlowDetail) -> dict[str, Any]:
     return _row(atom, parent_uuid=flow.uuid, atom_type=atom_detail_type(atom))
+
+
+def _atom_of_row(row: dict[str, Any]) -> AtomDetail:
+    atom_class = atom_detail_class(row.pop("atom_type"))
+    atom: AtomDetail = atom_class.from_dict(row)
+    return atom
 
 
 def _widen_charset(connection: sa.Connection, table: sa.Table) -> None:

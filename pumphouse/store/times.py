@@ -1,4 +1,4 @@
-"""When tasks began and ended, written with what TaskFlow saves of them anyway."""
+"""The times at which tasks began and ended, in the meta that TaskFlow saves of each."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def stamp(atom: AtomDetail) -> None:
-    """Note in the meta of a task that it has begun or ended, if it has done so since it was noted last."""
+def set_times(atom: AtomDetail) -> None:
+    """Set the times in the meta of a task that has begun or ended since they were set last."""
     began, ended = atom.meta.get("started_at", ""), atom.meta.get("ended_at", "")
     if atom.state == states.RUNNING and began <= ended:
         atom.meta["started_at"] = now()
@@ -25,10 +25,10 @@ def stamp(atom: AtomDetail) -> None:
         atom.meta["ended_at"] = now()
 
 
-class StampedConnection(PathBasedConnection):  # type: ignore[misc]
-    """TaskFlow's connection to folders, which notes the times."""
+class TimesConnection(PathBasedConnection):  # type: ignore[misc]
+    """TaskFlow's connection to a tree of paths, which saves the times too."""
 
     def update_atom_details(self, atom_detail: AtomDetail, ignore_missing: bool = False) -> AtomDetail:
         """Save a task with its times."""
-        stamp(atom_detail)
+        set_times(atom_detail)
         return super().update_atom_details(atom_detail, ignore_missing)

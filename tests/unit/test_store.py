@@ -294,6 +294,18 @@ def test_dir_keeps_what_it_had_when_a_write_fails_half_way(
             assert [found.uuid for found in connection.get_logbooks()] == [book.uuid]
 
 
+def test_a_task_in_a_dir_that_was_linked_and_not_written_is_none(tmp_path: Path) -> None:
+    """So a process leaves it that is killed while it saves a new task."""
+    with closing(open_store(f"dir://{tmp_path}")) as store:
+        book, details = book_with(store, "a", tasks=2)
+        uuid = atoms(store, details["a"])["a-0"].uuid
+        (tmp_path / "atom_details" / uuid / "metadata").unlink()
+        assert [atom.name for atom in flow_detail(store, details["a"])] == ["a-1"]
+        assert [len(flow) for flow in book_of(store, book.uuid)] == [1]
+        execute(store, details["a"], Make("a-0"))
+        assert {atom.name for atom in flow_detail(store, details["a"])} == {"a-0", "a-1"}
+
+
 def no_space(*_: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -457,8 +469,12 @@ def test_a_missing_driver_names_the_extra(
     url: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "taskflow.persistence.backends.impl_zookeeper", raising=False)
-    monkeypatch.delitem(sys.modules, "taskflow.utils.kazoo_utils", raising=False)
+    for module in (
+        "pumphouse.store.zookeeper",
+        "taskflow.persistence.backends.impl_zookeeper",
+        "taskflow.utils.kazoo_utils",
+    ):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     text = refusal(url, EXIT_USAGE)
     assert f"needs the Python package {package}" in text
     assert f"pip install 'pumphouse[{extra}]'" in text
@@ -475,3 +491,13 @@ def test_a_missing_driver_names_the_extra(
 def test_a_server_that_does_not_answer(url: str, package: str) -> None:
     pytest.importorskip(package)
     assert "127.0.0.1" in refusal(url, EXIT_CONNECTION)
+
+
+def test_a_record_that_zookeeper_would_not_take_is_refused() -> None:
+    zookeeper = pytest.importorskip("pumphouse.store.zookeeper", exc_type=ImportError)
+    atom = TaskDetail("image-uploaded", "a uuid")
+    atom.put(states.SUCCESS, "x" * 900_000)
+    zookeeper.refuse_large(atom)
+    atom.put(states.SUCCESS, "x" * 1_000_000)
+    with pytest.raises(StorageFailure, match="too large for ZooKeeper"):
+        zookeeper.refuse_large(atom)

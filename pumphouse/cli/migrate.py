@@ -19,6 +19,7 @@ from pumphouse.cli.invocation import (
     refuse_other_clouds,
     refuse_same_cloud,
 )
+from pumphouse.cli.kinds import NAMEABLE_KINDS, OWNED_KINDS
 from pumphouse.cli.options import Command, plan_output_option, yes_option
 from pumphouse.cli.planning import (
     is_several,
@@ -34,7 +35,6 @@ from pumphouse.cli.running import locked_tenant, record_run, work_and_report
 from pumphouse.cli.several import migrate_several
 from pumphouse.errors import EXIT_DONE, StalePlanError
 from pumphouse.model import Selection
-from pumphouse.plan.selection import NAMED_KINDS, OWNED_KINDS
 
 if TYPE_CHECKING:
     from pumphouse.model import Plan, Ref
@@ -155,7 +155,7 @@ def _add_resource_command(kind: str) -> None:
     migrate_command.command(kind)(argument(option(_run_options(resource_command))))
 
 
-for _kind in NAMED_KINDS:
+for _kind in NAMEABLE_KINDS:
     _add_resource_command(_kind)
 
 

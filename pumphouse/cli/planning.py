@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pumphouse.cli.kinds import NAMEABLE_KINDS
 from pumphouse.cli.options import Command
 from pumphouse.model import Selection
-from pumphouse.plan.selection import NAMED_KINDS
 
 if TYPE_CHECKING:
     from pumphouse.cli.invocation import Invocation
@@ -36,11 +36,11 @@ def selection_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def select(*args: Any, only: Sequence[str], skip: Sequence[str], **kwargs: Any) -> Any:
-        names = tuple((kind, name) for kind in NAMED_KINDS for name in kwargs.pop(kind))
+        names = tuple((kind, name) for kind in NAMEABLE_KINDS for name in kwargs.pop(kind))
         selection = Selection(tuple(map(_kind_name, only)), tuple(map(_kind_name, skip)), names)
         return command(*args, selection=selection, **kwargs)
 
-    for kind in reversed(NAMED_KINDS):
+    for kind in reversed(NAMEABLE_KINDS):
         help_text = f"Only this {kind}, and what it needs; may be repeated."
         option = click.option(f"--{kind}", multiple=True, metavar="NAME_OR_ID", help=help_text)
         select = option(select)

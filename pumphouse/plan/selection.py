@@ -8,11 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pumphouse.errors import UsageError
-from pumphouse.model import Plan, Record, Ref, Selection
+from pumphouse.model import Record, Ref, Selection
+from pumphouse.tasks import KINDS
 
-# The kinds of which each resource is one tenant's own, and all that an operator may name single resources of.
-OWNED_KINDS = ("server", "image", "network", "volume")
-NAMED_KINDS = (*OWNED_KINDS, "user", "flavor", "keypair")
 # No more names than that are listed for somebody who gave one that is not there.
 _LISTED_MAX = 8
 
@@ -115,7 +113,7 @@ def _is_selected(ref: Ref, selection: Selection, records: Records, own: Collecti
     if record.last or ref not in own:
         return False
     # A part goes with its whole, unless it can be named by itself.
-    whole = None if ref.kind in NAMED_KINDS else record.part_of
+    whole = None if KINDS[ref.kind].nameable else record.part_of
     return whole is None or whole not in records or _is_selected(whole, selection, records, own)
 
 
@@ -123,7 +121,7 @@ def _parts(selection: Selection, records: Records) -> dict[Ref, list[Ref]]:
     """The parts that every whole takes with it: not those that can be named by themselves."""
     found: dict[Ref, list[Ref]] = defaultdict(list)
     for ref, record in records.items():
-        if record.part_of and ref.kind not in (*NAMED_KINDS, *selection.skip):
+        if record.part_of and not KINDS[ref.kind].nameable and ref.kind not in selection.skip:
             found[record.part_of].append(ref)
     return found
 
@@ -172,24 +170,8 @@ def without(kept: Records, ended: Collection[Ref]) -> dict[Ref, Record]:
 
 def notes(own: Records, chosen: Collection[Ref]) -> tuple[str, ...]:
     """What a selection leaves behind, in words."""
-    # Not at the top: the command line's help and the printing of plans use this module, and need no TaskFlow.
-    from pumphouse.tasks import KINDS
-
     left = [record for ref, record in own.items() if ref not in chosen]
     said = [note for record in left if (note := KINDS[record.ref.kind].left_out_note)]
     count = len(left) - len(said)
     resources = "1 resource of the tenant is" if count == 1 else f"{count} resources of the tenant are"
     return (*([f"{resources} not selected"] if count else []), *said)
-
-
-def options(plan: Plan) -> str:
-    """The selection of a plan as the options of a command; empty when it is of all."""
-    selection = plan.selection
-    names = {step.ref: step.record.name for step in plan.steps()}
-    return " ".join(
-        [
-            *(f"--only {kind}" for kind in selection.only),
-            *(f"--skip {kind}" for kind in selection.skip),
-            *(f"--{ref.kind} {names.get(ref) or ref.id}" for ref in selection.refs),
-        ]
-    )

@@ -15,7 +15,6 @@ from rich.text import Text
 
 from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step
 from pumphouse.plan.data import summary
-from pumphouse.plan.selection import options
 
 if TYPE_CHECKING:
     from pumphouse.cloud.check import Check, CloudCheck
@@ -55,7 +54,7 @@ def print_plan(plan: Plan, out: Console) -> None:
     out.print(f"Migrate tenant {plan.tenant_name} ({plan.tenant.id})", style="bold", markup=False)
     out.print(f"  from {plan.source}\n  to   {plan.destination}", markup=False)
     if plan.selection:
-        out.print(f"  with {options(plan)}", markup=False)
+        out.print(f"  with {selection_options(plan)}", markup=False)
     out.print()
     numbers = itertools.count(1)
     for step in plan.steps():
@@ -150,3 +149,16 @@ def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
 def id_text(resource_id: str) -> Text:
     """An id that can be copied; those made of several (assignments, keypairs) are in the JSON only."""
     return Text(resource_id if len(resource_id) <= _UUID_LENGTH else "")
+
+
+def selection_options(plan: Plan) -> str:
+    """The selection of a plan as the options of a command; empty when it is of all."""
+    selection = plan.selection
+    names = {step.ref: step.record.name for step in plan.steps()}
+    return " ".join(
+        [
+            *(f"--only {kind}" for kind in selection.only),
+            *(f"--skip {kind}" for kind in selection.skip),
+            *(f"--{ref.kind} {names.get(ref) or ref.id}" for ref in selection.refs),
+        ]
+    )

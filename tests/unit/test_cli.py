@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from pumphouse import __version__, errors
-from pumphouse.cli import cli, several
+from pumphouse.cli import cli, kinds, several
+from pumphouse.tasks import KINDS
 
 HEAVY = (
     "keystoneauth1", "keystoneclient", "novaclient", "glanceclient", "openstack", "taskflow", "networkx",
@@ -26,6 +27,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_the_help_names_the_kinds_that_say_they_can_be_named() -> None:
+    assert set(kinds.NAMEABLE_KINDS) == {name for name, kind in KINDS.items() if kind.nameable}
+    assert set(kinds.OWNED_KINDS) == {name for name, kind in KINDS.items() if kind.find_anywhere}
 
 
 def test_version() -> None:

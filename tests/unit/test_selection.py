@@ -12,8 +12,9 @@ from pumphouse.errors import UsageError
 from pumphouse.model import Action, Plan, Record, Ref, Selection, Step
 from pumphouse.plan.decide import block, decide
 from pumphouse.plan.make import _selected
-from pumphouse.plan.selection import choose, not_made, notes, options, resolve
+from pumphouse.plan.selection import choose, not_made, notes, resolve
 from pumphouse.plan.units import units
+from pumphouse.show.report import selection_options
 from pumphouse.tasks import KINDS
 
 TENANT = Ref("tenant", "t")
@@ -245,7 +246,7 @@ def test_options_are_those_of_a_command() -> None:
     named = replace(RECORDS[Ref("server", "web")], name="front")
     step = Step(named, Action.CREATE, "why", "x")
     plan = Plan(TENANT, "t", "a", "b", units({named.ref: step}), selection=selection)
-    assert options(plan) == "--only image --skip volume --server front --server gone"
+    assert selection_options(plan) == "--only image --skip volume --server front --server gone"
 
 
 # What holds for whatever needs whatever.

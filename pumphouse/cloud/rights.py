@@ -24,8 +24,8 @@ UNSEEN = (
     "and who else may use a private flavor"
 )
 UNMADE = (
-    "a tenant, users, groups, roles and their assignments, quotas, flavors, networks that all may use, "
-    "service types of subnets, the source NAT of routers, and chosen floating addresses"
+    "a tenant, users, groups, roles and their assignments, quotas, flavors, networks and subnet pools "
+    "that all may use, service types of subnets, the source NAT of routers, and chosen floating addresses"
 )
 REFUSED = "only an administrator of the destination can make it: ask one, or use the login of one"
 

@@ -18,7 +18,6 @@ def notes(source: Cloud, tenant_id: str) -> list[str]:
     """One note for each kind of which the tenant has something, with the names; a bounded number of list calls."""
     found = {
         "QoS policies": _neutron(source, "/qos/policies", "policies", tenant_id),
-        "subnet pools": _neutron(source, "/subnetpools", "subnetpools", tenant_id),
         "address scopes": _neutron(source, "/address-scopes", "address_scopes", tenant_id),
     }
     listed = [

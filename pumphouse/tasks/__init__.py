@@ -22,6 +22,7 @@ from pumphouse.tasks.neutron import (
     router,
     security_group,
     subnet,
+    subnet_pool,
     trunk,
 )
 from pumphouse.tasks.nova import flavor, keypair, server, server_group
@@ -42,6 +43,7 @@ KINDS: dict[str, Kind] = {
         keypair,
         image,
         network,
+        subnet_pool,
         subnet,
         address_group,
         security_group,

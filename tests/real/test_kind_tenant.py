@@ -78,15 +78,15 @@ def test_what_cannot_be_carried_is_noted(world: SimpleNamespace) -> None:
     keystone.roles.grant(roles["reader"], user=ann, domain=world.old, os_inherit_extension_inherited=True)
     keystone.roles.grant(roles["member"], user=ann, project=world.parent, os_inherit_extension_inherited=True)
     keystone.ec2.create(ann.id, project_id)
-    pool = {"name": "pool", "prefixes": ["10.99.0.0/16"], "project_id": project_id}
-    made = call(world.source.neutron, "POST", "/subnetpools", {"subnetpool": pool})["subnetpool"]
+    scope = {"name": "scope", "ip_version": 4, "project_id": project_id}
+    made = call(world.source.neutron, "POST", "/address-scopes", {"address_scope": scope})["address_scope"]
     try:
         notes = uncarried.notes(world.source, project_id)
     finally:
-        call(world.source.neutron, "DELETE", f"/subnetpools/{made['id']}")
+        call(world.source.neutron, "DELETE", f"/address-scopes/{made['id']}")
     assert sorted(notes) == [
         f"1 EC2 credentials not carried, their owners have to make them anew: of user {ann.id}",
-        "1 subnet pools not carried: pool",
+        "1 address scopes not carried: scope",
         "the role member that user ann inherits from project parent is not carried: grant it",
         f"the role reader that user ann inherits from domain {world.old.name} is not carried: grant it",
     ]

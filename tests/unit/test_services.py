@@ -202,11 +202,23 @@ def test_verify_reads_clouds_without_nova_and_neutron(connect: Any) -> None:
     assert verify_neutron.read(cloud, TENANT) == {}
 
 
-@pytest.mark.parametrize("kind", ["router", "floating_ip", "trunk", "address_group", "rbac_policy"])
+@pytest.mark.parametrize(
+    "kind", ["router", "floating_ip", "trunk", "address_group", "rbac_policy", "subnet_pool"]
+)
 def test_a_neutron_without_an_extension_has_nothing_of_it(there: PlainCloud, connect: Any, kind: str) -> None:
     there.catalog.append(("network", ""))
     assert KINDS[kind].discover(connect(), TENANT) == []
     assert there.requests
+
+
+def test_no_subnet_pool_is_made_where_neutron_knows_none(there: PlainCloud, connect: Any) -> None:
+    there.catalog.append(("network", ""))
+    record = Record(Ref("subnet_pool", "s"), "cellar", {"id": "s", "shared": False})
+    search = SimpleNamespace(destination=connect(), ids={}, mappings={})
+    (adapted,) = KINDS["subnet_pool"].adapt(search, [record])
+    assert adapted.skip == "the destination does not know subnet pools"
+    there.answers["/v2.0/extensions/subnet_allocation"] = {"extension": {"alias": "subnet_allocation"}}
+    assert KINDS["subnet_pool"].adapt(search, [record]) == [record]
 
 
 def test_other_errors_than_404_are_no_nothing(connect: Any) -> None:
@@ -221,7 +233,7 @@ def test_other_errors_than_404_are_no_nothing(connect: Any) -> None:
 def test_what_is_not_there_has_nothing_that_is_not_carried(there: PlainCloud, connect: Any) -> None:
     there.catalog.append(("dns", "/dns"))
     cloud = connect()
-    assert uncarried._neutron(cloud, "/subnetpools", "subnetpools", TENANT) == []
+    assert uncarried._neutron(cloud, "/address-scopes", "address_scopes", TENANT) == []
     assert uncarried._services(cloud) == ["the source has dns: its zones and records are not carried"]
 
 

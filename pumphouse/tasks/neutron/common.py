@@ -28,7 +28,7 @@ _VALUES_PER_QUERY = 50
 _UNKNOWN = re.compile(r"Unrecognized attribute\(s\) '([^']*)'")
 RELEASE_TIMEOUT_S = 60.0
 # What of an item only administrators may set by Neutron's default policies, besides what is never carried.
-_ADMINISTRATORS = {"network": ("shared",), "subnet": ("service_types",)}
+_ADMINISTRATORS = {"network": ("shared",), "subnet": ("service_types",), "subnetpool": ("shared",)}
 UNFINISHED = "an earlier run ended before it was complete"
 
 
@@ -106,6 +106,7 @@ class Collection:
 
 NETWORKS = Collection("network")
 SUBNETS = Collection("subnet")
+SUBNET_POOLS = Collection("subnetpool")
 SECURITY_GROUPS = Collection("security_group")
 ROUTERS = Collection("router")
 PORTS = Collection("port")

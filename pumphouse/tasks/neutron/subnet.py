@@ -17,8 +17,10 @@ from pumphouse.tasks.base import (
     ensure,
     ensured_id,
     retrieve_record,
+    symbol,
 )
 from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.neutron.allocation import own_pools, without_pool
 from pumphouse.tasks.neutron.common import (
     NETWORKS,
     SUBNETS,
@@ -47,6 +49,9 @@ CREATED = (
 # Sent only when they are set: Neutron refuses null modes, and service types where it has no such extension.
 OPTIONAL = ("ipv6_ra_mode", "ipv6_address_mode", "service_types")
 FIELDS = ("name", "description", "tags", *CREATED, *OPTIONAL)
+BESIDE = (
+    "its subnet pool is not carried: its network at the destination has subnets that are not of that pool"
+)
 MISSING = "its network at the destination has no subnet of these addresses: make one there"
 
 
@@ -56,7 +61,8 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
     ids = {subnet_id for network in networks.values() for subnet_id in network["subnets"]}
     subnets = {subnet["id"]: subnet for subnet in SUBNETS.owned(source, tenant_id) if subnet["id"] in ids}
     subnets |= SUBNETS.items(source, ids - subnets.keys())
-    return [_record(subnet, networks[subnet["network_id"]]) for subnet in subnets.values()]
+    without = without_pool(subnets.values(), own_pools(source, tenant_id, subnets.values()))
+    return [_record(s, networks[s["network_id"]], without.get(i, "")) for i, s in subnets.items()]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -75,7 +81,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The subnet of the network's twin that carries the stamp, or else the one of the same addresses."""
     networks = {record.ref: search.ids.get(_network(record)) for record in records}
     found = SUBNETS.by(search.destination, "network_id", {n for n in networks.values() if n})
-    return {r.ref: _twins(r, [s for s in found if s["network_id"] == networks[r.ref]]) for r in records}
+    return {
+        r.ref: _twins(search, r, [s for s in found if s["network_id"] == networks[r.ref]]) for r in records
+    }
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
@@ -93,11 +101,24 @@ class EnsureSubnet(EnsureItem):
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Everything explicitly: a gateway that is null is none, one that is absent would be made up."""
+        network_id = ensured_id(ensured, "network", data["network_id"])
         return {
             **carried(data, CREATED),
             **{field: data[field] for field in OPTIONAL if data.get(field)},
-            "network_id": ensured_id(ensured, "network", data["network_id"]),
+            **self._pool(data, network_id, ensured),
+            "network_id": network_id,
         }
+
+    def _pool(self, data: Json, network_id: str, ensured: Mapping[str, Ensured]) -> Json:
+        """The twin of its pool, if it needs one: what it does not need is not among what is ensured."""
+        pool = ensured.get(symbol(_pool(data), "ensured"))
+        if pool is None:
+            return {}
+        beside = SUBNETS.all(self.cloud, network_id=network_id, ip_version=data["ip_version"])
+        if any(subnet["subnetpool_id"] != pool["id"] for subnet in beside):
+            self.notes.append(BESIDE)
+            return {}
+        return {"subnetpool_id": pool["id"]}
 
 
 def _data(subnet: Json, network: Json) -> Json:
@@ -108,14 +129,16 @@ def _data(subnet: Json, network: Json) -> Json:
         "allocation_pools": sorted(subnet["allocation_pools"], key=str),
         "host_routes": sorted(subnet["host_routes"], key=str),
         "network_id": subnet["network_id"],
+        "subnetpool_id": subnet.get("subnetpool_id"),
         "project_id": network["project_id"],
     }
 
 
-def _record(subnet: Json, network: Json) -> Record:
+def _record(subnet: Json, network: Json, without_pool: str) -> Record:
     ref = Ref("network", subnet["network_id"])
-    needs = (Ref("tenant", network["project_id"]), ref)
-    data, notes = _data(subnet, network), tuple(_notes(subnet))
+    data, notes = _data(subnet, network), tuple(_notes(subnet, without_pool))
+    pools = (_pool(data),) if data["subnetpool_id"] and not without_pool else ()
+    needs = (Ref("tenant", network["project_id"]), ref, *pools)
     return Record(Ref(NAME, subnet["id"]), subnet["name"], data, needs, part_of=ref, notes=notes)
 
 
@@ -125,9 +148,9 @@ def _dependency(subnet: Json, network: Json) -> Record:
     return Record(Ref(NAME, subnet["id"]), subnet["name"], data, (ref,), part_of=ref, must_exist=MISSING)
 
 
-def _notes(subnet: Json) -> Iterable[str]:
-    if subnet.get("subnetpool_id"):
-        yield f"its subnet pool {subnet['subnetpool_id']} is not carried: it keeps its addresses without one"
+def _notes(subnet: Json, without_pool: str) -> Iterable[str]:
+    if without_pool:
+        yield without_pool
     if subnet.get("segment_id"):
         yield f"its network segment {subnet['segment_id']} is not carried: the destination chooses"
 
@@ -136,21 +159,36 @@ def _network(record: Record) -> Ref:
     return Ref("network", record.data["network_id"])
 
 
-def _twins(record: Record, subnets: Iterable[Json]) -> list[Twin]:
+def _pool(data: Json) -> Ref:
+    return Ref("subnet_pool", data.get("subnetpool_id") or "")
+
+
+def _twins(search: Search, record: Record, subnets: Iterable[Json]) -> list[Twin]:
     """Of the subnets of one network: the stamped one, or the one that has the record's addresses."""
     stamped = [subnet for subnet in subnets if is_stamped(subnet, record.ref.id)]
     same = stamped or [subnet for subnet in subnets if subnet["cidr"] == record.data["cidr"]]
-    return [_twin(record, subnet) for subnet in same]
+    return [_twin(search, record, subnet) for subnet in same]
 
 
-def _twin(record: Record, subnet: Json) -> Twin:
+def _twin(search: Search, record: Record, subnet: Json) -> Twin:
     wanted = {**record.data, "name": subnet["name"]} if record.must_exist else record.data
     fields = [field for field in FIELDS if field in record.data]
     actual = _data(subnet, {"project_id": subnet["project_id"]})
-    found = twin(subnet, record, differences(wanted, actual, fields))
+    other_pool = () if record.must_exist else _pool_difference(search, record, subnet)
+    found = twin(subnet, record, (*differences(wanted, actual, fields), *other_pool))
     if record.must_exist or not found.differences:
         return Twin(found.id, True, found.differences, found.unfinished)
     return found
+
+
+def _pool_difference(search: Search, record: Record, subnet: Json) -> tuple[str, ...]:
+    """Whether the subnet comes from the twin of the record's pool, or from none where that is not carried."""
+    pool, actual = _pool(record.data), subnet.get("subnetpool_id")
+    if pool not in record.needs:
+        return (f"subnetpool_id is {actual!r}, source has none that is carried",) if actual else ()
+    if actual and actual == search.ids.get(pool):
+        return ()
+    return (f"subnetpool_id is {actual!r}, not the twin of {pool.id!r}",)
 
 
 KIND = Kind(

@@ -16,6 +16,8 @@ from pumphouse.verify.fields import ordered, plain, ref, reference, refs, tag_st
 
 _TAGS = Field("tags", tags)
 _ANYWHERE = ("0.0.0.0/0", "::/0")
+# The kinds that a share names otherwise.
+_SHARED_KINDS = {"subnetpool": "subnet_pool"}
 
 
 def _network_identity(raw: Json) -> Any:
@@ -23,6 +25,11 @@ def _network_identity(raw: Json) -> Any:
     if raw.get("router:external"):
         return "external", Named("external_networks", raw["name"])
     return (Ref("tenant", raw["project_id"]), raw["name"]) if raw["name"] else None
+
+
+def _number(name: str) -> Field:
+    """A number that Neutron writes as text at times."""
+    return Field(name, lambda raw: int(raw[name]))
 
 
 def _pools(raw: Json) -> frozenset[Any]:
@@ -125,10 +132,25 @@ NETWORK = Kind(
     _network_identity,
     {"provider attributes": "they are the cloud's", "QoS policy": "policies are not migrated"},
 )
+SUBNET_POOL = Kind(
+    "subnet_pool",
+    (
+        *plain("name", "description", "ip_version", "default_quota", "shared"),
+        *(_number(name) for name in ("default_prefixlen", "min_prefixlen", "max_prefixlen")),
+        unordered("prefixes"),
+        _TAGS,
+    ),
+    lambda raw: (Ref("tenant", raw["project_id"]), raw["name"]) if raw["name"] else None,
+    {
+        "address scope": "scopes are not migrated",
+        "is_default": "which pool is the default of a cloud is that cloud's to say",
+    },
+)
 SUBNET = Kind(
     "subnet",
     (
         reference("network", "network", "network_id"),
+        reference("subnet_pool", "subnet_pool", "subnetpool_id"),
         *plain("name", "description", "cidr", "ip_version", "gateway_ip", "enable_dhcp"),
         Field("allocation_pools", _pools),
         ordered("dns_nameservers"),
@@ -205,9 +227,13 @@ FLOATING_IP = Kind(
     ),
     lambda raw: ref("port", raw["port_id"]),
 )
-KINDS = (NETWORK, SUBNET, ADDRESS_GROUP, SECURITY_GROUP, RBAC_POLICY, ROUTER, PORT, TRUNK, FLOATING_IP)
+KINDS = (
+    *(NETWORK, SUBNET_POOL, SUBNET, ADDRESS_GROUP, SECURITY_GROUP, RBAC_POLICY),
+    *(ROUTER, PORT, TRUNK, FLOATING_IP),
+)
 _PATHS = {
     "networks": "/networks",
+    "subnetpools": "/subnetpools",
     "subnets": "/subnets",
     "address_groups": "/address-groups",
     "rbac_policies": "/rbac-policies",
@@ -240,6 +266,7 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
             floating_ip["forwardings"] = get_all(neutron, path, "port_forwardings")
     kinds = {
         NETWORK: found["networks"],
+        SUBNET_POOL: found["subnetpools"],
         SUBNET: found["subnets"],
         ADDRESS_GROUP: found["address_groups"],
         SECURITY_GROUP: [group for group in groups if group["project_id"] == tenant_id],
@@ -277,10 +304,10 @@ def _interfaces(ports: Iterable[Json]) -> dict[str, set[Any]]:
 
 
 def _policy(raw: Json) -> tuple[Any, ...]:
-    target = raw["target_tenant"]
+    target, object_type = raw["target_tenant"], str(raw["object_type"])
     return (
-        raw["object_type"],
-        Ref(raw["object_type"], raw["object_id"]),
+        object_type,
+        Ref(_SHARED_KINDS.get(object_type, object_type), raw["object_id"]),
         target if target == "*" else Ref("tenant", target),
         raw["action"],
     )

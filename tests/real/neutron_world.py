@@ -24,6 +24,7 @@ from pumphouse.tasks.neutron import (
     router,
     security_group,
     subnet,
+    subnet_pool,
     trunk,
 )
 from pumphouse.tasks.neutron.common import (
@@ -33,6 +34,7 @@ from pumphouse.tasks.neutron.common import (
     PORTS,
     ROUTERS,
     SECURITY_GROUPS,
+    SUBNET_POOLS,
     SUBNETS,
     TRUNKS,
     Collection,
@@ -42,10 +44,13 @@ from pumphouse.tasks.neutron.router_links import disconnect, interfaces
 from tests.real.by_hand import ByHand, connect
 
 KINDS: Sequence[ModuleType] = (
-    *(domain, tenant, network, subnet, address_group, security_group, rbac_policy),
+    *(domain, tenant, network, subnet_pool, subnet, address_group, security_group, rbac_policy),
     *(router, port, trunk, floating_ip),
 )
-COLLECTIONS = (FLOATING_IPS, ROUTERS, TRUNKS, PORTS, SUBNETS, NETWORKS, SECURITY_GROUPS, ADDRESS_GROUPS)
+COLLECTIONS = (
+    *(FLOATING_IPS, ROUTERS, TRUNKS, PORTS, SUBNETS, NETWORKS, SUBNET_POOLS),
+    *(SECURITY_GROUPS, ADDRESS_GROUPS),
+)
 
 
 class World:

@@ -1,4 +1,4 @@
-"""Shares: networks, security groups and address groups of the tenant that single other tenants may use."""
+"""Shares: networks, subnet pools, security groups and address groups of the tenant that single other tenants may use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "rbac_policy"
-CARRIED = ("network", "security_group", "address_group")
+# The kinds of what can be shared, by what Neutron calls them.
+CARRIED = {
+    "network": "network",
+    "security_group": "security_group",
+    "address_group": "address_group",
+    "subnetpool": "subnet_pool",
+}
+# That everybody may use one of these is a field of it.
+SHARED_BY_FIELD = ("network", "subnetpool")
 SHARED = "access_as_shared"
 EVERYBODY = "*"
 
@@ -70,7 +78,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
         """Share it; a note says when the other tenant is not at the destination."""
         if _target(self.cloud, data) is not None:
             return super().execute(data, **ensured)
-        object_id = ensured_id(ensured, data["object_type"], data["object_id"])
+        object_id = _object_id(data, ensured)
         return {"id": object_id, "made": False, "notes": [_unshared(data)]}
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
@@ -97,7 +105,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
         call(self.cloud.neutron, "DELETE", f"/rbac-policies/{destination_id}")
 
     def _key(self, data: Json, ensured: Mapping[str, Ensured]) -> tuple[Any, ...]:
-        object_id = ensured_id(ensured, data["object_type"], data["object_id"])
+        object_id = _object_id(data, ensured)
         return data["object_type"], object_id, _target(self.cloud, data)
 
 
@@ -114,19 +122,27 @@ def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:
 
 
 def _is_carried(policy: Json) -> bool:
-    # That everybody may use a network is a field of the network.
-    with_everybody = policy["object_type"] == "network" and policy["target_tenant"] == EVERYBODY
-    return policy["object_type"] in CARRIED and not with_everybody
+    by_field = policy["object_type"] in SHARED_BY_FIELD and policy["target_tenant"] == EVERYBODY
+    return policy["object_type"] in CARRIED and not by_field
 
 
 def _record(policy: Json, names: Mapping[str, str]) -> Record:
     target = policy["target_tenant"]
     fields = ("id", "object_type", "object_id", "target_tenant", "project_id")
     data = {**{field: policy[field] for field in fields}, "target_name": names.get(target)}
-    thing = Ref(policy["object_type"], policy["object_id"])
+    thing = _thing(policy)
     who = "everybody" if target == EVERYBODY else f"tenant {names.get(target, target)}"
     name = f"{thing.kind.replace('_', ' ')} {thing.id} with {who}"
     return Record(Ref(NAME, policy["id"]), name, data, (Ref("tenant", policy["project_id"]), thing))
+
+
+def _thing(policy: Json) -> Ref:
+    return Ref(CARRIED[policy["object_type"]], policy["object_id"])
+
+
+def _object_id(data: Json, ensured: Mapping[str, Ensured]) -> str:
+    thing = _thing(data)
+    return ensured_id(ensured, thing.kind, thing.id)
 
 
 def _key(policy: Json) -> tuple[Any, ...]:
@@ -154,7 +170,7 @@ def _unshared(data: Json) -> str:
 
 def _twins(search: Search, record: Record, policies: Mapping[tuple[Any, ...], str]) -> list[Twin]:
     data = record.data
-    object_id = search.ids.get(Ref(data["object_type"], data["object_id"]))
+    object_id = search.ids.get(_thing(data))
     if object_id is None:
         return []
     key = (data["object_type"], object_id, _target(search.destination, data))

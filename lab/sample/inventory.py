@@ -69,6 +69,7 @@ def _networks(admin: Connection, project_id: str) -> Inventory:
     return {
         "network": _ids(network.networks(project_id=project_id)),
         "subnet": _ids(network.subnets(project_id=project_id)),
+        "subnet_pool": _ids(network.subnet_pools(project_id=project_id)),
         "router": _ids(network.routers(project_id=project_id)),
         "port": _ids(network.ports(project_id=project_id)),
         "security_group": _ids(network.security_groups(project_id=project_id)),
@@ -136,6 +137,7 @@ def _remove_networks(admin: Connection, project_id: str) -> None:
     delete(network, "trunks", ours["trunk"].values())
     delete(network, "ports", [port.id for port in network.ports(project_id=project_id)])
     delete(network, "networks", ours["network"].values())
+    delete(network, "subnetpools", ours["subnet_pool"].values())
     # To list the groups makes "default" anew, so they are listed no more.
     delete(network, "security-groups", ours["security_group"].values())
     delete(network, "address-groups", ours["address_group"].values())

@@ -1,4 +1,4 @@
-"""The sample's networks, subnets, router, ports and floating IP."""
+"""The sample's networks, subnets, their pool, router, ports and floating IP."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 SERVER_GROUPS = {"web": ("web", "default"), "batch": ("db",), "db": ("db", "odd", "default"), "": ("web",)}
 FIRST_HOST = 257  # of the servers: above the subnets' first pool, below their second
+# The pool that the IPv4 subnet of quarantine is allocated from.
+POOL = {
+    "name": "cellar",
+    "description": "Addresses for what nobody reaches",
+    "prefixes": ["10.13.0.0/16", "10.213.0.0/16"],
+    "default_prefixlen": 22,
+    "min_prefixlen": 18,
+    "max_prefixlen": 28,
+    "default_quota": 16384,
+}
 ROUTE = {"destination": "192.0.2.0/24", "nexthop": "10.10.0.77"}
 
 
@@ -55,14 +65,14 @@ def mac(*seed: str) -> str:
 
 
 def make_networks(tenant: Tenant) -> Networks:
-    """Create the networks with two subnets each, and the router between the first two and the world."""
+    """Create the networks with two subnets each, one of a pool, and the router between the first two and the world."""
     wanted = names(NETWORKS, "net", tenant.sizes.networks)
     ids = _create(tenant, "networks", [{"name": name, **FORMS.get(name, {})} for name in wanted])
-    subnet_ids = _create(
-        tenant,
-        "subnets",
-        [subnet for index, name in enumerate(wanted) for subnet in _subnets(index, name, ids[name])],
-    )
+    bodies = [subnet for index, name in enumerate(wanted) for subnet in _subnets(index, name, ids[name])]
+    if "quarantine" in ids:
+        (pooled,) = (subnet for subnet in bodies if subnet["name"] == "quarantine-v4")
+        pooled["subnetpool_id"] = _make_pool(tenant)
+    subnet_ids = _create(tenant, "subnets", bodies)
     subnets = {name: {version: subnet_ids[f"{name}-v{version}"] for version in (4, 6)} for name in wanted}
     external_id = _external_network(tenant)
     networks = Networks(ids, subnets, _router(tenant, external_id), external_id)
@@ -78,6 +88,12 @@ def _create(tenant: Tenant, collection: str, bodies: list[dict[str, Any]]) -> di
     ids = {body["name"]: by_name[body["name"]] for body in bodies}
     tag(tenant, collection, ids)
     return ids
+
+
+def _make_pool(tenant: Tenant) -> str:
+    pool_id = str(post(tenant.owner.network, "/subnetpools", subnetpool=POOL)["subnetpool"]["id"])
+    tag(tenant, "subnetpools", {POOL["name"]: pool_id})
+    return pool_id
 
 
 def _subnets(index: int, name: str, network_id: str) -> list[dict[str, Any]]:

@@ -1,4 +1,9 @@
-"""One run at a time on a tenant and a pair of clouds: a lock that dies with its process."""
+"""The lock of a tenant and a pair of clouds, for one run at a time; it is released when its process dies.
+
+OpenStack's tooz has drivers for the same stores, but none tells whether a lock is held without acquiring it, or who
+holds it, and each opens connections of its own with options of its own. Its driver of PostgreSQL is deprecated, needs
+psycopg2, and takes only 16 bits of a lock's name, so that two tenants may have the same lock.
+"""
 
 from __future__ import annotations
 
@@ -22,97 +27,97 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from pumphouse.errors import LockedError
 
-# Longer than anybody looks whether a lock is held, and not long for an operator.
-_PATIENCE_S = 0.2
+# Longer than is_locked holds a lock of a file, and short for an operator.
+_RETRY_S = 0.2
 _DESCRIPTION_BYTES = 1000
 
 
 @contextmanager
 def locked(store: Backend, name: str, holder: Callable[[], str]) -> Iterator[None]:
-    """Hold the lock of that name: among all that use a server, else among all runs of this user.
+    """Hold the lock of that name: among all that use the store's server, else among all runs of this user.
 
-    holder: who has it, in words; asked when somebody has. Raises LockedError then.
+    holder: says who holds the lock, when another run does. Raises LockedError then.
     """
-    with _kind(store).take(store, _key(name)) as other:
+    with _locks_of(store).acquire(store, _key(name)) as other:
         if other is not None:
             raise LockedError(holder() or other)
         yield
 
 
 def is_locked(store: Backend, name: str) -> bool:
-    """Whether somebody holds the lock of that name; it is not taken for that."""
-    return _kind(store).is_taken(store, _key(name))
+    """Whether somebody holds the lock of that name; it is not acquired to find out."""
+    return _locks_of(store).is_held(store, _key(name))
 
 
-class _Kind(NamedTuple):
-    """How one kind of store locks.
+class _Locks(NamedTuple):
+    """The locks of one kind of store.
 
-    take: gives None while the lock is held, or in words, as far as they are known, who else has it.
+    acquire: gives None while the lock is held by this run, else who holds it in words, empty if that is unknown.
     """
 
-    take: Callable[[Any, str], AbstractContextManager[str | None]]
-    is_taken: Callable[[Any, str], bool]
+    acquire: Callable[[Any, str], AbstractContextManager[str | None]]
+    is_held: Callable[[Any, str], bool]
 
 
 def _key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-def _me() -> str:
+def _this_process() -> str:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return f"process {os.getpid()} of {getpass.getuser()} on {socket.gethostname()}, since {since}"
 
 
 # Files
 
-_held: set[int] = set()
+_descriptors: set[int] = set()
 
 
-def _let_go() -> None:
-    """In a forked process: do not keep alive what its parent holds."""
-    for fd in _held:
+def _close_inherited() -> None:
+    """In a forked process, close the descriptors of its parent's locks: else they would outlive the parent."""
+    for fd in _descriptors:
         os.close(fd)
-    _held.clear()
+    _descriptors.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inherited)
 
 
 @contextmanager
-def _take_file(_store: Backend, key: str) -> Iterator[str | None]:
+def _acquire_file(_store: Backend, key: str) -> Iterator[str | None]:
     fd = os.open(_path(key), os.O_RDWR | os.O_CREAT, 0o600)
-    _held.add(fd)
+    _descriptors.add(fd)
     try:
-        if not _flock_patiently(fd):
+        if not _flock_with_retries(fd):
             yield os.pread(fd, _DESCRIPTION_BYTES, 0).decode(errors="replace")
             return
         os.ftruncate(fd, 0)
-        os.pwrite(fd, _me().encode(), 0)
+        os.pwrite(fd, _this_process().encode(), 0)
         yield None
         os.ftruncate(fd, 0)
     finally:
-        _held.discard(fd)
+        _descriptors.discard(fd)
         os.close(fd)
 
 
-def _is_file_taken(_store: Backend, key: str) -> bool:
+def _is_file_held(_store: Backend, key: str) -> bool:
     with _path(key).open("ab") as file:
         return not _flock(file.fileno(), fcntl.LOCK_SH)
 
 
-def _flock_patiently(fd: int) -> bool:
-    """Take it for this run alone, also when somebody looks at this instant whether it is taken."""
+def _flock_with_retries(fd: int) -> bool:
+    """Acquire the lock of a file; what holds it may be is_locked, for an instant."""
     retrying = Retrying(
-        retry=retry_if_result(lambda taken: not taken),
-        stop=stop_after_delay(_PATIENCE_S),
-        wait=wait_fixed(_PATIENCE_S / 10),
+        retry=retry_if_result(lambda acquired: not acquired),
+        stop=stop_after_delay(_RETRY_S),
+        wait=wait_fixed(_RETRY_S / 10),
         retry_error_callback=lambda _: False,
     )
     return bool(retrying(_flock, fd, fcntl.LOCK_EX))
 
 
 def _flock(fd: int, operation: int) -> bool:
-    """Unlike lockf, also between the threads of a process, and not lost when another file object is closed."""
+    """Lock a file if it is not locked; unlike lockf, also between threads, and until this very descriptor is closed."""
     try:
         fcntl.flock(fd, operation | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -126,43 +131,44 @@ def _path(key: str) -> Path:
     return folder / f"{key}.lock"
 
 
-# PostgreSQL and MySQL: the lock of a connection that is kept open for it
+# PostgreSQL and MySQL: the lock of a connection that is open as long as it is held
 
-# Whoever is gone without a word is noticed after 90 s, and whoever is silent is not sent away.
+# A process whose machine is gone is noticed after 90 s, and an idle connection is not closed.
 _POSTGRESQL_SETTINGS = {
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "idle_session_timeout": "0",
 }
-# The most it takes, in seconds: a year.
+# The most that MySQL takes, in seconds: a year.
 _MYSQL_WAIT_TIMEOUT = 31_536_000
 
 
 @contextmanager
-def _of_connection(store: Any, take: Callable[[sa.Connection], bool]) -> Iterator[str | None]:
+def _connection_lock(store: Any, acquire: Callable[[sa.Connection], bool]) -> Iterator[str | None]:
     with store.engine.connect() as connection:
         connection.detach()
         try:
-            taken = take(connection)
+            acquired = acquire(connection)
             connection.commit()
-            yield None if taken else ""
+            yield None if acquired else ""
         finally:
-            connection.invalidate()  # the server may be gone, with the lock: nothing is said to it any more
+            # Closed without a word to the server, which may be gone, and the lock with it.
+            connection.invalidate()
 
 
-def _take_postgresql(store: Any, key: str) -> AbstractContextManager[str | None]:
-    def take(connection: sa.Connection) -> bool:
-        # Those that a release does not have are left out.
+def _acquire_postgresql(store: Any, key: str) -> AbstractContextManager[str | None]:
+    def acquire(connection: sa.Connection) -> bool:
+        # Settings that the server's release does not have are left out.
         statement = sa.text("SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name")
         for name, value in _POSTGRESQL_SETTINGS.items():
             connection.execute(statement, {"name": name, "value": value})
         return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(*_numbers(key)))))
 
-    return _of_connection(store, take)
+    return _connection_lock(store, acquire)
 
 
-def _is_postgresql_taken(store: Any, key: str) -> bool:
+def _is_postgresql_held(store: Any, key: str) -> bool:
     # objsubid 2: of two numbers. https://www.postgresql.org/docs/current/view-pg-locks.html
     statement = sa.text(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
@@ -175,19 +181,19 @@ def _is_postgresql_taken(store: Any, key: str) -> bool:
 
 
 def _numbers(key: str) -> tuple[int, int]:
-    """Two numbers of 31 bits: as an integer has them, and as an oid has them."""
+    """Two numbers of 31 bits, which PostgreSQL's integer and oid both hold."""
     return int(key[:8], 16) >> 1, int(key[8:16], 16) >> 1
 
 
-def _take_mysql(store: Any, key: str) -> AbstractContextManager[str | None]:
-    def take(connection: sa.Connection) -> bool:
+def _acquire_mysql(store: Any, key: str) -> AbstractContextManager[str | None]:
+    def acquire(connection: sa.Connection) -> bool:
         connection.exec_driver_sql(f"SET SESSION wait_timeout = {_MYSQL_WAIT_TIMEOUT}")
         return bool(connection.scalar(sa.select(sa.func.get_lock(_mysql_name(key), 0))))
 
-    return _of_connection(store, take)
+    return _connection_lock(store, acquire)
 
 
-def _is_mysql_taken(store: Any, key: str) -> bool:
+def _is_mysql_held(store: Any, key: str) -> bool:
     with store.engine.connect() as connection:
         return connection.scalar(sa.select(sa.func.is_used_lock(_mysql_name(key)))) is not None
 
@@ -196,14 +202,14 @@ def _mysql_name(key: str) -> str:
     return f"pumphouse {key}"
 
 
-# ZooKeeper: a node that goes with the session
+# ZooKeeper: a node that ends with the session
 
 
 @contextmanager
-def _take_node(store: Any, key: str) -> Iterator[str | None]:
+def _acquire_node(store: Any, key: str) -> Iterator[str | None]:
     from kazoo.exceptions import KazooException
 
-    lock = store.client.Lock(_node(store, key), _me())
+    lock = store.client.Lock(_node(store, key), _this_process())
     if not lock.acquire(blocking=False):
         yield next(iter(lock.contenders()), "")
         return
@@ -214,7 +220,7 @@ def _take_node(store: Any, key: str) -> Iterator[str | None]:
             lock.release()
 
 
-def _is_node_taken(store: Any, key: str) -> bool:
+def _is_node_held(store: Any, key: str) -> bool:
     return bool(store.client.Lock(_node(store, key)).contenders())
 
 
@@ -222,16 +228,16 @@ def _node(store: Any, key: str) -> str:
     return f"{store.path}/locks/{key}"
 
 
-_FILE = _Kind(_take_file, _is_file_taken)
+_FILE = _Locks(_acquire_file, _is_file_held)
 _SERVERS = {
-    "postgresql": _Kind(_take_postgresql, _is_postgresql_taken),
-    "mysql": _Kind(_take_mysql, _is_mysql_taken),
-    "mariadb": _Kind(_take_mysql, _is_mysql_taken),
+    "postgresql": _Locks(_acquire_postgresql, _is_postgresql_held),
+    "mysql": _Locks(_acquire_mysql, _is_mysql_held),
+    "mariadb": _Locks(_acquire_mysql, _is_mysql_held),
 }
-_NODE = _Kind(_take_node, _is_node_taken)
+_NODE = _Locks(_acquire_node, _is_node_held)
 
 
-def _kind(store: Backend) -> _Kind:
+def _locks_of(store: Backend) -> _Locks:
     if isinstance(store, SQLAlchemyBackend):
         return _SERVERS.get(store.engine.dialect.name, _FILE)
     if isinstance(store, PathBasedBackend) and hasattr(store, "client"):

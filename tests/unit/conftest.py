@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from hypothesis import HealthCheck, settings
 from taskflow.persistence.base import Backend
 
 from pumphouse import tasks
 from pumphouse.store import open_store
 from tests.unit.memory import KINDS, World
+
+# How long an example takes tells of the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab import Lab
-from lab.populate import remove
+from lab.populate import Sample, populate, remove
+from lab.sample.sizes import Sizes
 
 # Labs that end with the session: to remove what is in them takes as long as to make it.
 THROWN_AWAY: set[Path] = set()
@@ -40,3 +42,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     finally:
         os.environ.pop("PUMPHOUSE_LAB_DIR", None)
         lab.down(purge=True)
+
+
+@pytest.fixture(scope="session")
+def small(lab: Lab) -> Iterator[Sample]:
+    """A tenant with one server, for tests that leave it as it is or move it by a state store of their own."""
+    sample = populate(lab.clouds_yaml, f"shared-{uuid.uuid4().hex[:6]}", Sizes.small())
+    yield sample
+    discard(lab, sample.name)

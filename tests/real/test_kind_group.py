@@ -16,8 +16,6 @@ from pumphouse.tasks.keystone import assignment, domain, group, membership, role
 from pumphouse.tasks.keystone.common import INHERITED_TO
 from tests.real.by_hand import ByHand, connect
 
-pytestmark = pytest.mark.exhaustive
-
 KINDS = (domain, role, tenant, user, group, membership, assignment)
 
 
@@ -96,6 +94,7 @@ def test_groups_arrive_with_members_and_roles_and_a_second_time_makes_nothing(wo
     assert of_domain(world.destination, world) == expected
 
 
+@pytest.mark.exhaustive
 def test_a_failure_takes_back_all_but_what_was_there(world: SimpleNamespace) -> None:
     keystone = world.destination.keystone
     there = keystone.groups.create(f"audit-{world.tag}", world.home)
@@ -107,6 +106,7 @@ def test_a_failure_takes_back_all_but_what_was_there(world: SimpleNamespace) -> 
     assert keystone.groups.get(there.id).name == f"audit-{world.tag}"
 
 
+@pytest.mark.exhaustive
 def test_nobody_is_put_into_a_group_that_was_there_before(world: SimpleNamespace) -> None:
     keystone = world.destination.keystone
     keystone.groups.create(f"öps-{world.tag}", world.home)

@@ -18,8 +18,6 @@ from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, connect
 
-pytestmark = pytest.mark.exhaustive
-
 FORMS: dict[str, Json] = {
     "private": {"visibility": "private", "min_disk": 2, "hw_disk_bus": "scsi", "owner_specified.a.b": "c"},
     "public": {"visibility": "public", "protected": True, "tags": ["a", "b"]},
@@ -84,6 +82,7 @@ def test_every_form_arrives_and_a_second_time_makes_nothing(world: SimpleNamespa
     assert {step.notes for ref, step in again.items() if ref.kind == "image"} == {()}
 
 
+@pytest.mark.exhaustive
 def test_a_failure_takes_back_even_what_is_protected(world: SimpleNamespace) -> None:
     by_hand = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant, image))
     steps = by_hand.steps()

@@ -16,8 +16,6 @@ from pumphouse.tasks.nova import server_group
 from pumphouse.tasks.nova.common import list_server_groups
 from tests.real.by_hand import ByHand, connect
 
-pytestmark = pytest.mark.exhaustive
-
 GROUPS: list[Json] = [
     {"name": 'süd & "west"', "policy": "anti-affinity", "rules": {"max_server_per_host": 3}},
     {"name": "near", "policy": "soft-affinity"},
@@ -75,6 +73,7 @@ def test_every_field_arrives_and_a_second_time_makes_nothing(world: SimpleNamesp
     assert groups(world.destination, twin(world)) == found
 
 
+@pytest.mark.exhaustive
 def test_a_failure_takes_back_all(world: SimpleNamespace) -> None:
     before = len(list_server_groups(world.destination))
     by_hand = carry(world)
@@ -83,6 +82,7 @@ def test_a_failure_takes_back_all(world: SimpleNamespace) -> None:
     assert len(list_server_groups(world.destination)) == before
 
 
+@pytest.mark.exhaustive
 def test_another_policy_under_the_same_name_is_a_conflict(world: SimpleNamespace) -> None:
     by_hand = carry(world)
     by_hand.run({ref: step for ref, step in by_hand.steps().items() if ref.kind != "server_group"})

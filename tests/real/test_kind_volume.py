@@ -29,8 +29,6 @@ from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, Clouds, connect
 
-pytestmark = pytest.mark.exhaustive
-
 POLICIES = {"volume_format": "qcow2"}
 
 
@@ -161,6 +159,7 @@ def test_a_detached_volume_arrives_whole(shelf: Shelf) -> None:
     assert shelf.step(made).notes == ()
 
 
+@pytest.mark.exhaustive
 def test_the_raw_way_is_byte_for_byte_too(shelf: Shelf) -> None:
     made = shelf.make()
     shelf.migrate(volume_format="raw")
@@ -168,6 +167,7 @@ def test_the_raw_way_is_byte_for_byte_too(shelf: Shelf) -> None:
     assert before == after
 
 
+@pytest.mark.exhaustive
 def test_a_bootable_volume_keeps_its_image_metadata_and_gets_no_other(shelf: Shelf) -> None:
     blank = shelf.make(name="blank")
     made = shelf.make(name="boot")
@@ -184,6 +184,7 @@ def test_a_bootable_volume_keeps_its_image_metadata_and_gets_no_other(shelf: She
     assert "volume_image_metadata" not in shelf.twin(blank)
 
 
+@pytest.mark.exhaustive
 def test_types_go_by_mapping_then_name_then_default(shelf: Shelf) -> None:
     source, destination = shelf.clouds.source, shelf.clouds.destination
     old, new, odd = (f"{shelf.name}-{suffix}" for suffix in ("old", "new", "odd"))
@@ -200,6 +201,7 @@ def test_types_go_by_mapping_then_name_then_default(shelf: Shelf) -> None:
     assert (shelf.twin(mapped)["volume_type"], shelf.twin(lost)["volume_type"]) == (new, "standard")
 
 
+@pytest.mark.exhaustive
 def test_multiattach_goes_by_the_type(shelf: Shelf) -> None:
     multi = f"{shelf.name}-multi"
     shelf.make_type(shelf.clouds.source, multi, multiattach="<is> True")
@@ -214,6 +216,7 @@ def test_multiattach_goes_by_the_type(shelf: Shelf) -> None:
     assert shelf.twin(made)["multiattach"] is True
 
 
+@pytest.mark.exhaustive
 def test_a_snapshot_becomes_a_volume_where_it_is_asked_for(shelf: Shelf) -> None:
     made, source = shelf.make(), shelf.clouds.source
     with source.in_tenant(shelf.tenant_id) as cloud:
@@ -242,6 +245,7 @@ def test_a_snapshot_becomes_a_volume_where_it_is_asked_for(shelf: Shelf) -> None
     assert then != before == after
 
 
+@pytest.mark.exhaustive
 def test_odd_states_are_skipped_with_their_reason(shelf: Shelf) -> None:
     made = shelf.make()
     act(shelf.clouds.source, made["id"], "os-reset_status", status="error")
@@ -250,6 +254,7 @@ def test_odd_states_are_skipped_with_their_reason(shelf: Shelf) -> None:
     act(shelf.clouds.source, made["id"], "os-reset_status", status="available")
 
 
+@pytest.mark.exhaustive
 def test_a_failed_unit_leaves_nothing(shelf: Shelf) -> None:
     made = shelf.make()
     carry = shelf.carry()
@@ -261,6 +266,7 @@ def test_a_failed_unit_leaves_nothing(shelf: Shelf) -> None:
     assert {**shelf.read(made["id"]), "updated_at": None} == {**made, "updated_at": None}
 
 
+@pytest.mark.exhaustive
 def test_a_volume_of_the_same_name_is_a_conflict(shelf: Shelf) -> None:
     made = shelf.make(name="same")
     carry = shelf.carry()
@@ -284,6 +290,7 @@ def tasks_of(shelf: Shelf, made: Json) -> tuple[dict[str, Any], dict[str, Any]]:
     }, given
 
 
+@pytest.mark.exhaustive
 def test_tasks_that_died_find_or_remove_what_they_made(shelf: Shelf) -> None:
     """Each task is executed twice as after a kill: the second finds what the first made."""
     made = shelf.make()
@@ -332,6 +339,7 @@ def whole(clouds: Clouds, sample: Sample) -> ByHand:
     )
 
 
+@pytest.mark.exhaustive
 def test_servers_with_volumes(lab: Lab, clouds: Clouds, sample: Sample, whole: ByHand) -> None:
     """They fail and leave nothing; then they arrive, in order, booted from them; then nothing is left to do."""
     before = facts(lab.dir, "source", sample.tenant_id)
@@ -356,6 +364,7 @@ def test_servers_with_volumes(lab: Lab, clouds: Clouds, sample: Sample, whole: B
     }
 
 
+@pytest.mark.exhaustive
 def test_a_volume_attached_later_follows_its_server(
     lab: Lab, clouds: Clouds, sample: Sample, whole: ByHand
 ) -> None:

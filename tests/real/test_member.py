@@ -20,8 +20,6 @@ from lab.sample.base import Sizes, connect, get, post, put
 from tests.real.listing import changes, listing
 from tests.real.runner import Runner
 
-pytestmark = pytest.mark.exhaustive
-
 SIZES = Sizes(users=2, images=3, networks=2, security_groups=3, volumes=2, servers=2, image_mib=1, disk_mib=1)
 NOT_MADE = {"group", "role", "assignment", "membership", "quota"}
 
@@ -114,6 +112,7 @@ def by_kind(result: Any, *outcomes: str) -> Counter[str]:
     return Counter(item["kind"] for item in result["resources"] if item["outcome"] in outcomes)
 
 
+@pytest.mark.exhaustive
 def test_members_move_what_is_theirs_and_are_told_the_rest(
     lab: Lab, members: Members, tmp_path: Path
 ) -> None:

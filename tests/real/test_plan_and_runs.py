@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import stat
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lab import Lab
-from lab.populate import Sample, populate
-from lab.sample.base import Sizes, connect, get
-from tests.real.conftest import discard
+from lab.populate import Sample
+from lab.sample.base import connect, get
 from tests.real.listing import NOTHING, Listing, changes, listing
 from tests.real.runner import Runner
 
@@ -21,14 +18,6 @@ from tests.real.runner import Runner
 @pytest.fixture(scope="module")
 def runner(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     return Runner(lab, tmp_path_factory.mktemp("plans"))
-
-
-@pytest.fixture(scope="module")
-def small(lab: Lab) -> Iterator[Sample]:
-    """A tenant with one server."""
-    sample = populate(lab.clouds_yaml, f"plan-{uuid.uuid4().hex[:6]}", Sizes.small())
-    yield sample
-    discard(lab, sample.name)
 
 
 def both(lab: Lab) -> dict[str, Listing]:

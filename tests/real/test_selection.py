@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 
 from lab import Lab
-from lab.populate import Sample, populate, remove
-from lab.sample.base import Sizes, connect
+from lab.populate import Sample
+from lab.sample.base import connect
 from tests.real.listing import changes, listing
 from tests.real.runner import Runner
-
-pytestmark = pytest.mark.exhaustive
 
 CLOUDS = ("source", "destination")
 
@@ -25,15 +23,6 @@ CLOUDS = ("source", "destination")
 @pytest.fixture(scope="module")
 def runner(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     return Runner(lab, tmp_path_factory.mktemp("selection"))
-
-
-@pytest.fixture(scope="module")
-def small(lab: Lab) -> Iterator[Sample]:
-    """A tenant with one server."""
-    sample = populate(lab.clouds_yaml, f"part-{uuid.uuid4().hex[:6]}", Sizes.small())
-    yield sample
-    for cloud in CLOUDS:
-        remove(lab.clouds_yaml, sample.name, cloud=cloud)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +48,7 @@ def steps(plan: Any, kind: str) -> dict[str, Any]:
     return {step["record"]["name"]: step for step in found}
 
 
+@pytest.mark.exhaustive
 def test_a_server_moves_with_what_it_needs_and_nothing_else(
     lab: Lab, runner: Runner, small: Sample, tmp_path: Path
 ) -> None:
@@ -117,6 +107,7 @@ def test_only_what_is_selected_is_planned(runner: Runner, small: Sample) -> None
     assert [step["id"] for step in steps(one, "image").values()] == [image_id]
 
 
+@pytest.mark.exhaustive
 def test_what_cannot_be_selected_is_said_at_once(runner: Runner, small: Sample) -> None:
     options = ["--only", "imge", "--server", "wbe", "--network", "front", "--skip", "network"]
     refused = runner.run("migrate", "tenant", small.name, *options, exit_code=2).stderr
@@ -132,6 +123,7 @@ def test_what_cannot_be_selected_is_said_at_once(runner: Runner, small: Sample) 
     assert "no tenant 'none-2'" in refused
 
 
+@pytest.mark.exhaustive
 def test_several_tenants_are_planned_together_and_moved_one_after_the_other(
     lab: Lab, runner: Runner, bare: list[str]
 ) -> None:

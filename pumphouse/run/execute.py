@@ -99,7 +99,7 @@ class Execution:
             del self.active[unit.name]
 
     @property
-    def halted(self) -> bool:
+    def is_halted(self) -> bool:
         """Whether nothing else is to be started."""
         return self.stop.is_set() or self.halt.is_set()
 
@@ -158,7 +158,7 @@ def execute_run(run: Run, migration: Migration, listener: Listener, stop: thread
     copying = _COPYING_UNITS_PER_TRANSFER * limits["transfers"]
     with (
         explained_store_failures(run),
-        ThreadPoolExecutor(limits["workers"], "unit") as threads,
+        ThreadPoolExecutor(limits["workers"], "unit") as unit_threads,
         ThreadPoolExecutor(copying, "copying-unit") as copying_threads,
         open_execution(
             run, migration, listener, stop, keep_failed=run.plan.cfg["on_failure"] == "keep"
@@ -168,7 +168,9 @@ def execute_run(run: Run, migration: Migration, listener: Listener, stop: thread
         _report_decided_steps(state)
         needs = {unit.name: unit.needs for unit in run.plan.units}
         schedule_units(
-            state, needs, lambda u: (copying_threads if u.size_bytes else threads).submit(_run_unit, state, u)
+            state,
+            needs,
+            lambda u: (copying_threads if u.size_bytes else unit_threads).submit(_run_unit, state, u),
         )
         _report_unstarted_steps(state)
     with explained_store_failures(run):
@@ -188,7 +190,7 @@ def schedule_units(
     sorter.prepare()
     futures: dict[Future[None], str] = {}
     try:
-        while sorter.is_active() and not state.halted:
+        while sorter.is_active() and not state.is_halted:
             for name in sorter.get_ready():
                 futures[submit(units[name])] = name
             done, _ = wait(futures, timeout=_POLL_S, return_when=FIRST_COMPLETED)
@@ -219,7 +221,7 @@ def _loans(run: Run, migration: Migration) -> Iterator[None]:
     """Record what the run borrows of the clouds, and give back what dead processes have borrowed."""
     clouds = {"source": migration.source, "destination": migration.destination}
     for book in tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination):
-        _settle_loans(Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
+        _give_back_loans(Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
     for side, cloud in clouds.items():
         cloud.loans.on_change = partial(_save_loans, run, side)
     try:
@@ -233,7 +235,7 @@ def _save_loans(run: Run, side: str, loans: list[Json]) -> None:
     run.update_meta(loans={**run.book.meta.get("loans", {}), side: loans})
 
 
-def _settle_loans(run: Run, clouds: Mapping[str, Any]) -> None:
+def _give_back_loans(run: Run, clouds: Mapping[str, Any]) -> None:
     loans = run.book.meta.get("loans") or {}
     if not any(loans.values()):
         return
@@ -277,7 +279,7 @@ def _report_unstarted_steps(state: Execution) -> None:
 
 def _run_unit(state: Execution, unit: Unit) -> None:
     """Execute one unit, or report it as blocked when a unit that it needs has failed."""
-    if state.halted:
+    if state.is_halted:
         return
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")
@@ -314,7 +316,7 @@ def _resume_unit(state: Execution, unit: Unit) -> FlowDetail:
     keep_failed = state.engines.keep_failed
     if is_revert_unfinished(detail, keep_failed=keep_failed):
         state.run_engine(state.engines.load(unit, detail, state.results), unit, detail)
-        if state.halted:
+        if state.is_halted:
             return detail
         detail = state.run.detail(unit.name)
     if keep_failed:

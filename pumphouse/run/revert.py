@@ -83,14 +83,14 @@ def revert_run(
     dependents = {name: [other for other in planned if name in units[other].needs] for name in planned}
     with (
         explained_store_failures(run),
-        ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "unit") as threads,
+        ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "unit") as unit_threads,
         open_execution(run, migration, listener, stop, keep_failed=False) as state,
     ):
         run.begin(states.REVERTING)
         for unit, detail in run.all_details().items():
             state.results |= dict(ensured_results(detail)) | dict(reused_results(units[unit]))
         schedule_units(
-            state, dependents, lambda unit: threads.submit(_revert_unit, state, planned[unit.name])
+            state, dependents, lambda unit: unit_threads.submit(_revert_unit, state, planned[unit.name])
         )
     reported = {outcome.ref for outcome in state.outcomes}
     for item in unit_reverts:
@@ -180,7 +180,7 @@ def _ensured_line(step: Step, atom: AtomDetail) -> str:
 
 def _revert_unit(state: Execution, planned: UnitRevert) -> None:
     """Revert one unit, or report why it is kept."""
-    if state.halted:
+    if state.is_halted:
         return
     if planned.kept_reason:
         state.report(_same_outcomes(planned.unit, State.KEPT, planned.kept_reason))

@@ -89,7 +89,7 @@ def _open_sqlite(text: str) -> Backend:
         expected = "sqlite:// with the path of a file and nothing else, as in sqlite:////path/to/file"
         raise ConfigError([f"state.url: not usable; expected {expected}"], "memory:// writes no file")
     path = Path(str(url.database)).expanduser().absolute()
-    with _explained(f"SQLite file {path}", _config_error):
+    with _failures_explained(f"SQLite file {path}", _config_error):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite itself would make it with the umask's mode; -wal and -shm get the mode of the file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -124,7 +124,7 @@ def _open_server(text: str) -> Backend:
         )
     driver = url.drivername.partition("+")[2] or _DRIVERS[family]
     title = f"{family} database {url.database} on {url.host or 'localhost'}"
-    with _explained(title, StoreError, str(url.password or "")):
+    with _failures_explained(title, StoreError, str(url.password or "")):
         engine = sa.create_engine(
             url.set(drivername=f"{family}+{driver}"),
             pool_size=_SERVER_CONNECTIONS,
@@ -162,7 +162,7 @@ def _open_zookeeper(text: str) -> Backend:
     hosts, _, path = text.partition("://")[2].partition("/")
     if not hosts or not path or "@" in hosts:
         raise ConfigError(["state.url: not usable; expected zookeeper://host:2181,host:2181/path"])
-    with _explained(f"ZooKeeper at {hosts}", StoreError):
+    with _failures_explained(f"ZooKeeper at {hosts}", StoreError):
         from pumphouse.store.zookeeper import ZooKeeperBackend
 
         # The check asks for the server's version, which servers do not tell unless they are set to.
@@ -182,7 +182,7 @@ def _open_dir(text: str) -> Backend:
     if parts.netloc or not parts.path.strip("/"):
         raise ConfigError(["state.url: no absolute path; expected dir:///path"])
     path = Path(unquote(parts.path))
-    with _explained(f"folder {path}", _config_error):
+    with _failures_explained(f"folder {path}", _config_error):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryFile(dir=path):
             return _upgraded(DirBackend({"path": str(path)}))
@@ -203,7 +203,7 @@ def _upgraded(store: Backend) -> Backend:
 
 
 @contextmanager
-def _explained(
+def _failures_explained(
     title: str, error_class: Callable[[str], PumphouseError], password: str = ""
 ) -> Iterator[None]:
     """Turn whatever goes wrong while a store is opened into one message without the password."""

@@ -29,7 +29,7 @@ from pumphouse.run.record import create_run, describe_owner, list_books, load_ru
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
-from tests.unit.memory import Ears, World, made_kind
+from tests.unit.memory import RecordingListener, World, made_kind
 
 # What a store may not like: each of the things that a task reads has all of it.
 ODD = {
@@ -137,7 +137,7 @@ def go_on(store: Backend, log: Log) -> dict[str, int]:
     print("recorded", flush=True)
     migration = Migration(world, world, {"mappings": {}, "policies": {}}, None)  # type: ignore[arg-type]
     with locked(store, lock_name(run.book.meta), lambda: describe_owner(store, run.book.meta)):
-        report = execute_run(run, migration, Ears(), threading.Event())
+        report = execute_run(run, migration, RecordingListener(), threading.Event())
     return {str(state): count for state, count in report.count().items()}
 
 

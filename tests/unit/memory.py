@@ -73,7 +73,7 @@ def thing_tasks(migration: Migration, step: Step) -> list[task.Task]:
     ]
 
 
-class Ears:
+class RecordingListener:
     """A listener that remembers."""
 
     def __init__(self) -> None:
@@ -135,10 +135,12 @@ def migration(world: World) -> Migration:
     return Migration(world, world, {"mappings": {}, "policies": {}}, None)
 
 
-def execute(recorded: Run, world: World, stop: threading.Event | None = None) -> tuple[Report, Ears]:
+def execute(
+    recorded: Run, world: World, stop: threading.Event | None = None
+) -> tuple[Report, RecordingListener]:
     """Execute what is left of a recorded run."""
-    ears = Ears()
-    return execute_run(recorded, migration(world), ears, stop or threading.Event()), ears
+    listener = RecordingListener()
+    return execute_run(recorded, migration(world), listener, stop or threading.Event()), listener
 
 
 def states(report: Report) -> dict[str, State]:

@@ -24,8 +24,8 @@ from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
 from tests.unit.memory import (
     TENANT,
-    Ears,
     Make,
+    RecordingListener,
     World,
     change_kind,
     execute,
@@ -46,7 +46,7 @@ def reloaded(recorded: Run) -> Run:
 
 def undo(recorded: Run, world: World, *, force: bool = False) -> tuple[Any, list[revert.UnitRevert]]:
     undos = revert.plan_revert(recorded, migration(world), force=force)
-    report = revert.revert_run(recorded, migration(world), undos, Ears(), threading.Event())
+    report = revert.revert_run(recorded, migration(world), undos, RecordingListener(), threading.Event())
     return report, undos
 
 
@@ -93,10 +93,10 @@ def test_a_suspended_run_goes_on_and_repeats_nothing(store: Backend, world: Worl
     recorded = create_run(store, planned(TENANT, ONE, TWO))
     execute(recorded, world, stop)
     assert recorded.book.meta["state"] == "SUSPENDED"
-    report, ears = execute(reloaded(recorded), world)
+    report, listener = execute(reloaded(recorded), world)
     assert world.tries == ["t", "one", "two"]
     assert set(states(report).values()) == {State.CREATED}
-    assert ears.lines == ["make two"]
+    assert listener.lines == ["make two"]
 
 
 def test_what_failed_is_tried_again(store: Backend, world: World) -> None:

@@ -19,12 +19,22 @@ from pumphouse.run.outcomes import executed_outcomes
 from pumphouse.run.record import create_run, load_run
 from pumphouse.store import open_store
 from tests.unit import memory
-from tests.unit.memory import LIMITS, TENANT, Ears, World, migration, planned, reason, states, step
+from tests.unit.memory import (
+    LIMITS,
+    TENANT,
+    RecordingListener,
+    World,
+    migration,
+    planned,
+    reason,
+    states,
+    step,
+)
 
 
 def execute(
     world: World, *steps: Step, stop: threading.Event | None = None, url: str = "memory://", **cfg: Any
-) -> tuple[Report, Ears]:
+) -> tuple[Report, RecordingListener]:
     with closing(open_store(url)) as store:
         return memory.execute(create_run(store, planned(*steps, **cfg)), world, stop)
 
@@ -32,13 +42,13 @@ def execute(
 def test_what_is_needed_comes_first_and_everybody_is_told(world: World) -> None:
     one = step("thing", "one", TENANT.ref)
     two = step("thing", "two", one.ref)
-    report, ears = execute(world, two, one, TENANT)
+    report, listener = execute(world, two, one, TENANT)
     assert world.log == ["t", "one", "two"]
     assert set(states(report).values()) == {State.CREATED}
     assert [outcome.destination_id for outcome in report.outcomes] == ["new-t", "new-one", "new-two"]
     assert [outcome.notes for outcome in report.outcomes] == [("t is new",), ("one is new",), ("two is new",)]
-    assert ears.lines == ["make t", "make one", "make two"]
-    assert {outcome.ref for outcome in ears.outcomes} == {TENANT.ref, one.ref, two.ref}
+    assert listener.lines == ["make t", "make one", "make two"]
+    assert {outcome.ref for outcome in listener.outcomes} == {TENANT.ref, one.ref, two.ref}
 
 
 def test_a_failed_unit_is_undone_as_a_whole_and_blocks_only_what_needs_it(world: World) -> None:
@@ -65,9 +75,9 @@ def test_a_failed_unit_is_undone_as_a_whole_and_blocks_only_what_needs_it(world:
 def test_what_is_reused_has_no_task_and_gives_its_id(world: World) -> None:
     reused = step("tenant", "t", action=Action.REUSE, destination_id="old-t")
     skipped = step("thing", "s", action=Action.SKIP)
-    report, ears = execute(world, reused, skipped, step("thing", "one", reused.ref))
+    report, listener = execute(world, reused, skipped, step("thing", "one", reused.ref))
     assert states(report) == {"t": State.REUSED, "s": State.SKIPPED, "one": State.CREATED}
-    assert ears.lines == ["make one"]
+    assert listener.lines == ["make one"]
 
 
 def test_access_to_the_tenant_is_held_until_the_end_and_given_back(world: World) -> None:
@@ -137,7 +147,7 @@ def test_a_run_is_interrupted_while_an_engine_is_not_ready_to_be_suspended(
 
 
 def test_a_listener_that_raises_does_not_hurt_a_run(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Ears):
+    class Broken(RecordingListener):
         def task_started(self, line: str) -> None:
             raise ValueError(f"{line} cannot be shown")
 
@@ -165,12 +175,12 @@ def test_an_error_in_a_unit_s_thread_ends_the_run_after_all_that_runs_and_it_can
 
     things = [step("thing", f"n{n}", TENANT.ref) for n in range(40)]
     with closing(open_store("memory://")) as store:
-        run, ears = create_run(store, planned(TENANT, *things)), Ears()
+        run, listener = create_run(store, planned(TENANT, *things)), RecordingListener()
         with monkeypatch.context() as patch:
             patch.setattr("pumphouse.run.execute.executed_outcomes", broken)
             with pytest.raises(RuntimeError, match="a mistake of ours"):
-                execute_run(run, migration(world), ears, threading.Event())
-        assert {outcome.state for outcome in ears.outcomes} <= {State.CREATED, State.PENDING}
+                execute_run(run, migration(world), listener, threading.Event())
+        assert {outcome.state for outcome in listener.outcomes} <= {State.CREATED, State.PENDING}
         assert len(world.tries) < len(things)
         report, _ = memory.execute(load_run(store, run.book), world)
     assert report.count() == {State.CREATED: 41}

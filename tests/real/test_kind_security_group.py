@@ -14,8 +14,6 @@ from pumphouse.tasks.neutron.security_group import FIELDS
 from pumphouse.tasks.neutron.security_rules import EnsureSecurityGroupRules, rule_key
 from tests.real.neutron_world import World, decisions, everything, made, neutron_world, same
 
-pytestmark = pytest.mark.exhaustive
-
 ODD_RULES: list[Json] = [
     {"protocol": "tcp", "port_range_min": 80, "port_range_max": 443, "remote_ip_prefix": "0.0.0.0/0"},
     {"protocol": "icmp", "port_range_min": 8, "port_range_max": 0, "description": "echo"},
@@ -108,6 +106,7 @@ def test_groups_arrive_with_equal_rules_and_a_second_time_makes_nothing(world: W
     } == {i: group["security_group_rules"] for i, group in before.items()}
 
 
+@pytest.mark.exhaustive
 def test_groups_that_refer_to_each_other_need_each_other(world: World) -> None:
     groups = seed(world)
     steps = world.carry().steps()
@@ -116,6 +115,7 @@ def test_groups_that_refer_to_each_other_need_each_other(world: World) -> None:
     assert needs["db"] == needs["default"] == (Ref("security_group", groups["web"]["id"]),)
 
 
+@pytest.mark.exhaustive
 def test_a_failure_takes_back_all_with_the_default_group_of_a_tenant_that_it_made(world: World) -> None:
     seed(world)
     before = everything(world.destination)
@@ -125,6 +125,7 @@ def test_a_failure_takes_back_all_with_the_default_group_of_a_tenant_that_it_mad
     assert everything(world.destination) == before
 
 
+@pytest.mark.exhaustive
 def test_the_default_group_of_a_tenant_that_was_there_is_only_added_to(world: World) -> None:
     groups = seed(world)
     by_hand = world.carry()
@@ -148,6 +149,7 @@ def test_the_default_group_of_a_tenant_that_was_there_is_only_added_to(world: Wo
     assert "has the rule ingress IPv4 tcp 22-22 anywhere, which the source has not" in note
 
 
+@pytest.mark.exhaustive
 def test_the_automatic_rules_of_the_default_group_are_noted(world: World) -> None:
     default = default_group(world.source, world.tenant_id)
     remove_rules(world.source, default)
@@ -159,6 +161,7 @@ def test_the_automatic_rules_of_the_default_group_are_noted(world: World) -> Non
     ]
 
 
+@pytest.mark.exhaustive
 def test_a_group_that_a_dead_run_left_without_rules_is_finished(world: World) -> None:
     groups = seed(world)
     by_hand = world.carry()
@@ -176,6 +179,7 @@ def test_a_group_that_a_dead_run_left_without_rules_is_finished(world: World) ->
     assert set(decisions(by_hand.steps()).values()) == {Action.REUSE}
 
 
+@pytest.mark.exhaustive
 def test_a_rule_that_exists_by_the_time_it_is_made_is_success(world: World) -> None:
     group = world.make(SECURITY_GROUPS, name="odd")
     by_hand = world.carry()
@@ -187,6 +191,7 @@ def test_a_rule_that_exists_by_the_time_it_is_made_is_success(world: World) -> N
     assert made(by_hand.run(by_hand.steps())) != []
 
 
+@pytest.mark.exhaustive
 def test_rules_for_the_group_of_another_tenant_are_left_out_and_noted(world: World) -> None:
     other = world.project(world.source, "-other")
     theirs = SECURITY_GROUPS.create(world.source, {"name": "theirs", "project_id": other})
@@ -200,6 +205,7 @@ def test_rules_for_the_group_of_another_tenant_are_left_out_and_noted(world: Wor
     assert world.step("security_group", mine).notes == ()
 
 
+@pytest.mark.exhaustive
 def test_reading_a_tenant_makes_it_no_default_group(world: World) -> None:
     SECURITY_GROUPS.all(world.source)  # makes the operator's own, if it is not there yet
     before = everything(world.source)
@@ -207,6 +213,7 @@ def test_reading_a_tenant_makes_it_no_default_group(world: World) -> None:
     assert everything(world.source) == before
 
 
+@pytest.mark.exhaustive
 def test_a_group_of_the_same_name_is_a_conflict_and_says_how_it_differs(world: World) -> None:
     mine = world.make(SECURITY_GROUPS, name="web")
     add_rules(world.source, mine, {"protocol": "tcp", "port_range_min": 1, "port_range_max": 9})

@@ -13,6 +13,8 @@ from pumphouse.tasks.neutron.common import PORTS, TRUNKS
 from pumphouse.tasks.neutron.trunk import FIELDS
 from tests.real.neutron_world import World, decisions, everything, neutron_world, same
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def world(lab: Any) -> Iterator[World]:
@@ -67,7 +69,6 @@ def test_every_field_arrives_and_a_second_time_makes_nothing(world: World) -> No
     assert everything(world.destination) == before
 
 
-@pytest.mark.exhaustive
 def test_a_failure_takes_back_all(world: World) -> None:
     seed(world)
     before = everything(world.destination)
@@ -77,7 +78,6 @@ def test_a_failure_takes_back_all(world: World) -> None:
     assert everything(world.destination) == before
 
 
-@pytest.mark.exhaustive
 def test_what_a_trunk_lacks_is_named_and_finished(world: World) -> None:
     seeded = seed(world)
     world.migrate()

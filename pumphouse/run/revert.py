@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from taskflow.persistence.models import AtomDetail, FlowDetail
 from taskflow.types.failure import Failure
 
 from pumphouse.cloud.check import clock_difference_s
-from pumphouse.model import Action, Outcome, Report, State, Step, Unit
+from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
 from pumphouse.run.engine import Listener, flow_from_detail, save
 from pumphouse.run.execute import Execution, explained_store_failures, open_execution, schedule_units
 from pumphouse.run.outcomes import (
@@ -25,7 +25,7 @@ from pumphouse.run.outcomes import (
     sorted_by_plan,
     step_of_task,
 )
-from pumphouse.run.record import Run
+from pumphouse.run.record import Run, list_books, load_run, run_id
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, counted, symbol
 
@@ -43,31 +43,47 @@ class UnitRevert:
 
     lines: what is reverted, in words, in that order.
     kept_reason: why the unit stays as it is; empty when it is reverted.
+    kept_steps: why single resources of a unit stay that is reverted otherwise.
     """
 
     unit: Unit
     lines: tuple[str, ...]
     kept_reason: str = ""
+    kept_steps: Mapping[Ref, str] = field(default_factory=dict)
+
+    @property
+    def needed(self) -> set[Ref]:
+        """What has to stay because something of the unit stays."""
+        if self.kept_reason:
+            return {need for step in self.unit.steps for need in step.record.needs}
+        kept = [step for step in self.unit.steps if step.ref in self.kept_steps]
+        return {need for step in kept for need in step.record.needs if _lives_in(step, need)}
+
+
+def _lives_in(step: Step, need: Ref) -> bool:
+    """Whether a need has to stay with a resource: not the tenant of what no tenant owns, such as a user."""
+    return need.kind != "tenant" or KINDS[step.ref.kind].find_anywhere is not None
 
 
 def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[UnitRevert]:
-    """Plan the revert of a run: unit by unit what is reverted, and what is kept because somebody changed it since.
+    """Plan the revert of a run: unit by unit what is reverted, and what is kept.
 
-    A unit that a kept one needs is kept too.
+    What runs of other tenants use is kept, and what somebody changed since the run made it; and what these need.
     force: revert also what was changed.
     """
     details = run.all_details()
+    users = used_by_other_tenants(run)
     begun = [unit for unit in reversed(run.plan.units) if any(map(_needs_revert, details[unit.name]))]
     offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
     planned: dict[str, UnitRevert] = {}
     for unit in begun:
         detail = details[unit.name]
-        kept_reason = ""
-        if not force:
-            kept_reason = _kept_dependent(unit, planned.values()) or _change_since(
-                unit, detail, migration, offset
-            )
-        planned[unit.name] = UnitRevert(unit, tuple(_revert_lines(unit, detail, migration)), kept_reason)
+        kept_steps = _used_steps(unit, detail, users)
+        kept_reason = _kept_dependent(unit, planned.values())
+        if not kept_reason and not force:
+            kept_reason = _change_since(unit, detail, migration, offset)
+        lines = tuple(_revert_lines(unit, detail, migration, kept_steps))
+        planned[unit.name] = UnitRevert(unit, lines, kept_reason, kept_steps)
     return list(planned.values())
 
 
@@ -106,10 +122,24 @@ def _needs_revert(atom: AtomDetail) -> bool:
 
 
 def _kept_dependent(unit: Unit, planned: Iterable[UnitRevert]) -> str:
-    """Name the kept unit that needs this one; empty when none does."""
-    kept = (item.unit for item in planned if item.kept_reason)
-    dependent = next((other for other in kept if unit.name in other.needs), None)
+    """Name the unit that is kept, or of which something is, and needs this one; empty when none does."""
+    own = {step.ref for step in unit.steps}
+    dependent = next((item.unit for item in planned if item.needed & own), None)
     return f"needed by {dependent.steps[0].record.title}, which is kept" if dependent else ""
+
+
+def _used_steps(unit: Unit, detail: FlowDetail, users: Mapping[tuple[str, str], str]) -> dict[Ref, str]:
+    """Why resources of a unit stay that others use, and the parts of the unit that these need."""
+    made = {step.ref: (step.ref.kind, i) for step, i in _resources_made(unit, detail)}
+    kept = {ref: f"used by {users[key]}" for ref, key in made.items() if key in users}
+    waiting = list(kept)
+    steps = {step.ref: step for step in unit.steps}
+    while waiting:
+        title = steps[waiting[-1]].record.title
+        more = [ref for ref in steps[waiting.pop()].record.needs if ref in steps and ref not in kept]
+        kept |= {ref: f"needed by {title}, which is kept" for ref in more}
+        waiting += more
+    return kept
 
 
 def _change_since(unit: Unit, detail: FlowDetail, migration: Migration, offset: timedelta) -> str:
@@ -141,6 +171,36 @@ def strangers(cloud: Cloud, tenant_id: str) -> str:
     )
 
 
+def used_by_other_tenants(run: Run) -> dict[tuple[str, str], str]:
+    """What runs of other tenants use at the destination of a run: who, by the kind and the id there."""
+    found: dict[tuple[str, str], str] = {}
+    for book in list_books(run.store):
+        if book.meta["tenant"]["id"] == run.plan.tenant.id or book.meta["state"] == states.REVERTED:
+            continue
+        if _address(book.meta["destination"]) == _address(run.plan.destination):
+            other = load_run(run.store, book)
+            used_by = f"run {run_id(book)} of tenant {other.plan.tenant_name}"
+            found |= {key: used_by for key in _used(other)}
+    return found
+
+
+def _address(title: str) -> str:
+    """Where a cloud is, of the name and the address by which a plan calls it."""
+    return title.rpartition(" ")[2]
+
+
+def _used(run: Run) -> Iterator[tuple[str, str]]:
+    """The kinds and ids of all that a run reuses, or found where it was to make it."""
+    results = {unit.name: dict(reused_results(unit)) for unit in run.plan.units}
+    for name, detail in run.all_details().items():
+        results[name] |= dict(ensured_results(detail))
+    for unit in run.plan.units:
+        for step in unit.steps:
+            result = results[unit.name].get(symbol(step.ref, "ensured"))
+            if result is not None and not result["made"]:
+                yield step.ref.kind, result["id"]
+
+
 def _resources_made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
     """The steps of a unit whose resources the run has made and not removed yet, with the new ids."""
     there = {atom.name for atom in detail if _needs_revert(atom)}
@@ -157,12 +217,17 @@ def _last_task_end(detail: FlowDetail) -> datetime | None:
     return max(times, default=None)
 
 
-def _revert_lines(unit: Unit, detail: FlowDetail, migration: Migration) -> Iterator[str]:
+def _revert_lines(
+    unit: Unit, detail: FlowDetail, migration: Migration, kept_steps: Mapping[Ref, str]
+) -> Iterator[str]:
     """What the revert of a unit does, in words, its resources in reverse order."""
     flow = flow_from_detail(migration, unit, detail)
     lines = {item.name: item.undo_line for item, _ in flow.iter_nodes()}
     atoms = {atom.name: atom for atom in detail if _needs_revert(atom)}
     for step in reversed(unit.steps):
+        if step.ref in kept_steps:
+            yield f"keep {step.record.title}: it is {kept_steps[step.ref]}"
+            continue
         mine = {name: atom for name, atom in atoms.items() if step_of_task(unit, name) is step}
         ensured = mine.pop(symbol(step.ref, "ensured"), None)
         if ensured is not None:
@@ -186,19 +251,34 @@ def _revert_unit(state: Execution, planned: UnitRevert) -> None:
         state.report(_same_outcomes(planned.unit, State.KEPT, planned.kept_reason))
         return
     detail = state.run.detail(planned.unit.name)
-    _mark_for_revert(state.run, detail)
+    kept_tasks = {
+        atom.name
+        for atom in detail
+        if (step := step_of_task(planned.unit, atom.name)) and step.ref in planned.kept_steps
+    }
+    _mark_for_revert(state.run, detail, kept_tasks)
     state.run_engine(state.engines.load(planned.unit, detail, state.results), planned.unit, detail)
     if detail.state == states.REVERTED:
-        state.report(reverted_outcomes(planned.unit, detail))
+        state.report([_kept(planned, outcome) for outcome in reverted_outcomes(planned.unit, detail)])
 
 
-def _mark_for_revert(run: Run, detail: FlowDetail) -> None:
+def _kept(planned: UnitRevert, outcome: Outcome) -> Outcome:
+    """The outcome of a resource, which is that it is kept where others use it."""
+    reason = planned.kept_steps.get(outcome.ref)
+    return replace(outcome, state=State.KEPT, reason=reason) if reason else outcome
+
+
+def _mark_for_revert(run: Run, detail: FlowDetail, kept_tasks: Collection[str]) -> None:
     """Have TaskFlow's next run of a unit revert every task that has run, also one that a process died in.
 
     If a revert left something behind, all tasks are reverted again: that task needs the results of the others.
     """
     again = any(map(not_reverted_reason, detail))
-    ran = [atom for atom in detail if atom.state in _RAN or (again and atom.state == states.REVERTED)]
+    ran = [
+        atom
+        for atom in detail
+        if (atom.state in _RAN or (again and atom.state == states.REVERTED)) and atom.name not in kept_tasks
+    ]
     for atom in ran:
         if atom.state in (states.RUNNING, states.REVERT_FAILURE):
             atom.put(states.FAILURE, Failure.from_exception(InterruptedError("the process ended")))

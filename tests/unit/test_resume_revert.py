@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,42 @@ def test_what_was_changed_since_is_kept_with_all_that_it_needs(store: Backend, w
     assert reason(report, "one") == "needed by thing two, which is kept"
     undo(reloaded(recorded), world, force=True)
     assert world.things == set()
+
+
+def test_what_runs_of_other_tenants_use_is_kept_and_what_they_do_not_use_is_not(
+    store: Backend, world: World
+) -> None:
+    carol = step("thing", "carol", TENANT.ref)
+    grant = step("thing", "grant", TENANT.ref, carol.ref, part_of=carol.ref)
+    dave = step("thing", "dave", TENANT.ref)
+    first = create_run(store, planned(TENANT, carol, grant, dave))
+    execute(first, world)
+    other = step("tenant", "u")
+    reused = step("thing", "carol", other.ref, action=Action.REUSE, destination_id="new-carol")
+    second = create_run(store, replace(planned(other, reused), tenant=other.ref, tenant_name="shop"))
+    execute(second, world)
+    report, unit_reverts = undo(reloaded(first), world)
+    kept = f"used by run {second.id} of tenant shop"
+    assert world.things == {"carol", "u"}
+    assert reason(report, "carol") == kept
+    assert states(report)["grant"] is State.REVERTED
+    assert f"keep thing carol: it is {kept}" in [line for item in unit_reverts for line in item.lines]
+    undo(reloaded(second), world)
+    undo(reloaded(first), world)
+    assert world.things == set()
+
+
+def test_what_others_use_keeps_what_it_lives_in(store: Backend, world: World) -> None:
+    change_kind("thing", find_anywhere=lambda cloud, wanted: [])
+    image = step("thing", "image", TENANT.ref)
+    first = create_run(store, planned(TENANT, image))
+    execute(first, world)
+    other = step("tenant", "u")
+    reused = step("thing", "image", action=Action.REUSE, destination_id="new-image")
+    execute(create_run(store, replace(planned(other, reused), tenant=other.ref)), world)
+    report, _ = undo(reloaded(first), world, force=True)
+    assert world.things == {"t", "image", "u"}
+    assert reason(report, "t") == "needed by thing image, which is kept"
 
 
 def test_what_a_killed_process_was_at_has_been_changed_by_nobody(store: Backend, world: World) -> None:

@@ -16,7 +16,17 @@ from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Ref
 from pumphouse.tasks import KINDS as MIGRATED
 from pumphouse.verify import cinder, glance, keystone, neutron, nova, quotas
-from pumphouse.verify.compare import Finding, Item, Items, Twins, Verdict, compare_items, needed, pair, references
+from pumphouse.verify.compare import (
+    Finding,
+    Item,
+    Items,
+    Twins,
+    Verdict,
+    compare_items,
+    needed,
+    pair,
+    references,
+)
 
 # In an order in which each comes after those that its identity refers to.
 KINDS = (
@@ -114,7 +124,9 @@ def verify(
         ours = {kind: [_as_chosen(item, known.chosen) for item in listed] for kind, listed in ours.items()}
     twins = pair(KINDS, ours, there, mappings, recorded)
     passed_over = {i.ref for listed in ours.values() for i in listed if i.not_expected == NOT_CHOSEN}
-    findings = (_excused(found, passed_over) for found in compare_items(KINDS, ours, there, twins, known.names))
+    findings = (
+        _excused(found, passed_over) for found in compare_items(KINDS, ours, there, twins, known.names)
+    )
     return Verification(tenant_id, twin_id, deep, tuple(findings))
 
 

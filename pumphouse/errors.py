@@ -146,6 +146,22 @@ def http_status(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
+# By HTTP status: what a service answers, or a proxy for it, that will answer again.
+_UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether a call failed because a service is not there at the moment, or has too much to do."""
+    return http_status(error) in _UNAVAILABLE or is_connection_failure(error)
+
+
+def is_connection_failure(error: BaseException) -> bool:
+    """Whether a call failed because there was no connection."""
+    # By their names: to import the classes would import the clients for every command.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"ConnectionError", "ConnectFailure", "ConnectTimeout", "SSLFailure"})
+
+
 def _first(error: BaseException, *names: str) -> object:
     """The first attribute that is set; the clients do not agree on its name."""
     return next((value for name in names if (value := getattr(error, name, None))), None)

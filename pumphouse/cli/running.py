@@ -20,6 +20,7 @@ from pumphouse.errors import (
     EXIT_INTERRUPTED,
     PumphouseError,
     http_status,
+    is_connection_failure,
 )
 
 if TYPE_CHECKING:
@@ -137,10 +138,4 @@ def failure_code(error: Exception) -> int:
     """The exit code of a command that an exception has ended."""
     if isinstance(error, PumphouseError):
         return error.exit_code
-    return EXIT_CONNECTION if http_status(error) == 401 or _is_connection(error) else EXIT_FAILED
-
-
-def _is_connection(error: Exception) -> bool:
-    # By their names: to import the classes would import the clients for every command.
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"ConnectionError", "ConnectFailure", "ConnectTimeout", "SSLFailure"})
+    return EXIT_CONNECTION if http_status(error) == 401 or is_connection_failure(error) else EXIT_FAILED

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from pumphouse.cloud.batch import Batch
-from pumphouse.errors import WaitError
+from pumphouse.errors import WaitError, explain, is_unavailable
+
+LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 # List calls take no more than a quarter of the time.
 _PAUSE_PER_CALL = 4
 _INTERVAL_MAX_S = 30.0
+# Longer than the restart of a service takes, or the move of an address to another machine.
+OUTAGE_S = 600.0
 
 
 def wait_for(
@@ -25,28 +29,36 @@ def wait_for(
     title: str,
     timeout_s: float,
     interval_s: float = 0.5,
-    cancelled: threading.Event | None = None,
+    outage_s: float = OUTAGE_S,
 ) -> T | None:
     """Read an item through its batch until it is done; None stands for an item that does not exist.
+
+    A service that does not answer for a while is waited for: to give up would undo what took hours.
 
     done: is given the item and returns whether the waiting is over; raises when it never will be.
     title: what is waited for, in words, for the error.
 
-    Raises WaitError after timeout_s.
+    Raises WaitError after timeout_s, and what the service last raised when it was not there for outage_s.
     """
-    cancelled = cancelled or threading.Event()
     end_s = time.monotonic() + timeout_s
+    answered_s = time.monotonic()
     while True:
         began_s = time.monotonic()
-        item = _get(batch, item_id)
-        if done(item):
-            return item
+        try:
+            item = _get(batch, item_id)
+            answered_s = time.monotonic()
+            if done(item):
+                return item
+        except Exception as error:
+            if not is_unavailable(error) or time.monotonic() - answered_s > outage_s:
+                raise
+            LOG.info("%s: waiting for a service that does not answer: %s", title, explain(error))
         now_s = time.monotonic()
         if now_s > end_s:
             raise WaitError(f"{title}: not done after {timeout_s:.0f} s", "look at the resource in the cloud")
         # All who wait go on at the same multiples of the interval, so that one list call serves them all.
         pause_s = _pause_s(interval_s, now_s - began_s)
-        cancelled.wait(pause_s - now_s % pause_s)
+        time.sleep(pause_s - now_s % pause_s)
 
 
 def _pause_s(interval_s: float, call_s: float) -> float:

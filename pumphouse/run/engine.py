@@ -121,7 +121,7 @@ class Engines:
 def flow_from_detail(migration: Migration, unit: Unit, detail: FlowDetail) -> Any:
     """Build the flow of a unit with the factory that its record names.
 
-    A task of it is marked as begun when an earlier process noted so before it died.
+    A task of it knows what an earlier process noted in it before it died, or failed.
 
     Raises NotFoundError when this release does not have that factory.
     """
@@ -132,16 +132,16 @@ def flow_from_detail(migration: Migration, unit: Unit, detail: FlowDetail) -> An
             "go on with the release that began it, or plan and migrate anew",
         )
     flow = FACTORIES[name](migration, unit)
-    begun = {atom.name for atom in detail if atom.state in (states.RUNNING, states.FAILURE) and _begun(atom)}
+    noted = {atom.name: _noted(atom) for atom in detail if atom.state in (states.RUNNING, states.FAILURE)}
     for item, _ in flow.iter_nodes():
-        item.begun = item.name in begun
+        found = noted.get(item.name, {})
+        item.begun, item.before = bool(found.get("begun")), found.get("before")
     return flow
 
 
-def _begun(atom: Any) -> bool:
-    """Whether a task noted in its progress that it is about to make something."""
-    details = (atom.meta.get(META_PROGRESS_DETAILS) or {}).get("details") or {}
-    return bool(details.get("begun"))
+def _noted(atom: Any) -> Json:
+    """What a task noted in its progress before it made something."""
+    return (atom.meta.get(META_PROGRESS_DETAILS) or {}).get("details") or {}
 
 
 def correct_suspended_state(run: Run, detail: FlowDetail) -> None:

@@ -103,16 +103,26 @@ class _JournaledTask(task.Task):  # type: ignore[misc]
     """A task that can note in the store that it begins to make something, before it does.
 
     begun: whether it noted that, also in an earlier process that died; set by whoever resumes a run.
+    before: what it noted of the resource that it adds to, as it was before its first attempt; None if it did not.
     after: the names of tasks that have to be done before it, where they are in its flow at all.
     """
 
     begun = False
+    before: Any = None
     after: tuple[str, ...] = ()
 
-    def journal(self, begun: bool = True) -> None:
+    def journal(self, begun: bool = True, before: Any = None) -> None:
         """Note it; TaskFlow saves this with the task before the call returns."""
-        self.begun = begun
-        self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": 0.01, "begun": begun})
+        self.begun, self.before = begun, before
+        noted = {"begun": begun} if before is None else {"begun": begun, "before": before}
+        self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": 0.01, **noted})
+
+    def journal_before(self, now: T) -> T:
+        """What a resource had before this task added anything, noted by the first attempt; `now` is plain JSON."""
+        if self.before is None:
+            self.journal(before=now)
+        before: T = self.before
+        return before
 
 
 class BaseCloudTask(_JournaledTask):

@@ -32,18 +32,37 @@ class EnsurePortForwardings(BaseCloudTask):
     def execute(self, data: Json, floating_ip: Json, **ensured: Ensured) -> Json:
         """Make them; provides the ids of those that were made."""
         wanted = [mapped(forwarding, ensured) for forwarding in data["port_forwardings"]]
-        before = self._keys(floating_ip["id"]) if wanted else {}
-        added = [
-            self._add(floating_ip["id"], forwarding) for forwarding in wanted if key(forwarding) not in before
-        ]
-        return {"id": floating_ip["id"], "added": added}
+        if not wanted:
+            return {"id": floating_ip["id"], "added": []}
+        there = self._keys(floating_ip["id"])
+        self.journal_before(sorted(there.values()))
+        for forwarding in wanted:
+            if key(forwarding) not in there:
+                there[key(forwarding)] = self._add(floating_ip["id"], forwarding)
+        return {"id": floating_ip["id"], "added": self._added(there, wanted)}
 
-    def revert(self, result: Any, floating_ip: Json, **_: Any) -> Json | None:
-        """Delete those that were made; those of an address that was made go with it."""
-        added = result["added"] if isinstance(result, dict) else ()
-        return kept_result(
-            *(why_not_undone(self.name, delete, self.cloud, floating_ip["id"], i) for i in added)
-        )
+    def revert(self, result: Any, data: Json, floating_ip: Json, **ensured: Ensured) -> Json | None:
+        """Delete those that were made, also by an attempt that did not come to its end."""
+        if isinstance(result, dict):
+            return kept_result(
+                *(
+                    why_not_undone(self.name, delete, self.cloud, floating_ip["id"], i)
+                    for i in result["added"]
+                )
+            )
+        if self.before is None:
+            return None
+        return kept_result(why_not_undone(self.name, self._delete_unknown, data, floating_ip["id"], ensured))
+
+    def _delete_unknown(self, data: Json, floating_ip_id: str, ensured: Mapping[str, Ensured]) -> None:
+        wanted = [mapped(forwarding, ensured) for forwarding in data["port_forwardings"]]
+        for forwarding_id in self._added(self._keys(floating_ip_id), wanted):
+            delete(self.cloud, floating_ip_id, forwarding_id)
+
+    def _added(self, there: Mapping[Key, str], wanted: Iterable[Json]) -> list[str]:
+        """Those of the wanted forwardings that were not there before the first attempt."""
+        ids = (there.get(key(forwarding)) for forwarding in wanted)
+        return [found for found in ids if found is not None and found not in self.before]
 
     def _keys(self, floating_ip_id: str) -> dict[Key, str]:
         return {key(item): item["id"] for item in listed(self.cloud, floating_ip_id)}

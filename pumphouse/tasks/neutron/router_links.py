@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.errors import ConflictError, http_status
@@ -46,31 +46,42 @@ class EnsureRouterInterfaces(BaseCloudTask):
         wanted = [_mapped(interface, ensured) for interface in data["interfaces"]]
         ports = interfaces(self.cloud, [router_id])[router_id]
         self._complete(ports, wanted)
+        self.journal_before(sorted(port["id"] for port in ports))
         there = {ip for port in ports for ip in addresses(port)}
         subnets = SUBNETS.items(self.cloud, {i for interface in wanted for i, _ in addresses(interface)})
-        added: list[Json] = []
-        try:
-            for interface in wanted:
-                missing = sorted(addresses(interface) - there)
-                for link in self._connect(router_id, interface, missing, subnets):
-                    added.append(link)  # one by one, so that a failure leaves none behind
-        except BaseException:
-            self._undo(router_id, added)
-            raise
-        return {"id": router_id, "added": added}
+        for interface in wanted:
+            self._connect(router_id, interface, sorted(addresses(interface) - there), subnets)
+        return {"id": router_id, "added": self._added(router_id, wanted)}
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Disconnect what was connected; a router that was made is disconnected when it is removed."""
         if isinstance(result, dict):
-            return kept_result(*self._undo(result["id"], result["added"]))
+            return kept_result(*self._disconnect(result["id"], result["added"]))
+        if self.before is None:
+            return None
+        wanted = [_mapped(interface, ensured) for interface in data["interfaces"]]
+        router_id = ensured_id(ensured, ROUTERS.name, data["id"])
         return kept_result(
-            why_not_undone(
-                self.name, self._remove_unconnected, [_mapped(i, ensured) for i in data["interfaces"]]
-            )
+            why_not_undone(self.name, self._disconnect_unknown, router_id, wanted),
+            why_not_undone(self.name, self._remove_unconnected, wanted),
         )
 
-    def _undo(self, router_id: str, added: Iterable[Json]) -> list[str]:
+    def _disconnect(self, router_id: str, added: Iterable[Json]) -> list[str]:
         return [why_not_undone(self.name, disconnect, self.cloud, router_id, link) for link in added]
+
+    def _disconnect_unknown(self, router_id: str, wanted: Sequence[Json]) -> None:
+        for link in self._added(router_id, wanted):
+            disconnect(self.cloud, router_id, link)
+
+    def _added(self, router_id: str, wanted: Sequence[Json]) -> list[Json]:
+        """The interfaces with wanted addresses that the router did not have before the first attempt."""
+        ours = {ip for interface in wanted for ip in addresses(interface)}
+        ports = interfaces(self.cloud, [router_id])[router_id]
+        return [
+            {"port_id": port["id"]}
+            for port in ports
+            if addresses(port) & ours and port["id"] not in self.before
+        ]
 
     def _remove_unconnected(self, wanted: Sequence[Json]) -> None:
         """Delete the ports that were made to connect the router by and did not get to it."""
@@ -87,21 +98,20 @@ class EnsureRouterInterfaces(BaseCloudTask):
 
     def _connect(
         self, router_id: str, interface: Json, missing: Sequence[tuple[str, str]], subnets: Mapping[str, Json]
-    ) -> Iterator[Json]:
+    ) -> None:
         """By subnet where the address is the subnet's gateway, which is one call; else by a port."""
         if all(subnets[subnet_id]["gateway_ip"] == ip for subnet_id, ip in missing):
             for subnet_id, _ in missing:
-                yield self._connect_subnet(router_id, interface, subnet_id)
+                self._connect_subnet(router_id, interface, subnet_id)
         else:
-            yield self._connect_port(router_id, interface)
+            self._connect_port(router_id, interface)
 
-    def _connect_subnet(self, router_id: str, interface: Json, subnet_id: str) -> Json:
+    def _connect_subnet(self, router_id: str, interface: Json, subnet_id: str) -> None:
         try:
             self._add(router_id, {"subnet_id": subnet_id})
         except Exception as error:
             self._explain(error, interface)
             raise
-        return {"subnet_id": subnet_id}
 
     def _add(self, router_id: str, link: Json) -> None:
         """Connect; a call that did so without an answer, or before it was repeated, is none that failed."""
@@ -118,7 +128,7 @@ class EnsureRouterInterfaces(BaseCloudTask):
             ):
                 raise
 
-    def _connect_port(self, router_id: str, interface: Json) -> Json:
+    def _connect_port(self, router_id: str, interface: Json) -> None:
         stamp = stamp_tag(interface["id"])
         left = PORTS.all(self.cloud, network_id=interface["network_id"], description=stamp, device_id="")
         port_id = left[0]["id"] if left else self._create_port(interface, stamp)
@@ -128,7 +138,6 @@ class EnsureRouterInterfaces(BaseCloudTask):
             why_not_undone(self.name, PORTS.delete, self.cloud, port_id)
             raise
         finish(self.cloud, PORTS, port_id, interface)
-        return {"port_id": port_id}
 
     def _create_port(self, interface: Json, stamp: str) -> str:
         fields = carried(interface, ("network_id", "fixed_ips", "project_id", "name"))
@@ -158,20 +167,27 @@ class EnsureRouterRoutes(BaseCloudTask):
 
     def execute(self, data: Json, router: Json) -> Json:
         """Add the routes that are missing. Provides those that were there before."""
-        before = self.cloud.batch(ROUTERS.items).get(router["id"]).get("routes", [])
-        missing = [route for route in data["routes"] if route not in before]
-        routes = {"routes": [*before, *missing]} if missing else {}
+        there = self.cloud.batch(ROUTERS.items).get(router["id"]).get("routes", [])
+        before = self.journal_before(there)
+        missing = [route for route in data["routes"] if route not in there]
+        routes = {"routes": [*there, *missing]} if missing else {}
         finish(self.cloud, ROUTERS, router["id"], data, **routes)
-        return {"id": router["id"], "before": before if missing else None}
+        has_added = any(route not in before for route in data["routes"])
+        return {"id": router["id"], "before": before if has_added else None}
 
-    def revert(self, result: Any, **_: Any) -> Json | None:
-        """Set the routes that were there before; those of a router that was made go with it."""
-        if not isinstance(result, dict) or result["before"] is None:
+    def revert(self, result: Any, data: Json, router: Json, **_: Any) -> Json | None:
+        """Take the routes away that were added; those of a router that was made go with it."""
+        before = result["before"] if isinstance(result, dict) else self.before
+        if before is None:
             return None
-        return kept_result(why_not_undone(self.name, self._set, result["id"], result["before"]))
+        added = [route for route in data["routes"] if route not in before]
+        return kept_result(why_not_undone(self.name, self._take_away, router["id"], added))
 
-    def _set(self, router_id: str, routes: Sequence[Json]) -> None:
-        ROUTERS.update(self.cloud, router_id, routes=routes)
+    def _take_away(self, router_id: str, added: Sequence[Json]) -> None:
+        for router in ROUTERS.items(self.cloud, [router_id]).values():
+            left = [route for route in router.get("routes", []) if route not in added]
+            if len(left) < len(router.get("routes", [])):
+                ROUTERS.update(self.cloud, router_id, routes=left)
 
 
 def _mapped(interface: Json, ensured: Mapping[str, Ensured]) -> Json:

@@ -70,19 +70,32 @@ class EnsureSecurityGroupRules(BaseCloudTask):
         group = self.cloud.batch(SECURITY_GROUPS.items).get(group_id)
         actual = {rule_key(rule): rule["id"] for rule in group["security_group_rules"]}
         wanted = {rule_key(rule): rule for rule in _mapped_rules(data, ensured)}
-        added = self._add(group, [rule for key, rule in wanted.items() if key not in actual])
+        before = self.journal_before(sorted(actual.values()))
+        earlier = [actual[key] for key in wanted if key in actual and actual[key] not in before]
+        added = [*earlier, *self._add(group, [rule for key, rule in wanted.items() if key not in actual])]
         if not is_default(data):
             for key in actual.keys() - wanted.keys():
                 _drop_rule(self.cloud, actual[key])
             finish(self.cloud, SECURITY_GROUPS, group_id, data)
         return {"id": group_id, "added": added}
 
-    def revert(self, result: Any, **_: Any) -> Json | None:
-        """Delete the rules that were added; those of a group that was made go with it."""
-        added = result["added"] if isinstance(result, dict) else ()
-        return kept_result(
-            *(why_not_undone(self.name, _delete_rule, self.cloud, rule_id) for rule_id in added)
-        )
+    def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
+        """Delete the rules that were added, also by an attempt that did not come to its end."""
+        if isinstance(result, dict):
+            return kept_result(*self._delete(result["added"]))
+        if self.before is None:
+            return None
+        return kept_result(why_not_undone(self.name, self._delete_unknown, data, ensured))
+
+    def _delete(self, rule_ids: Iterable[str]) -> list[str]:
+        return [why_not_undone(self.name, _delete_rule, self.cloud, rule_id) for rule_id in rule_ids]
+
+    def _delete_unknown(self, data: Json, ensured: Mapping[str, Ensured]) -> None:
+        wanted = {rule_key(rule) for rule in _mapped_rules(data, ensured)}
+        for group in SECURITY_GROUPS.items(self.cloud, [ensured_id(ensured, KIND, data["id"])]).values():
+            for rule in group["security_group_rules"]:
+                if rule_key(rule) in wanted and rule["id"] not in self.before:
+                    _drop_rule(self.cloud, rule["id"])
 
     def _add(self, group: Json, rules: Sequence[Json]) -> list[str]:
         """Create the rules, all in one call; one by one when Neutron finds that one of them exists."""

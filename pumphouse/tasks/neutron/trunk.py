@@ -113,24 +113,35 @@ class EnsureSubports(BaseCloudTask):
             for subport in data["sub_ports"]
         ]
         missing = [subport for subport in wanted if _key(subport) not in actual]
+        before = self.journal_before(sorted(subport["port_id"] for subport in there["sub_ports"]))
         if missing and not there["admin_state_up"]:
             TRUNKS.update(self.cloud, trunk["id"], admin_state_up=True)
         if missing:
             TRUNKS.put(self.cloud, trunk["id"], "add_subports", sub_ports=missing)
         finish(self.cloud, TRUNKS, trunk["id"], data, admin_state_up=data["admin_state_up"])
-        return {"id": trunk["id"], "added": [subport["port_id"] for subport in missing]}
+        added = [subport["port_id"] for subport in wanted if subport["port_id"] not in before]
+        return {"id": trunk["id"], "added": added}
 
     def revert(self, result: Any, data: Json, trunk: Json, **ensured: Ensured) -> Json | None:
         """Take those away that were added; those of a trunk that was made are free when it is deleted."""
-        if not isinstance(result, dict) or not result["added"]:
+        if isinstance(result, dict):
+            added = set(result["added"])
+        elif self.before is None:
             return None
-        return kept_result(why_not_undone(self.name, self._take_away, result, data["admin_state_up"]))
+        else:
+            wanted = {ensured_id(ensured, "port", subport["port_id"]) for subport in data["sub_ports"]}
+            added = wanted - set(self.before)
+        return kept_result(
+            why_not_undone(self.name, self._take_away, trunk["id"], added, data["admin_state_up"])
+        )
 
-    def _take_away(self, result: Json, admin_state_up: bool) -> None:
-        sub_ports = [{"port_id": port_id} for port_id in result["added"]]
-        TRUNKS.update(self.cloud, result["id"], admin_state_up=True)
-        TRUNKS.put(self.cloud, result["id"], "remove_subports", sub_ports=sub_ports)
-        TRUNKS.update(self.cloud, result["id"], admin_state_up=admin_state_up)
+    def _take_away(self, trunk_id: str, added: Collection[str], admin_state_up: bool) -> None:
+        for trunk in TRUNKS.items(self.cloud, [trunk_id]).values():
+            there = [{"port_id": s["port_id"]} for s in trunk["sub_ports"] if s["port_id"] in added]
+            if there:
+                TRUNKS.update(self.cloud, trunk_id, admin_state_up=True)
+                TRUNKS.put(self.cloud, trunk_id, "remove_subports", sub_ports=there)
+                TRUNKS.update(self.cloud, trunk_id, admin_state_up=admin_state_up)
 
 
 def _records(source: Cloud, trunks: Sequence[Json]) -> dict[str, Record]:

@@ -122,6 +122,11 @@ def forget_nameserver(there: There) -> None:
     put(there.admin.network, path, subnet={"dns_nameservers": ["198.51.100.53", "192.0.2.53"]})
 
 
+def narrow_pool(there: There) -> None:
+    path = f"/subnetpools/{there.network('subnetpools', 'cellar')}"
+    put(there.admin.network, path, subnetpool={"default_quota": 8192, "min_prefixlen": 20})
+
+
 def admit_office(there: There) -> None:
     path = f"/address-groups/{there.network('address-groups', 'offices')}/add_addresses"
     put(there.admin.network, path, addresses=["203.0.113.0/24"])
@@ -219,6 +224,7 @@ BREAKS = [
     Break(another_image, "image", "stray", (), "extra"),
     Break(describe_network, "network", "quarantine", ("description",)),
     Break(forget_nameserver, "subnet", "front-v4", ("dns_nameservers",)),
+    Break(narrow_pool, "subnet_pool", "cellar", ("default_quota", "min_prefixlen")),
     Break(admit_office, "address_group", "offices", ("addresses",)),
     Break(close_port, "security_group", "odd", ("rules",)),
     Break(unshare, "rbac_policy", "access_as_shared to {partner}", (), "missing"),

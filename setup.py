@@ -31,6 +31,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    project_urls={
+        "License": "https://www.apache.org/licenses/LICENSE-2.0",
+        "OpenStack APIs": "https://docs.openstack.org/api-quick-start/",
+    },
     keywords=["openstack", "migration", "tenant", "project", "keystone", "nova", "neutron", "taskflow"],
     classifiers=[
         "Development Status :: 4 - Beta",

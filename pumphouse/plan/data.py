@@ -1,4 +1,8 @@
-"""A plan as plain data, and back, without loss."""
+"""A plan as plain data, and back, without loss.
+
+By hand and not by cattrs: in the file an address is text, what has its default is left out, and notes that a step
+shares with its record stand once, so that each class would have a hook of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of Pumphouse, and the explanation of everybody else's."""
+"""The errors of Pumphouse, and the explanation of everybody else's, without a secret."""
 
 from __future__ import annotations
 
@@ -100,6 +100,36 @@ class WaitError(PumphouseError):
     """A resource reached a state from which it will not become what was waited for, or took too long."""
 
 
+# Names of JSON fields, in any of the services, whose values are secrets.
+_NAMES = (
+    r"[\w.:-]*(?:pass(?:word|wd|phrase|code)?|secret|private_?key|user_?data|credentials?|blob|auth_key"
+    r"|payload|contents|totp|receipt)\w*"
+)
+_HEADERS = r"x-auth-token|x-subject-token|x-service-token|authorization"
+# Each: what is kept before, what is masked, what is kept after. A value that is cut off is masked, too.
+_SECRETS = tuple(
+    re.compile(f"(?is)({before}){value}({after})")
+    for before, value, after in (
+        # A quoted value after a quoted name, as JSON and repr() write it.
+        (rf"""(["']){_NAMES}\2\s*:\s*(["'])""", r"(?:\\.|(?!\3)[^\\])*", r"\3|\Z"),
+        # The same in JSON that is itself a JSON string.
+        (rf"""\\"{_NAMES}\\"\s*:\s*\\\"""", r"""(?:\\\\(?:\\\\|\\"|[^\\"])|[^\\"])*""", r"""\\"|\Z"""),
+        (r"""(["'])token\2:\s*\{\s*(["'])id\3:\s*\"""", r'[^"]*', r'"|\Z'),
+        (rf"""(?:{_HEADERS})["']?\s*[:=]\s*["']?(?!\{{SHA256\}})""", r"""[^\s"']+""", ""),
+        (r"""://[^/\s:@"']*:""", r"""[^/\s@"']+""", "@"),
+        # How Nova, Cinder and Glance begin to say that a field is wrong: they repeat its value, more than once.
+        (rf"(?:field|attribute) {_NAMES}\. Value: ", r".*", r"\Z"),
+    )
+)
+
+
+def mask_secrets(text: str) -> str:
+    """The text with the values of all secrets replaced by `***`."""
+    for pattern in _SECRETS:
+        text = pattern.sub(lambda found: f"{found[1]}***{found[found.re.groups]}", text)
+    return text
+
+
 @dataclass(frozen=True)
 class Explanation:
     """What a person needs to know of a failure."""
@@ -127,9 +157,9 @@ _NOISE = re.compile(r"<[^>]+>|\((?:HTTP \d+|Request-ID: [^)]*)\)")
 
 
 def explain(error: BaseException) -> Explanation:
-    """Say what an exception of ours or of any OpenStack client means, without its traceback."""
+    """Say what an exception of ours or of any OpenStack client means, without its traceback and without secrets."""
     if isinstance(error, PumphouseError):
-        return Explanation(str(error), error.hint)
+        return Explanation(mask_secrets(str(error)), error.hint)
     status = _first(error, "http_status", "status_code", "code")
     message = _first(error, "details", "message") or str(error) or type(error).__name__
     request_id = str(_first(error, "request_id") or "")
@@ -169,4 +199,4 @@ def _first(error: BaseException, *names: str) -> object:
 
 def _one_line(message: object) -> str:
     """Without the markup that Glance answers in, and what keystoneauth puts behind every message."""
-    return " ".join(_NOISE.sub(" ", str(message)).split())[:500]
+    return " ".join(_NOISE.sub(" ", mask_secrets(str(message))).split())[:500]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
 from pumphouse import __version__
-from pumphouse.errors import ReadOnlyError
+from pumphouse.errors import ReadOnlyError, mask_secrets
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 300
@@ -273,34 +272,6 @@ def _is_login(method: str, kwargs: dict[str, Any]) -> bool:
     """Whether a request is part of a login: it carries no token, so that it cannot change anything."""
     headers = {name.lower() for name in kwargs.get("headers") or ()}
     return method == "POST" and kwargs.get("authenticated") is False and "x-auth-token" not in headers
-
-
-# Names of JSON fields, in any of the services, whose values are secrets.
-_NAMES = (
-    r"[\w.:-]*(?:pass(?:word|wd|phrase|code)?|secret|private_?key|user_?data|credentials?|blob|auth_key"
-    r"|payload|contents|totp|receipt)\w*"
-)
-_HEADERS = r"x-auth-token|x-subject-token|x-service-token|authorization"
-# Each: what is kept before, what is masked, what is kept after. A value that is cut off is masked, too.
-_SECRETS = tuple(
-    re.compile(f"(?is)({before}){value}({after})")
-    for before, value, after in (
-        # A quoted value after a quoted name, as JSON and repr() write it.
-        (rf"""(["']){_NAMES}\2\s*:\s*(["'])""", r"(?:\\.|(?!\3)[^\\])*", r"\3|\Z"),
-        # The same in JSON that is itself a JSON string.
-        (rf"""\\"{_NAMES}\\"\s*:\s*\\\"""", r"""(?:\\\\(?:\\\\|\\"|[^\\"])|[^\\"])*""", r"""\\"|\Z"""),
-        (r"""(["'])token\2:\s*\{\s*(["'])id\3:\s*\"""", r'[^"]*', r'"|\Z'),
-        (rf"""(?:{_HEADERS})["']?\s*[:=]\s*["']?(?!\{{SHA256\}})""", r"""[^\s"']+""", ""),
-        (r"""://[^/\s:@"']*:""", r"""[^/\s@"']+""", "@"),
-    )
-)
-
-
-def mask_secrets(text: str) -> str:
-    """The text with the values of all secrets replaced by `***`."""
-    for pattern in _SECRETS:
-        text = pattern.sub(lambda found: f"{found[1]}***{found[found.re.groups]}", text)
-    return text
 
 
 class SecretFilter(logging.Filter):

@@ -14,8 +14,9 @@ from taskflow import states, task
 from taskflow.engines.action_engine.engine import ParallelActionEngine
 from taskflow.persistence.models import FlowDetail
 from taskflow.storage import META_PROGRESS_DETAILS, Storage
+from taskflow.types.failure import Failure
 
-from pumphouse.errors import NotFoundError, explain
+from pumphouse.errors import NotFoundError, explain, mask_secrets
 from pumphouse.flows import unit_flow
 from pumphouse.model import Json, Outcome, Unit
 from pumphouse.run.outcomes import REVERT_STATES
@@ -71,12 +72,27 @@ class GuardedListener:
 
 
 class _Storage(Storage):  # type: ignore[misc]
-    """TaskFlow's storage without the progress that an engine saves before and after each task: its state says it."""
+    """TaskFlow's storage without the progress that an engine saves before and after each task, and without secrets."""
+
+    def save(self, atom_name: str, result: Any, state: str = states.SUCCESS) -> None:
+        """Save what a task returned, or how it failed: services repeat in an error what was sent to them."""
+        super().save(atom_name, _masked(result) if isinstance(result, Failure) else result, state)
 
     def set_task_progress(self, task_name: str, progress: float, details: Json | None = None) -> None:
-        """Save the progress that a task reports, which has details."""
+        """Save the progress that a task reports, which has details; the state says when it begins and ends."""
         if details is not None:
             super().set_task_progress(task_name, progress, details)
+
+
+def _masked(failure: Failure) -> Failure:
+    """A failure whose record has no secrets; in this process it still has its exception."""
+    return Failure(
+        failure.exc_info,
+        exception_str=mask_secrets(failure.exception_str),
+        traceback_str=mask_secrets(failure.traceback_str or ""),
+        exc_type_names=list(failure),
+        causes=tuple(map(_masked, failure.causes)),
+    )
 
 
 class Engine(ParallelActionEngine):  # type: ignore[misc]

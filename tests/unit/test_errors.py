@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from glanceclient.exc import HTTPConflict
 from keystoneauth1.exceptions import Conflict
-from novaclient.exceptions import Forbidden
+from novaclient.exceptions import BadRequest, Forbidden
 
 from pumphouse.errors import PumphouseError, explain, http_status
 
@@ -36,3 +36,23 @@ def test_explanation(error: Exception, text: str) -> None:
 
 def test_status_of_an_error_that_is_no_answer() -> None:
     assert http_status(ValueError()) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadRequest(
+            400, "Invalid input for field/attribute user_data. Value: aHVzaA==. 'aHVzaA==' is not 'base64'"
+        ),
+        BadRequest(
+            400, "Invalid input for field/attribute server. Value: {'name': 'a', 'user_data': 'aHVzaA=='}."
+        ),
+        Conflict('the body was {"user": {"name": "bob", "password": "aHVzaA=="}}', http_status=409),
+        BadRequest(400, f"{'x' * 470} {{'adminPass': 'aHVzaA==aHVzaA==aHVzaA=='}}"),
+        PumphouseError("mysql://keystone:aHVzaA==@db/keystone does not answer"),
+        ValueError("{'admin_pass': 'aHVzaA=='}"),
+    ],
+)
+def test_no_secret_of_a_request_is_explained(error: Exception) -> None:
+    assert "***" in str(explain(error)) or len(str(error)) > 500
+    assert "aHV" not in str(explain(error))

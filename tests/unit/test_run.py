@@ -254,3 +254,19 @@ def test_a_failed_unit_that_is_kept_stays_as_it_is(world: World) -> None:
     assert states(report) == {"t": State.CREATED, "part": State.FAILED, "whole": State.FAILED}
     assert reason(report, "part") == "left as it is, because server whole failed"
     assert world.things == {"t", "part"}
+
+
+def test_what_a_service_repeats_of_a_secret_is_not_recorded(world: World, tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        if name == "one":
+            try:
+                raise ValueError("{'user_data': 'aHVzaA=='}")
+            except ValueError as error:
+                raise PumphouseError("the cloud has {'user_data': 'aHVzaA=='}") from error
+
+    world.on_make = refuse
+    path = tmp_path / "state.db"
+    report, _ = execute(world, TENANT, step("thing", "one", TENANT.ref), url=f"sqlite:///{path}")
+    assert reason(report, "one") == "the cloud has {'user_data': '***'}"
+    assert [file.name for file in tmp_path.iterdir() if b"aHVzaA==" in file.read_bytes()] == []
+    assert b"the cloud has" in path.read_bytes()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import os
 import stat
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pumphouse.errors import PumphouseError
-from pumphouse.tasks.keystone.passwords import Account, forget, reserve
+from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
 
 ALICE = Account("new", "Default", "alice")
 BOB = Account("new", "Default", "bob")
@@ -93,6 +95,80 @@ def test_a_file_that_cannot_be_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(PumphouseError, match="cannot be written: Not a directory") as caught:
         reserve(tmp_path / "file" / "deeper" / "passwords.csv", ALICE)
     assert "policies.passwords_file" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name,phone\nbob,123\nanne,456\n# my notes\n",
+        b"new,Default,alice,word\n",
+        b"\n",
+        b"\x89PNG\xff",
+        b'cloud,domain,name,password\r\nnew,Default,"alice,word\r\nnew,Default,bob,word\r\n',
+    ],
+)
+@pytest.mark.parametrize("change", [reserve, forget])
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(
+    tmp_path: Path, content: bytes, change: Any
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content)
+    path.chmod(0o644)
+    with pytest.raises(PumphouseError, match=r"mine.csv .*: expected cloud,domain,name,password") as caught:
+        change(path, ALICE)
+    assert "policies.passwords_file" in caught.value.hint
+    assert path.read_bytes() == content
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_row_that_somebody_wrote_into_the_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.csv"
+    password = reserve(path, ALICE)
+    by_hand = ["# my notes", "", "new,Default,anne,word,since 2020", "new,Default,bob,word"]
+    with path.open("a", newline="") as file:
+        file.write("".join(f"{line}\r\n" for line in by_hand))
+    carol = reserve(path, Account("new", "Default", "carol"))
+    forget(path, Account("new", "Default", "carol"))
+    assert path.read_text().splitlines()[2:] == by_hand
+    assert carol not in path.read_text()
+    assert (reserve(path, ALICE), reserve(path, BOB)) == (password, "word")
+
+
+def test_a_file_that_a_spreadsheet_has_saved_is_still_one(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.csv"
+    path.write_text("\ufeffcloud,domain,name,password\nnew,Default,alice,word\n")
+    assert (reserve(path, ALICE), lookup(path, ALICE)) == ("word", "word")
+    reserve(path, BOB)
+    assert read(path)[ALICE] == "word"
+
+
+def test_a_link_to_a_file_is_refused(tmp_path: Path) -> None:
+    target, path = tmp_path / "passwords.csv", tmp_path / "link.csv"
+    reserve(target, ALICE)
+    before = target.read_bytes()
+    path.symlink_to(target)
+    with pytest.raises(PumphouseError, match=r"link.csv is a symbolic link: expected a file"):
+        reserve(path, BOB)
+    assert path.is_symlink()
+    assert target.read_bytes() == before
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(PumphouseError, match="fifo is not a regular file: expected one"):
+        reserve(path, ALICE)
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "passwords.csv"
+    reserve(path, ALICE)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(PumphouseError, match=r"passwords.csv belongs to the user with the id \d+: expected"):
+        reserve(path, BOB)
+    assert path.read_bytes() == before
 
 
 def _reserve_many(path: Path, prefix: str) -> dict[Account, str]:

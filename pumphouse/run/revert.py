@@ -137,7 +137,7 @@ def _used_steps(unit: Unit, detail: FlowDetail, users: Mapping[tuple[str, str], 
     while waiting:
         title = steps[waiting[-1]].record.title
         more = [ref for ref in steps[waiting.pop()].record.needs if ref in steps and ref not in kept]
-        kept |= {ref: f"needed by {title}, which is kept" for ref in more}
+        kept |= dict.fromkeys(more, f"needed by {title}, which is kept")
         waiting += more
     return kept
 
@@ -180,7 +180,7 @@ def used_by_other_tenants(run: Run) -> dict[tuple[str, str], str]:
         if _address(book.meta["destination"]) == _address(run.plan.destination):
             other = load_run(run.store, book)
             used_by = f"run {run_id(book)} of tenant {other.plan.tenant_name}"
-            found |= {key: used_by for key in _used(other)}
+            found |= dict.fromkeys(_used(other), used_by)
     return found
 
 

@@ -387,6 +387,8 @@ def test_a_password_that_is_in_the_file_of_the_operator_is_the_users(
 @pytest.mark.usefixtures("home")
 def test_where_users_are_only_matched_none_is_made(clouds: Clouds, people: SimpleNamespace) -> None:
     policies = {"user_passwords": "map", "passwords_file": "unused"}
-    found = user.apply_policies(user.fetch(clouds.source, [people.users["bob"].id])[people.users["bob"].id], policies)
+    found = user.apply_policies(
+        user.fetch(clouds.source, [people.users["bob"].id])[people.users["bob"].id], policies
+    )
     assert found.must_exist == user.ONLY_MATCHED
     assert decide(found, (), "fail").action is Action.CONFLICT

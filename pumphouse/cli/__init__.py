@@ -16,6 +16,7 @@ from pumphouse.cli.running import failure_code
 from pumphouse.cli.runs import resume_command, revert_command, runs_command
 from pumphouse.cli.verify import verify_command
 from pumphouse.errors import EXIT_INTERRUPTED, explain
+from pumphouse.show.text import printable
 
 LOG = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ def main() -> None:
 def _fail(error: Exception) -> None:
     LOG.debug("the command failed", exc_info=error)
     explanation = explain(error)
-    for line in explanation.what.splitlines():
-        click.echo(f"error: {line}", err=True)
+    for line in explanation.what.split("\n"):
+        click.echo(printable(f"error: {line}"), err=True)
     if explanation.hint:
-        click.echo(f"hint: {explanation.hint}", err=True)
+        click.echo(printable(f"hint: {explanation.hint}"), err=True)
     if explanation.request_id:
-        click.echo(f"request: {explanation.request_id}", err=True)
+        click.echo(printable(f"request: {explanation.request_id}"), err=True)
     sys.exit(failure_code(error))
 
 

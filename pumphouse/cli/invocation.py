@@ -14,13 +14,13 @@ import click
 
 from pumphouse.cli.options import Command, cloud_options, config_option, format_option
 from pumphouse.errors import ConfigError
+from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from pumphouse.cloud import Cloud
     from pumphouse.config.settings import Config
     from pumphouse.model import Plan
+    from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Migration
 
 
@@ -54,7 +54,7 @@ class Invocation:
             self.config_path, source_cloud=self.source_cloud, destination_cloud=self.destination_cloud
         )
         for warning in config.warnings:
-            click.echo(f"warning: {warning}", err=True)
+            click.echo(printable(f"warning: {warning}"), err=True)
         if self.plan is None:
             return config
         from pumphouse.plan.make import planned_config
@@ -105,9 +105,9 @@ class Invocation:
         return self.output_format == "table"
 
     @cached_property
-    def console(self) -> Console:
+    def console(self) -> PrintableConsole:
         """Where people read: stdout, or stderr where stdout is for data."""
-        from pumphouse.show.report import console
+        from pumphouse.show.console import console
 
         return console(stderr=not self.is_table)
 
@@ -119,7 +119,7 @@ class Invocation:
 
     def confirm(self, question: str) -> bool:
         """Whether to go on: `--yes` was given, or the operator says so."""
-        return self.yes or click.confirm(question, err=not self.is_table)
+        return self.yes or click.confirm(printable(question), err=not self.is_table)
 
 
 def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
@@ -178,10 +178,16 @@ def refuse_other_clouds(invocation: Invocation, plan: Plan, what: str) -> None:
 
 
 def migration_of(invocation: Invocation, plan: Plan) -> Migration:
-    """What the tasks of a plan are made with."""
+    """What the tasks of a plan are made with: its settings, and the configuration's file of passwords."""
+    from pumphouse.model import Settings
+    from pumphouse.plan.make import PASSWORDS_FILE
     from pumphouse.tasks.base import Migration
     from pumphouse.tasks.glance.transfer import TransferLimits
 
     limits = plan.cfg["limits"]
     transfers = TransferLimits(limits["transfers"], limits["bytes_per_second"])
-    return Migration(*invocation.clouds, plan.settings, transfers)
+    file = {PASSWORDS_FILE: str(invocation.config.policies.passwords_file)}
+    settings = Settings(
+        mappings=plan.settings["mappings"], policies={**plan.settings["policies"], **file}
+    )
+    return Migration(*invocation.clouds, settings, transfers)

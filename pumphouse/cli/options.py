@@ -9,9 +9,24 @@ from typing import Any
 
 import click
 
+from pumphouse.show.text import printable
+
 FORMATS = ("table", "json", "yaml")
 
 Command = Callable[..., Any]
+
+
+class _LineFormatter(logging.Formatter):
+    """Writes each record on one line; the lines of a traceback behind it are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record without its traceback, on one line."""
+        return printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with its traceback: nothing in either can pass for another record."""
+        first, *traceback = super().format(record).split("\n")
+        return "\n".join([first, *(f"  {printable(line)}" for line in traceback)])
 
 
 def _set_logging(_context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -22,7 +37,7 @@ def _set_logging(_context: click.Context, parameter: click.Parameter, value: boo
 
     handler = logging.StreamHandler()
     handler.addFilter(SecretFilter())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     debug = parameter.name == "debug"
     logger = logging.getLogger() if debug else logging.getLogger("pumphouse")
     logger.addHandler(handler)

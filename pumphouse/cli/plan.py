@@ -53,9 +53,9 @@ def tenant_command(
 @logging_options
 def show_command(file: Path, output_format: str) -> None:
     """Print a plan file; `-f dot` draws its units for Graphviz."""
-    from pumphouse.plan.dot import plan_dot
     from pumphouse.plan.file import load
     from pumphouse.plan.task_lines import with_tasks
+    from pumphouse.show.dot import plan_dot
 
     plan = load(file).plan
     if output_format == "dot":

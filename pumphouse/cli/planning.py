@@ -14,6 +14,7 @@ import click
 from pumphouse.cli.kinds import NAMEABLE_KINDS
 from pumphouse.cli.options import Command
 from pumphouse.model import Selection
+from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
     from pumphouse.cli.invocation import Invocation
@@ -83,7 +84,7 @@ def tenant_ids(source: Cloud, tenants: Sequence[str], all_tenants: bool) -> list
         return [find_tenant(source, tenants[0])] if len(tenants) == 1 else find_tenants(source, tenants)
     found = find_all(source)
     for text in found.left_out:
-        click.echo(f"note: left out of --all-tenants: {text}", err=True)
+        click.echo(printable(f"note: left out of --all-tenants: {text}"), err=True)
     return found.ids
 
 

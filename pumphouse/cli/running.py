@@ -22,6 +22,7 @@ from pumphouse.errors import (
     http_status,
     is_connection_failure,
 )
+from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
@@ -53,7 +54,7 @@ def locked_tenant(invocation: Invocation, tenant_id: str) -> Iterator[tuple[Back
         locked(store, lock_name(subject), lambda: describe_owner(store, subject)),
     ):
         for note in unfinished_notes(store, subject):
-            invocation.console.print(f"note: {note}", markup=False, style="yellow")
+            invocation.console.print(f"note: {note}", style="yellow")
         yield store, done_before(store, tenant_id, **clouds)
 
 
@@ -62,7 +63,7 @@ def record_run(invocation: Invocation, store: Backend, plan: Plan) -> Run:
     from pumphouse.run.record import create_run
 
     run = create_run(store, plan)
-    invocation.console.print(f"Run {run.id}", style="bold", markup=False)
+    invocation.console.print(f"Run {run.id}", style="bold")
     return run
 
 
@@ -81,7 +82,7 @@ def work_and_report(invocation: Invocation, run: Run, work: Work, again: str) ->
     else:
         invocation.print_data(report_data(report))
     if code == EXIT_INTERRUPTED:
-        click.echo(f"interrupted: go on with pumphouse {again} {run.id}", err=True)
+        click.echo(printable(f"interrupted: go on with pumphouse {again} {run.id}"), err=True)
     return code
 
 

@@ -79,8 +79,8 @@ def resume_command(run: str, invocation: Invocation) -> None:
         out = invocation.console
         migration = migration_of(invocation, found.plan)
         for line in differences(found, migration):
-            out.print(f"note: {line}", markup=False, style="yellow")
-        out.print(f"Resume run {found.id} of tenant {found.plan.tenant_name}", style="bold", markup=False)
+            out.print(f"note: {line}", style="yellow")
+        out.print(f"Resume run {found.id} of tenant {found.plan.tenant_name}", style="bold")
         if not invocation.confirm("Start?"):
             return
         code = work_and_report(invocation, found, partial(execute_run, found, migration), "resume")

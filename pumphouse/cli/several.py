@@ -24,10 +24,9 @@ from pumphouse.errors import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from pumphouse.cli.invocation import Invocation
     from pumphouse.model import Plan, Ref, Report, Selection
+    from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Before
 
 # Exit codes, each worse than those before it: of several tenants the worst one is given.
@@ -92,7 +91,8 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
     from pumphouse.show.report import print_report
 
     out = invocation.console
-    out.print(f"\nTenant {shown.tenant_name} ({shown.tenant.id})", style="bold", markup=False)
+    out.print()
+    out.print(f"Tenant {shown.tenant_name} ({shown.tenant.id})", style="bold")
     try:
         with locked_tenant(invocation, shown.tenant.id) as (store, before):
             plan = _plan_again(invocation, shown, selection, before)
@@ -101,7 +101,8 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
             report, code = work_on(invocation, run, work, "resume")
     except Exception as error:
         problem = str(explain(error))
-        out.print(f"error: {problem}", style="red", markup=False)
+        for line in problem.split("\n"):
+            out.print(f"error: {line}", style="red")
         return _Result(shown, failure_code(error), problem=problem)
     if invocation.is_table:
         print_report(report, out)
@@ -116,7 +117,7 @@ def _plan_again(
 
     plan = plan_after_runs(before, invocation, shown.tenant.id, selection=selection)
     for change in changes(shown, plan):
-        invocation.console.print(f"note: since it was shown: {change}", style="yellow", markup=False)
+        invocation.console.print(f"note: since it was shown: {change}", style="yellow")
     return plan
 
 
@@ -129,16 +130,17 @@ def _data(result: _Result) -> dict[str, Any]:
     return {"run": None, "exit_code": result.code, "tenant": tenant, "error": result.problem}
 
 
-def _print_summary(results: Sequence[_Result], out: Console) -> None:
-    out.print(f"\n{len(results)} tenants:", style="bold", markup=False)
+def _print_summary(results: Sequence[_Result], out: PrintableConsole) -> None:
+    out.print()
+    out.print(f"{len(results)} tenants:", style="bold")
     for result in results:
         style = "green" if result.code == EXIT_DONE else "red"
-        out.print(f"  tenant {result.plan.tenant_name}: {_sentence(result)}", style=style, markup=False)
+        out.print(f"  tenant {result.plan.tenant_name}: {_sentence(result)}", style=style)
 
 
 def _sentence(result: _Result) -> str:
     if result.report is None:
-        return result.problem
+        return "; ".join(result.problem.split("\n"))
     run = result.report.run
     counts = ", ".join(f"{number} {state.value}" for state, number in result.report.count().items())
     go_on = f"; interrupted, go on with pumphouse resume {run}" if result.code == EXIT_INTERRUPTED else ""

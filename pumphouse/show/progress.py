@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,7 +18,9 @@ from rich.progress import (
 )
 
 from pumphouse.model import Action, Outcome, Plan, Ref
+from pumphouse.show.console import PrintableConsole
 from pumphouse.show.report import outcome_text
+from pumphouse.show.text import printable
 from pumphouse.tasks.base import symbol
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class LineListener:
     """Prints one line for each finished resource; for logs and pipes."""
 
-    def __init__(self, out: Console) -> None:
+    def __init__(self, out: PrintableConsole) -> None:
         self._out = out
 
     def task_started(self, line: str) -> None:
@@ -40,13 +41,13 @@ class LineListener:
 
     def outcome_reported(self, outcome: Outcome) -> None:
         """Print the line."""
-        self._out.print(outcome_text(outcome), soft_wrap=True)
+        self._out.print(outcome_text(outcome), soft_wrap=not self._out.is_terminal)
 
 
 class BarListener(LineListener):
     """Adds two bars below the lines: finished resources with the newest task, and copied bytes with their speed."""
 
-    def __init__(self, out: Console, plan: Plan) -> None:
+    def __init__(self, out: PrintableConsole, plan: Plan) -> None:
         super().__init__(out)
         self._lock = threading.Lock()
         self._copied: dict[str, int] = {}
@@ -55,9 +56,8 @@ class BarListener(LineListener):
         }
         elapsed = TimeElapsedColumn()
         bar = BarColumn(bar_width=24)
-        self._resources = Progress(
-            bar, MofNCompleteColumn(), elapsed, TextColumn("{task.description}"), console=out
-        )
+        newest = TextColumn("{task.description}", markup=False)
+        self._resources = Progress(bar, MofNCompleteColumn(), elapsed, newest, console=out)
         self._bytes = Progress(bar, DownloadColumn(binary_units=True), TransferSpeedColumn(), console=out)
         self._done = self._resources.add_task("", total=sum(1 for _ in plan.steps()))
         self._sent = self._bytes.add_task("", total=sum(self._planned.values()))
@@ -73,7 +73,7 @@ class BarListener(LineListener):
 
     def task_started(self, line: str) -> None:
         """Show the task that has begun last."""
-        self._resources.update(self._done, description=line)
+        self._resources.update(self._done, description=printable(line))
 
     def bytes_copied(self, name: str, copied: int) -> None:
         """Move the bar of bytes."""
@@ -95,7 +95,7 @@ class BarListener(LineListener):
 
 
 @contextmanager
-def progress_listener(plan: Plan, out: Console) -> Iterator[Listener]:
+def progress_listener(plan: Plan, out: PrintableConsole) -> Iterator[Listener]:
     """A listener that shows the progress of a run: bars on a terminal, lines elsewhere."""
     if not out.is_terminal:
         yield LineListener(out)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from pumphouse.model import Json, Ref
+from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.verify import Verification, not_compared
 from pumphouse.verify.compare import Difference, Finding, Missing, Named, Verdict
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _COLOURS = {
     Verdict.EQUAL: "green",
@@ -35,40 +36,36 @@ def verification_data(found: Verification) -> Json:
     }
 
 
-def print_verification(found: Verification, out: Console) -> None:
+def print_verification(found: Verification, out: PrintableConsole) -> None:
     """One line for each resource, then its differences; then what could not be compared, and the counts."""
     for finding in found.findings:
         out.print(_line(finding))
         for difference in finding.differences:
             out.print(
                 f"             {_sentence(difference)}",
-                markup=False,
                 style="yellow" if difference.excuse else "red",
             )
     kinds = {finding.kind for finding in found.findings}
     for kind, fields in not_compared().items():
         for name, why in fields.items() if kind in kinds else ():
-            out.print(
-                f"not compared: {name} of each {kind.replace('_', ' ')}: {why}", markup=False, style="dim"
-            )
+            out.print(f"not compared: {name} of each {kind.replace('_', ' ')}: {why}", style="dim")
     if not found.deep:
-        out.print(
-            "not compared: the bytes of images themselves; --deep reads them", markup=False, style="dim"
-        )
+        out.print("not compared: the bytes of images themselves; --deep reads them", style="dim")
     counts = ", ".join(
         f"{number} {verdict.value}" for verdict in Verdict if (number := found.count()[verdict])
     )
-    out.print(f"\n{len(found.findings)} resources: {counts}", style="bold", markup=False)
+    out.print()
+    out.print(f"{len(found.findings)} resources: {counts}", style="bold")
 
 
 def _line(finding: Finding) -> Text:
-    text = Text(f"{finding.verdict.value:9}", style=_COLOURS[finding.verdict])
-    text.append(f" {finding.kind.replace('_', ' ')} {finding.name}", style="default")
+    text = styled(f"{finding.verdict.value:9}", _COLOURS[finding.verdict])
+    text.append_text(styled(f" {finding.kind.replace('_', ' ')} {finding.name}", "default"))
     if finding.verdict is Verdict.EQUAL:
         fields = len(finding.compared)
-        text.append(f": {fields} fields" if fields else ": it is there", style="dim")
+        text.append_text(styled(f": {fields} fields" if fields else ": it is there", "dim"))
     elif finding.reason:
-        text.append(f": {finding.reason}", style="default")
+        text.append_text(styled(f": {finding.reason}", "default"))
     return text
 
 

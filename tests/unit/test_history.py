@@ -7,7 +7,6 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rich.console import Console
 from taskflow import states
 from taskflow.persistence.base import Backend
 
@@ -16,6 +15,7 @@ from pumphouse.run.record import create_run, lock_name
 from pumphouse.run.revert import plan_revert
 from pumphouse.run.summary import list_runs, run_data
 from pumphouse.show import runs as tables
+from pumphouse.show.console import PrintableConsole
 from pumphouse.show.runs import print_list, print_revert, print_run
 from tests.unit.memory import TENANT, World, execute, migration, planned, step
 
@@ -33,7 +33,7 @@ def working(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def printed(show: object, *args: object) -> str:
     out = io.StringIO()
-    show(*args, Console(file=out, width=400))
+    show(*args, PrintableConsole(file=out, width=400))
     return out.getvalue()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,22 +19,23 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pumphouse.cli import cli
+from pumphouse.cli.invocation import migration_of
 from pumphouse.config import yamlfile
 from pumphouse.config.schema import load_schema, validate
-from pumphouse.config.settings import CloudConfig, Config
+from pumphouse.config.settings import CloudConfig, Config, Policies
 from pumphouse.errors import ConfigError
 from pumphouse.model import Action, Plan, PlannedTask, Record, Ref, Selection, Step, Unit
 from pumphouse.plan import data as plan_format
 from pumphouse.plan.data import plan_data, plan_from
 from pumphouse.plan.decide import LEFT_OUT, block
-from pumphouse.plan.dot import plan_dot
 from pumphouse.plan.file import Loaded, load, save
 from pumphouse.plan.file_checks import problems
-from pumphouse.plan.make import cfg_of, settings_of
+from pumphouse.plan.make import cfg_of, planned_config, settings_of
 from pumphouse.plan.selection import not_made
 from pumphouse.plan.staleness import changes, edits
 from pumphouse.plan.task_lines import with_tasks
 from pumphouse.plan.units import units
+from pumphouse.show.dot import plan_dot
 from pumphouse.tasks import KINDS
 
 DEFAULT = Config(CloudConfig(), CloudConfig())
@@ -285,7 +287,8 @@ def test_a_plan_is_printed_without_taskflow_and_without_clouds(tmp_path: Path) -
     code = (
         "import json, sys\n"
         "from pumphouse.plan.data import plan_data, plan_from\n"
-        "from pumphouse.show.report import console, dump, print_plan\n"
+        "from pumphouse.show.console import console\n"
+        "from pumphouse.show.report import dump, print_plan\n"
         f"plan = plan_from(json.load(open({str(path)!r})))\n"
         "print_plan(plan, console())\n"
         "dump(plan_data(plan), 'json')\n"
@@ -305,8 +308,31 @@ def test_settings_that_were_taken_out_have_their_defaults(tmp_path: Path) -> Non
     loaded = load(tmp_path / "p.yaml")
     assert loaded.edited
     assert loaded.plan.cfg == {**SAMPLE.cfg, "limits": {**SAMPLE.cfg["limits"], "bytes_per_second": 2 << 20}}
-    policies = {**SAMPLE.settings["policies"], "passwords_file": str(tmp_path / "new.csv")}
-    assert loaded.plan.settings == {"mappings": SAMPLE.settings["mappings"], "policies": policies}
+    assert loaded.plan.settings == SAMPLE.settings
+
+
+@pytest.mark.parametrize("written", ["new.csv", "~/.ssh/config", "/etc/passwd"])
+def test_the_file_of_passwords_is_the_configurations_whatever_a_plan_says(
+    tmp_path: Path, written: str
+) -> None:
+    data = sample()
+    data["data"]["policies"]["passwords_file"] = written
+    save(data, tmp_path / "p.yaml")
+    plan = load(tmp_path / "p.yaml").plan
+    own = replace(DEFAULT, policies=Policies(passwords_file=tmp_path / "own.csv"))
+    assert planned_config(own, plan).policies.passwords_file == tmp_path / "own.csv"
+    assert written not in json.dumps(plan_data(plan))
+
+
+def test_a_run_that_was_recorded_with_a_file_of_passwords_uses_the_configurations(tmp_path: Path) -> None:
+    settings = {**SAMPLE.settings, "policies": {**SAMPLE.settings["policies"], "passwords_file": "/x"}}
+    own = replace(DEFAULT, policies=Policies(passwords_file=tmp_path / "own.csv"))
+    invocation = SimpleNamespace(config=own, clouds=(None, None))
+    migration = migration_of(invocation, replace(SAMPLE, settings=settings))
+    assert migration.policies == {
+        **SAMPLE.settings["policies"],
+        "passwords_file": str(tmp_path / "own.csv"),
+    }
 
 
 # Mistakes: each is an edit of the file that save wrote, and one message with its line.
@@ -933,7 +959,7 @@ def test_graph_has_a_node_for_each_unit_and_an_edge_for_each_need() -> None:
 
 def test_graph_quotes_what_anybody_may_be_called() -> None:
     odd = step("tenant/t", called='a"b\\n&lt;<i>\n\x1b')
-    assert 'label="tenant a\\"b\\\\n&amp;lt;<i>  \\n1 create"' in plan_dot(plan_of(odd))
+    assert 'label="tenant a\\"b\\\\n&amp;lt;<i>\\\\n\\\\x1b\\n1 create"' in plan_dot(plan_of(odd))
 
 
 def test_colour_is_what_matters_most() -> None:

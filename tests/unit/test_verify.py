@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from pumphouse.model import Json, Ref
+from pumphouse.show.console import PrintableConsole
 from pumphouse.show.verification import print_verification, verification_data
 from pumphouse.verify import (
     KINDS,
@@ -332,7 +332,7 @@ def test_plain_data(verification: Verification) -> None:
 
 def test_words(verification: Verification) -> None:
     out = io.StringIO()
-    print_verification(verification, Console(file=out, width=200))
+    print_verification(verification, PrintableConsole(file=out, width=200))
     lines = [line.strip() for line in out.getvalue().splitlines()]
     assert "different thing a" in lines
     assert "size: 1 at the source, 2 at the destination" in lines

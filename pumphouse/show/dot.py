@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pumphouse.model import Action, Plan, Unit
+from pumphouse.show.text import printable
 
 # By what matters most to whoever looks at the graph: the first that a unit has is its colour.
 _COLOURS = {
@@ -50,5 +51,5 @@ def _label(unit: Unit) -> Iterator[str]:
 
 def _quoted(lines: Iterator[str] | list[str]) -> str:
     """A label: Graphviz knows escapes after a backslash, and entities as in HTML."""
-    safe = [re.sub(r'([\\"])', r"\\\1", line.replace("&", "&amp;")) for line in lines]
-    return '"' + "\\n".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", line) for line in safe) + '"'
+    safe = [re.sub(r'([\\"])', r"\\\1", printable(line).replace("&", "&amp;")) for line in lines]
+    return '"' + "\\n".join(safe) + '"'

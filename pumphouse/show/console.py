@@ -1,0 +1,79 @@
+"""The console that everything for people is printed on: names are data, whatever is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.protocol import is_renderable
+from rich.segment import Segment
+from rich.text import Text
+
+from pumphouse.show.text import printable
+
+# rich takes 80 columns for a pipe, which breaks ids and reasons in two.
+_PIPE_COLUMNS = 400
+_INDENT = 4
+
+
+def console(stderr: bool = False) -> PrintableConsole:
+    """A console for tables: as wide as the terminal, or wide enough where there is none."""
+    made = PrintableConsole(stderr=stderr)
+    return made if made.is_terminal else PrintableConsole(stderr=stderr, width=_PIPE_COLUMNS)
+
+
+def styled(text: str, style: str = "") -> Text:
+    """A text in one style, made printable."""
+    return Text(printable(text), style)
+
+
+class PrintableConsole(Console):
+    """A console that makes every text printable and never looks for markup or codes of emoji in it.
+
+    What it is given is one line: a line break in it is shown as `\\n`.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print each of the objects; a line that is too long goes on indented."""
+        super().print(*map(self._line, objects), **options)
+
+    def render_str(self, text: str, *, style: Any = "", **_options: Any) -> Text:
+        """The text as it is, but printable; this is how rich makes cells and lines of plain strings."""
+        return styled(text, style)
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Make also those texts printable that were made without `styled`; they lose the styles of their parts."""
+        if isinstance(renderable, Text) and (plain := printable(renderable.plain)) != renderable.plain:
+            renderable = renderable.blank_copy(plain)
+        return super().render(renderable, options)
+
+    def _line(self, printed: Any) -> Any:
+        if isinstance(printed, Text):
+            return HangingText(printed)
+        is_text = isinstance(printed, str) or not is_renderable(printed)
+        return HangingText(styled(str(printed))) if is_text else printed
+
+
+@dataclass(frozen=True)
+class HangingText:
+    """A text that is indented from its second line on, so that nothing in it can pass for a line of its own."""
+
+    text: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        if options.no_wrap or self.text.cell_len <= width:
+            yield self.text
+            return
+        indent = min(_INDENT, width - 1)
+        for number, line in enumerate(self.text.wrap(console, width - indent, overflow="fold")):
+            if number:
+                line.pad_left(indent)
+            yield line
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        least, most = Measurement.get(console, options, self.text)
+        return Measurement(min(least + _INDENT, most), most)

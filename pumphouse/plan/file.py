@@ -78,7 +78,7 @@ def load(path: Path) -> Loaded:
     if found := Document(document.name, None, problems=(*document.problems, *problems(document))).lines():
         raise ConfigError(found, _HINT)
     edited = digest(settings_in(document.data)) != document.data["data"]["settings_digest"]
-    return Loaded(_pruned(plan_from(_complete(document.data, path.absolute().parent))), edited)
+    return Loaded(_pruned(plan_from(_complete(document.data))), edited)
 
 
 def _text(data: Json, path: Path) -> str:
@@ -103,11 +103,8 @@ def _refuse_other_format(document: Document) -> None:
         )
 
 
-def _complete(data: Json, folder: Path) -> Json:
-    """The data with defaults for what a person took out of the settings, and without tasks.
-
-    Paths are relative to the folder of the file.
-    """
+def _complete(data: Json) -> Json:
+    """The data with defaults for what a person took out of the settings, and without tasks."""
     default = Config(CloudConfig(), CloudConfig())
     cfg = {**cfg_of(default), **_not_null(data["cfg"])}
     limits = {**cfg_of(default)["limits"], **cfg["limits"]}
@@ -117,8 +114,6 @@ def _complete(data: Json, folder: Path) -> Json:
         mappings={**plain["mappings"], **_not_null(given.get("mappings", {}))},
         policies={**plain["policies"], **_not_null(given.get("policies", {}))},
     )
-    file = os.path.expanduser(settings["policies"]["passwords_file"])
-    settings["policies"]["passwords_file"] = os.path.join(folder, file)
     units = [{**unit, "steps": list(map(_without_tasks, unit["steps"]))} for unit in data["units"]]
     return {**data, "cfg": cfg, "data": {**given, **settings}, "units": units}
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 # The policies that say how a plan is run, not what is in it.
 RUN_POLICIES = ("on_failure", "fail_fast")
+# A path is the configuration's alone: a plan may come from somebody else, and the file is written to.
+PASSWORDS_FILE = "passwords_file"
 _ALL = Selection()
 
 
@@ -152,7 +153,7 @@ def settings_of(config: Config) -> Settings:
     policies = {
         name: value if isinstance(value, bool) else str(value)
         for name, value in asdict(config.policies).items()
-        if name not in RUN_POLICIES
+        if name not in (*RUN_POLICIES, PASSWORDS_FILE)
     }
     return Settings(mappings=asdict(config.mappings), policies=policies)
 
@@ -170,12 +171,12 @@ def cfg_of(config: Config) -> RunSettings:
 
 
 def planned_config(config: Config, plan: Plan) -> Config:
-    """The configuration with the settings of a plan instead of its own."""
+    """The configuration with the settings of a plan instead of its own, but for the file of passwords."""
     policies = {
         **plan.settings["policies"],
         "on_failure": plan.cfg["on_failure"],
         "fail_fast": plan.cfg["fail_fast"],
-        "passwords_file": Path(plan.settings["policies"]["passwords_file"]),
+        PASSWORDS_FILE: config.policies.passwords_file,
     }
     return replace(
         config,

@@ -89,7 +89,7 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the user and make it."""
-    policy, file = migration.policies["user_passwords"], migration.policies["passwords_file"]
+    policy, file = migration.policies["user_passwords"], migration.policies.get("passwords_file", "")
     given: dict[str, Any] = {FILES[policy]: Path(file)} if policy in FILES else {}
     if policy == "hash":
         given["hashes_of"] = migration.source

@@ -26,13 +26,15 @@ def main() -> None:
     # They log the traceback of every failure, which Python prints where no handler is set.
     for name in ("taskflow", "oslo_utils", "kazoo", "sqlalchemy", "alembic"):
         logging.getLogger(name).addHandler(logging.NullHandler())
+    begun: list[str] = []
     try:
-        sys.exit(cli(standalone_mode=False))
+        sys.exit(cli(standalone_mode=False, obj=begun))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        click.echo("interrupted: nothing was changed", err=True)
+        told = f"see what was done with pumphouse runs list, go on with {begun[-1]}" if begun else ""
+        click.echo(f"interrupted: {told or 'nothing was changed'}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # no traceback reaches the operator
         _fail(error)
@@ -58,7 +60,8 @@ def cli() -> None:
 
     Exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 finished but some resources
     failed or need a decision, 4 authentication or connection, 5 the plan is out of date, 6 verify
-    found differences, 7 another run works on the tenant, 130 interrupted and can be resumed.
+    found differences, 7 another run works on the tenant, 8 not started because you said no, 130 interrupted
+    and can be resumed.
     """
 
 

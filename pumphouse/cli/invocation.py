@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pumphouse.cli.options import Command, cloud_options, config_option, format_option
-from pumphouse.errors import ConfigError
+from pumphouse.errors import ConfigError, UsageError
 from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
@@ -117,9 +118,20 @@ class Invocation:
 
         click.echo(dump(data, self.output_format))
 
+    def refuse_unasked(self) -> None:
+        """Raise UsageError when nobody can answer what a command asks before it begins."""
+        if not self.yes and not (sys.stdin and sys.stdin.isatty()):
+            raise UsageError(
+                "stdin is not a terminal: there is nobody to ask whether to start",
+                "give --yes to start without being asked",
+            )
+
     def confirm(self, question: str) -> bool:
-        """Whether to go on: `--yes` was given, or the operator says so."""
-        return self.yes or click.confirm(printable(question), err=not self.is_table)
+        """Whether to go on: `--yes` was given, or the operator says so; prints what a no means."""
+        if self.yes or click.confirm(printable(question), err=not self.is_table):
+            return True
+        click.echo("nothing was changed", err=True)
+        return False
 
 
 def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
@@ -187,7 +199,5 @@ def migration_of(invocation: Invocation, plan: Plan) -> Migration:
     limits = plan.cfg["limits"]
     transfers = TransferLimits(limits["transfers"], limits["bytes_per_second"])
     file = {PASSWORDS_FILE: str(invocation.config.policies.passwords_file)}
-    settings = Settings(
-        mappings=plan.settings["mappings"], policies={**plan.settings["policies"], **file}
-    )
+    settings = Settings(mappings=plan.settings["mappings"], policies={**plan.settings["policies"], **file})
     return Migration(*invocation.clouds, settings, transfers)

@@ -33,7 +33,7 @@ from pumphouse.cli.planning import (
 )
 from pumphouse.cli.running import locked_tenant, record_run, work_and_report
 from pumphouse.cli.several import migrate_several
-from pumphouse.errors import EXIT_DONE, StalePlanError
+from pumphouse.errors import EXIT_DECLINED, StalePlanError
 from pumphouse.model import Selection
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def _migrate_file(invocation: Invocation, path: Path) -> int:
     from pumphouse.plan.file import load
     from pumphouse.plan.staleness import changes, edits
 
+    invocation.refuse_unasked()
     loaded = load(path)
     invocation = replace(invocation, plan=loaded.plan)
     refuse_other_clouds(invocation, loaded.plan, str(path))
@@ -119,6 +120,8 @@ def tenant_command(
     """
     _refuse_output(output, dry_run)
     several = is_several(tenants, all_tenants, selection, output)
+    if not dry_run:
+        invocation.refuse_unasked()
     refuse_same_cloud(invocation)
     ids = tenant_ids(invocation.source, tenants, all_tenants)
     if not several:
@@ -145,6 +148,8 @@ def _add_resource_command(kind: str) -> None:
         resource: str, tenant: str | None, dry_run: bool, output: Path | None, invocation: Invocation
     ) -> None:
         _refuse_output(output, dry_run)
+        if not dry_run:
+            invocation.refuse_unasked()
         refuse_same_cloud(invocation)
         tenant_id, selection = _select_one(invocation, kind, resource, tenant)
         _plan_or_migrate(invocation, tenant_id, selection, dry_run, output)
@@ -194,7 +199,7 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
         plan = planner(before)
         print_plan(plan, invocation.console)
         if not invocation.confirm("Start?"):
-            return EXIT_DONE
+            return EXIT_DECLINED
         run = record_run(invocation, store, plan)
         work = partial(execute_run, run, migration_of(invocation, plan))
         return work_and_report(invocation, run, work, "resume")

@@ -81,6 +81,7 @@ def work_and_report(invocation: Invocation, run: Run, work: Work, again: str) ->
         print_report(report, invocation.console)
     else:
         invocation.print_data(report_data(report))
+    print_passwords_file(invocation, report)
     if code == EXIT_INTERRUPTED:
         click.echo(printable(f"interrupted: go on with pumphouse {again} {run.id}"), err=True)
     return code
@@ -90,13 +91,37 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> tuple[R
     """Execute or revert a run and show its progress; returns the report and the exit code."""
     from pumphouse.show.progress import progress_listener
 
+    go_on = f"pumphouse {again} {run.id}"
     with (
+        _interruptible(go_on) as stop,
         invocation.writable(),
-        _interruptible(f"pumphouse {again} {run.id}") as stop,
         progress_listener(run.plan, invocation.console) as listener,
     ):
+        _begin(go_on)
         report = work(listener, stop)
     return report, EXIT_INTERRUPTED if stop.is_set() else exit_code(report)
+
+
+def print_passwords_file(invocation: Invocation, report: Report) -> None:
+    """Say where the passwords of new users are, and how many: their owners are waiting for them."""
+    from pumphouse.model import State
+
+    if report.plan.settings["policies"].get("user_passwords") != "generate":
+        return
+    users = [outcome for outcome in report.outcomes if outcome.ref.kind == "user"]
+    if number := sum(outcome.state is State.CREATED for outcome in users):
+        file = invocation.config.policies.passwords_file
+        invocation.console.print(f"new passwords written by this run: {number}, in {file}")
+
+
+def _begin(go_on: str) -> None:
+    """Tell `main` that something may be changed from now on.
+
+    go_on: the command that goes on with it.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.obj is not None:
+        context.obj.append(go_on)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import click
 from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
 from pumphouse.cli.options import yes_option
 from pumphouse.cli.running import work_and_report
+from pumphouse.errors import EXIT_DECLINED
 
 if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
@@ -73,6 +74,7 @@ def resume_command(run: str, invocation: Invocation) -> None:
     from pumphouse.run.execute import execute_run
     from pumphouse.run.resume import differences, refuse_reverted, refuse_superseded
 
+    invocation.refuse_unasked()
     with _locked_run(invocation, run) as found:
         refuse_reverted(found)
         refuse_superseded(found)
@@ -82,7 +84,7 @@ def resume_command(run: str, invocation: Invocation) -> None:
             out.print(f"note: {line}", style="yellow")
         out.print(f"Resume run {found.id} of tenant {found.plan.tenant_name}", style="bold")
         if not invocation.confirm("Start?"):
-            return
+            sys.exit(EXIT_DECLINED)
         code = work_and_report(invocation, found, partial(execute_run, found, migration), "resume")
     sys.exit(code)
 
@@ -100,6 +102,7 @@ def revert_command(run: str, force: bool, invocation: Invocation) -> None:
     from pumphouse.run.revert import plan_revert, revert_run
     from pumphouse.show.runs import print_revert
 
+    invocation.refuse_unasked()
     with _locked_run(invocation, run) as found:
         if not force:
             refuse_superseded(found)
@@ -108,7 +111,7 @@ def revert_command(run: str, force: bool, invocation: Invocation) -> None:
         print_revert(found, units, invocation.console)
         # A run of which nothing is to be undone is recorded as reverted, too.
         if units and not invocation.confirm("Undo this?"):
-            return
+            sys.exit(EXIT_DECLINED)
         code = work_and_report(invocation, found, partial(revert_run, found, migration, units), "revert")
     sys.exit(code)
 

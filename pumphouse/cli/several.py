@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cli.invocation import migration_of
 from pumphouse.cli.planning import plan_after_runs, plan_tenant
-from pumphouse.cli.running import failure_code, locked_tenant, record_run, work_on
+from pumphouse.cli.running import failure_code, locked_tenant, print_passwords_file, record_run, work_on
 from pumphouse.errors import (
     EXIT_CONNECTION,
+    EXIT_DECLINED,
     EXIT_DIFFERENT,
     EXIT_DONE,
     EXIT_FAILED,
@@ -39,6 +41,7 @@ _WORSE = (
     EXIT_USAGE,
     EXIT_CONNECTION,
     EXIT_FAILED,
+    EXIT_DECLINED,
     EXIT_INTERRUPTED,
 )
 
@@ -66,16 +69,28 @@ def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selec
         plans.append(plan_tenant(invocation, tenant_id, selection))
         print_plan(plans[-1], out)
         out.print()
-    if not plans or not invocation.confirm(f"Start with {len(plans)} tenants, one after the other?"):
+    if not plans:
         return EXIT_DONE
-    results: list[_Result] = []
-    for plan in plans:
-        is_stopped = bool(results) and results[-1].code == EXIT_INTERRUPTED
-        results.append(_not_started(plan) if is_stopped else _migrate_one(invocation, plan, selection))
+    if not invocation.confirm(f"Start with {len(plans)} tenants, one after the other?"):
+        return EXIT_DECLINED
+    results = _migrate_all(invocation, plans, selection)
     if not invocation.is_table:
         invocation.print_data(list(map(_data, results)))
     _print_summary(results, out)
     return max((result.code for result in results), key=_WORSE.index)
+
+
+def _migrate_all(invocation: Invocation, plans: Sequence[Plan], selection: Selection) -> list[_Result]:
+    """Migrate one tenant after the other until Ctrl-C; those whose turn has not come have a result, too."""
+    results: list[_Result] = []
+    # While a run works the signal is handled there; this is for the times in between.
+    with suppress(KeyboardInterrupt):
+        for plan in plans:
+            if results and results[-1].code == EXIT_INTERRUPTED:
+                break
+            results.append(_migrate_one(invocation, plan, selection))
+            _print_report(invocation, results[-1])
+    return [*results, *map(_not_started, plans[len(results) :])]
 
 
 def _not_started(plan: Plan) -> _Result:
@@ -88,11 +103,11 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
     shown: the plan that the operator has agreed to.
     """
     from pumphouse.run.execute import execute_run
-    from pumphouse.show.report import print_report
 
     out = invocation.console
     out.print()
     out.print(f"Tenant {shown.tenant_name} ({shown.tenant.id})", style="bold")
+    report = None
     try:
         with locked_tenant(invocation, shown.tenant.id) as (store, before):
             plan = _plan_again(invocation, shown, selection, before)
@@ -104,9 +119,21 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
         for line in problem.split("\n"):
             out.print(f"error: {line}", style="red")
         return _Result(shown, failure_code(error), problem=problem)
-    if invocation.is_table:
-        print_report(report, out)
+    except KeyboardInterrupt:
+        if report is None:
+            raise
+        code = EXIT_INTERRUPTED
     return _Result(plan, code, report)
+
+
+def _print_report(invocation: Invocation, result: _Result) -> None:
+    from pumphouse.show.report import print_report
+
+    if result.report is None:
+        return
+    if invocation.is_table:
+        print_report(result.report, invocation.console)
+    print_passwords_file(invocation, result.report)
 
 
 def _plan_again(

@@ -123,7 +123,7 @@ def test_members_move_what_is_theirs_and_are_told_the_rest(
     assert [text for text in told if "quotas" in text and "not admin of source" in text]
     assert [text for text in told if "quotas" in text and "not admin of destination" in text]
 
-    refused = runner.run("migrate", "tenant", "admin", config=config, exit_code=2)
+    refused = runner.run("migrate", "tenant", "admin", "--yes", config=config, exit_code=2)
     assert f"the login of the source sees tenant {sample.name} only, not 'admin'" in refused.stderr
     refused = runner.run("verify", "tenant", sample.name, config=config, exit_code=2)
     assert "administrator" in refused.stderr

@@ -191,7 +191,7 @@ def test_a_root_disk_made_from_the_image_again_is_asked_for_and_said(
 
 
 def test_unknown_tenant(runner: Runner) -> None:
-    result = runner.run("migrate", "tenant", "nobody", exit_code=2)
+    result = runner.run("migrate", "tenant", "nobody", "--yes", exit_code=2)
     assert "error: the source has no tenant 'nobody'" in result.stderr
 
 
@@ -206,7 +206,7 @@ def test_a_refused_login_is_one_message(runner: Runner, tmp_path: Path) -> None:
 
 
 def test_same_cloud_twice_is_refused(runner: Runner) -> None:
-    result = runner.run("migrate", "tenant", "x", "--destination-cloud", "source", exit_code=2)
+    result = runner.run("migrate", "tenant", "x", "--destination-cloud", "source", "--yes", exit_code=2)
     assert "the same cloud" in result.stderr
 
 

@@ -112,6 +112,6 @@ def test_a_plan_is_stale_when_the_source_has_changed(
 
 
 def test_an_unknown_run_is_one_message(runner: Runner) -> None:
-    for command in (["runs", "show"], ["resume"], ["revert"]):
+    for command in (["runs", "show"], ["resume", "--yes"], ["revert", "--yes"]):
         result = runner.run(*command, "0000aaaa", exit_code=2)
         assert "there is no run '0000aaaa'" in result.stderr

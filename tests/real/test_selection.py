@@ -110,15 +110,15 @@ def test_only_what_is_selected_is_planned(runner: Runner, small: Sample) -> None
 @pytest.mark.exhaustive
 def test_what_cannot_be_selected_is_said_at_once(runner: Runner, small: Sample) -> None:
     options = ["--only", "imge", "--server", "wbe", "--network", "front", "--skip", "network"]
-    refused = runner.run("migrate", "tenant", small.name, *options, exit_code=2).stderr
+    refused = runner.run("migrate", "tenant", small.name, *options, "--yes", exit_code=2).stderr
     assert "--only imge: there is no such kind; did you mean 'image'?" in refused
     assert "--server wbe: the tenant has none of this name or id; did you mean 'web'?" in refused
     assert "--network and --skip network are both given" in refused
     name = f"nothing-{uuid.uuid4().hex}"
     for kind in ("server", "image", "network", "volume"):
-        refused = runner.run("migrate", kind, name, exit_code=2).stderr
+        refused = runner.run("migrate", kind, name, "--yes", exit_code=2).stderr
         assert f"the source has no {kind} {name!r} in any tenant" in refused
-    refused = runner.run("migrate", "tenant", "none-1", "none-2", exit_code=2).stderr
+    refused = runner.run("migrate", "tenant", "none-1", "none-2", "--yes", exit_code=2).stderr
     assert "no tenant 'none-1'" in refused
     assert "no tenant 'none-2'" in refused
 

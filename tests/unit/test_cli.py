@@ -71,7 +71,7 @@ def test_of_several_tenants_every_exit_code_has_its_place() -> None:
 
 
 def test_missing_configuration_is_one_message_with_a_hint(tmp_path) -> None:
-    result = run("migrate", "tenant", "x", "--config", str(tmp_path / "none.yaml"))
+    result = run("migrate", "tenant", "x", "--yes", "--config", str(tmp_path / "none.yaml"))
     assert result.returncode == 2
     assert "none.yaml" in result.stderr
     assert "Traceback" not in result.stderr

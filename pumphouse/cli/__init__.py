@@ -34,7 +34,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         told = f"see what was done with pumphouse runs list, go on with {begun[-1]}" if begun else ""
-        click.echo(f"interrupted: {told or 'nothing was changed'}", err=True)
+        click.echo(printable(f"interrupted: {told or 'nothing was changed'}"), err=True)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # no traceback reaches the operator
         _fail(error)

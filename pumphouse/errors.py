@@ -178,7 +178,7 @@ def http_status(error: BaseException) -> int | None:
 
 
 # By HTTP status: what a service answers, or a proxy for it, that will answer again.
-_UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
+_UNAVAILABLE = frozenset({429, 502, 503, 504})
 
 
 def is_unavailable(error: BaseException) -> bool:

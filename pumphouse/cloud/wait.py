@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pumphouse.cloud.batch import Batch
-from pumphouse.errors import WaitError, explain, is_unavailable
+from pumphouse.errors import WaitError, explain, http_status, is_unavailable
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,9 @@ def wait_for(
             if done(item):
                 return item
         except Exception as error:
-            if not is_unavailable(error) or time.monotonic() - answered_s > outage_s:
+            # A service that has lost its own database or message queue answers 500 until they are back.
+            is_outage = is_unavailable(error) or http_status(error) == 500
+            if not is_outage or time.monotonic() - answered_s > outage_s:
                 raise
             LOG.info("%s: waiting for a service that does not answer: %s", title, explain(error))
         now_s = time.monotonic()

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
 
 from taskflow import task
 from taskflow.types.failure import Failure
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential,
+)
 
-from pumphouse.errors import ConfigError, ConflictError, PumphouseError, explain, http_status
+from pumphouse.cloud.wait import OUTAGE_S
+from pumphouse.errors import ConfigError, ConflictError, PumphouseError, explain, http_status, is_unavailable
 from pumphouse.model import Json, Record, Ref, Settings, Step
 
 if TYPE_CHECKING:
@@ -30,6 +37,8 @@ STAMP = "pumphouse_source_id"
 LOOKS_S = (0.0, 1.0, 3.0)
 # With 1, 2 and 4 s between them.
 CLEARING_ATTEMPTS = 4
+# How long to wait at most before each look whether a service is back.
+OUTAGE_PAUSE_MAX_S = 15.0
 
 T = TypeVar("T")
 
@@ -254,7 +263,9 @@ class EnsureMixin:
 
     def _undo_unknown(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         try:
-            return [self.undo(found) for found in self.leftovers(data, ensured)] if self._is_ours else []
+            if not self._is_ours:
+                return []
+            return [self.undo(found) for found in through_outage(lambda: list(self.leftovers(data, ensured)))]
         except ConflictError:  # what is there is not ours
             return []
         except Exception as error:  # a revert must not raise
@@ -343,7 +354,7 @@ def create_in_tenant(
 
 def why_not_undone(name: str, remove: Callable[..., Any], *args: Any) -> str:
     """Call what takes something back; returns why that failed, and nothing when it did not. Absence is success."""
-    why = _why_it_stays(remove, *args)
+    why = _why_it_stays(through_outage, remove, *args)
     if why:
         LOG.error("%s: could not be undone: %s", name, why)
     return f"{name}: {why}" if why else ""
@@ -374,6 +385,20 @@ def persistently(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         reraise=True,
     )
     return attempts(function, *args, **kwargs)
+
+
+def through_outage(function: Callable[..., T], *args: Any) -> T:
+    """Call what takes something back, and call it again for as long as its service is not there, up to OUTAGE_S.
+
+    Raises what the last call raised.
+    """
+    attempts = Retrying(
+        retry=retry_if_exception(is_unavailable),
+        stop=stop_after_delay(OUTAGE_S),
+        wait=wait_exponential(max=OUTAGE_PAUSE_MAX_S),
+        reraise=True,
+    )
+    return attempts(function, *args)
 
 
 def kept_result(*reasons: str) -> Json | None:

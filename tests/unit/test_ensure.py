@@ -128,6 +128,27 @@ def test_what_an_interrupted_execute_has_made_is_removed(ensure: Any, result: ob
     assert not ensure.begun
 
 
+def test_a_revert_waits_for_a_service_that_is_not_there(ensure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+    ensure.execute(DATA)
+    refusals = [
+        exceptions.ServiceUnavailable(),
+        exceptions.ConnectFailure("refused"),
+        exceptions.BadGateway(),
+    ]
+
+    def remove(destination_id: str) -> None:
+        if refusals:
+            raise refusals.pop()
+        del ensure.cloud.by_id[destination_id]
+
+    ensure.remove = remove
+    assert ensure.revert({"id": "d", "made": True}, DATA) is None
+    assert ensure.cloud.by_id == {}
+    assert len(waited) == 3
+
+
 def test_a_second_process_takes_what_the_first_has_made() -> None:
     for kind in (Ensure, EnsureShared):
         first = kind(Things(), provides="thing")

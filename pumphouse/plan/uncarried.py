@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import get_all, or_none
 from pumphouse.cloud.services import NOT_CARRIED, service_types
+from pumphouse.errors import explain, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.keystone.common import INHERITED_TO, carried_users, is_of_user
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
+_Look = Callable[["Cloud", str], Iterator[str]]
+
 
 def notes(source: Cloud, tenant_id: str) -> list[str]:
-    """One note for each kind of which the tenant has something, with the names; a bounded number of list calls."""
-    found = {
-        "QoS policies": _neutron(source, "/qos/policies", "policies", tenant_id),
-        "address scopes": _neutron(source, "/address-scopes", "address_scopes", tenant_id),
+    """One note for each kind of which the tenant has something, with the names; a bounded number of list calls.
+
+    What the login may not look at is a note, too: a plan does not end for want of one.
+    """
+    looks: dict[str, _Look] = {
+        "QoS policies": partial(_neutron_notes, "QoS policies", "/qos/policies", "policies"),
+        "address scopes": partial(_neutron_notes, "address scopes", "/address-scopes", "address_scopes"),
+        "application credentials": _applications,
+        "EC2 credentials": _ec2,
+        "trusts": _trusts,
+        "inherited roles": _from_above,
     }
-    listed = [
-        f"{len(names)} {what} not carried: {', '.join(sorted(names))}"
-        for what, names in found.items()
-        if names
-    ]
-    return [*listed, *_secrets(source, tenant_id), *_from_above(source, tenant_id), *_services(source)]
+    listed = [note for what, look in looks.items() for note in _allowed(what, look, source, tenant_id)]
+    return [*listed, *_services(source)]
+
+
+def _allowed(what: str, look: _Look, source: Cloud, tenant_id: str) -> list[str]:
+    """The notes on one thing, or the note that the login may not look at it."""
+    try:
+        return list(look(source, tenant_id))
+    except Exception as error:
+        if http_status(error) != 403:
+            raise
+        return [f"whether the tenant has {what} could not be looked at: {explain(error)}"]
+
+
+def _neutron_notes(what: str, path: str, key: str, source: Cloud, tenant_id: str) -> Iterator[str]:
+    if names := _neutron(source, path, key, tenant_id):
+        yield f"{len(names)} {what} not carried: {', '.join(sorted(names))}"
 
 
 def _neutron(source: Cloud, path: str, key: str, tenant_id: str) -> list[str]:
@@ -36,30 +58,44 @@ def _neutron(source: Cloud, path: str, key: str, tenant_id: str) -> list[str]:
     return [_named(item) for item in items if item["project_id"] == tenant_id]
 
 
-def _secrets(source: Cloud, tenant_id: str) -> Iterator[str]:
-    """What only its owner can make anew, because Keystone never shows the secret of it."""
-    keystone, users = source.keystone, carried_users(source, tenant_id)
+def _applications(source: Cloud, tenant_id: str) -> Iterator[str]:
+    users = carried_users(source, tenant_id)
     # Application credentials can be listed for one user at a time only.
-    applications = {i: _listed(keystone.application_credentials.list, user=i) for i in sorted(users)}
-    ec2 = _listed(keystone.credentials.list, type="ec2")
-    trusts = _listed(keystone.trusts.list, **({} if source.is_admin else {"trustor_user": source.user_id}))
-    found = {
-        "application credentials": [
-            f"{item.name} of user {i}"
-            for i, items in applications.items()
+    list_all = source.keystone.application_credentials.list
+    found = {user_id: _listed(list_all, user=user_id) for user_id in sorted(users)}
+    return _to_be_made_anew(
+        "application credentials",
+        [
+            f"{item.name} of user {user_id}"
+            for user_id, items in found.items()
             for item in items
             if item.project_id == tenant_id
         ],
-        "EC2 credentials": [f"of user {item.user_id}" for item in ec2 if item.project_id == tenant_id],
-        "trusts": [
+    )
+
+
+def _ec2(source: Cloud, tenant_id: str) -> Iterator[str]:
+    found = _listed(source.keystone.credentials.list, type="ec2")
+    names = [f"of user {item.user_id}" for item in found if item.project_id == tenant_id]
+    return _to_be_made_anew("EC2 credentials", names)
+
+
+def _trusts(source: Cloud, tenant_id: str) -> Iterator[str]:
+    mine = {} if source.is_admin else {"trustor_user": source.user_id}
+    return _to_be_made_anew(
+        "trusts",
+        [
             f"of user {item.trustor_user_id} in user {item.trustee_user_id}"
-            for item in trusts
+            for item in _listed(source.keystone.trusts.list, **mine)
             if item.project_id == tenant_id
         ],
-    }
-    for what, names in found.items():
-        if names:
-            yield f"{len(names)} {what} not carried, their owners have to make them anew: {', '.join(names)}"
+    )
+
+
+def _to_be_made_anew(what: str, names: list[str]) -> Iterator[str]:
+    """What only its owner can make anew, because Keystone never shows the secret of it."""
+    if names:
+        yield f"{len(names)} {what} not carried, their owners have to make them anew: {', '.join(names)}"
 
 
 def _listed(list_all: Any, **filters: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from keystoneauth1.exceptions import EndpointNotFound
+from keystoneauth1.exceptions import EndpointNotFound, HttpError
 
 from pumphouse.cloud import Cloud, get_all, or_none
 from pumphouse.cloud.services import service_types, unversioned
@@ -91,7 +91,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
         self.cloud.requests.append(path)
         self.cloud.microversions[path] = self.headers.get("OpenStack-API-Version", "")
-        found = self.cloud.answers.get(path)
+        found = self.cloud.answers.get(self.path, self.cloud.answers.get(path))
+        if isinstance(found, int):
+            return self.answer(found, {"error": {"message": "not for you"}})
         return self.answer(404 if found is None else 200, found or {"NeutronError": {"message": "not here"}})
 
     def answer(self, status: int, body: Any, **headers: str) -> None:
@@ -235,6 +237,58 @@ def test_what_is_not_there_has_nothing_that_is_not_carried(there: PlainCloud, co
     cloud = connect()
     assert uncarried._neutron(cloud, "/address-scopes", "address_scopes", TENANT) == []
     assert uncarried._services(cloud) == ["the source has dns: its zones and records are not carried"]
+
+
+def test_what_may_not_be_looked_at_is_a_note_and_the_plan_goes_on(there: PlainCloud, connect: Any) -> None:
+    there.catalog.append(("network", ""))
+    there.answers |= {
+        **{f"/v3/{kind}": {kind: []} for kind in ("roles", "projects", "users", "domains")},
+        "/v3/role_assignments": {"role_assignments": []},
+        "/v3/projects/p": {"project": {"id": "p", "domain_id": "default", "parent_id": "default"}},
+        "/v2.0/qos/policies": 403,
+        "/v2.0/address-scopes": {"address_scopes": [{"id": "s", "name": "scope", "project_id": TENANT}]},
+        "/v3/credentials": 403,
+    }
+    assert uncarried.notes(connect(), TENANT) == [
+        "whether the tenant has QoS policies could not be looked at: the cloud answered 403: not for you;"
+        " the operator's role or a quota of the project forbids it",
+        "1 address scopes not carried: scope",
+        "whether the tenant has EC2 credentials could not be looked at: the cloud answered 403: not for you;"
+        " the operator's role or a quota of the project forbids it",
+    ]
+    there.answers["/v3/credentials"] = 400
+    with pytest.raises(HttpError):
+        uncarried.notes(connect(), TENANT)
+
+
+def test_a_flavor_beyond_the_first_page_was_not_deleted(there: PlainCloud, connect: Any) -> None:
+    there.catalog += [("compute", "/compute/v2.1"), ("network", "")]
+    there.offer("/compute", "2.1", "2.60")
+    sizes = {"ram": 64, "vcpus": 1, "disk": 1, "swap": ""}
+    flavors = [
+        {"id": name, "name": name, **sizes, "OS-FLV-EXT-DATA:ephemeral": 0} for name in ("first", "second")
+    ]
+    told = {**sizes, "swap": 0, "ephemeral": 0, "original_name": "second", "extra_specs": {}}
+    server = {
+        **dict.fromkeys(("id", "name", "user_id"), "s"),
+        **dict.fromkeys(("key_name", "config_drive", "image"), ""),
+        "tenant_id": TENANT,
+        "status": "ACTIVE",
+        "metadata": {},
+        "addresses": {},
+        "flavor": told,
+    }
+    path = "/compute/v2.1/flavors/detail?is_public=None"
+    link = {"rel": "next", "href": f"{there.url}{path}&marker=first"}
+    there.answers |= {
+        "/compute/v2.1/servers/detail": {"servers": [server]},
+        path: {"flavors": flavors[:1], "flavors_links": [link]},
+        f"{path}&marker=first": {"flavors": flavors[1:]},
+        "/compute/v2.1/os-server-groups": {"server_groups": []},
+        "/v2.0/ports": {"ports": []},
+    }
+    (record,) = KINDS["server"].discover(connect(), TENANT)
+    assert record.data["flavor_id"] == "second"
 
 
 @pytest.mark.parametrize("path", ["/image", "/image/", "/image/v2", "/image/v2/", "/image/v2.1"])

@@ -44,6 +44,11 @@ def list_server_groups(cloud: Cloud) -> list[Json]:
             return groups
 
 
+def list_flavors(cloud: Cloud) -> list[Json]:
+    """All flavors, public or not, page by page: what is beyond the first one was not deleted."""
+    return get_all(cloud.adapter("compute"), "/flavors/detail", "flavors", is_public="None")
+
+
 def flavor_path(flavor_id: str, *rest: str) -> str:
     """The path of a flavor; its id is whatever an administrator chose, also with spaces."""
     return "/".join(("/flavors", quote(flavor_id, safe=""), *rest))

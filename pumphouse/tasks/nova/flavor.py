@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.cloud import call, get_all
+from pumphouse.cloud import call
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConflictError
 from pumphouse.model import Json, Record, Ref, Step, Twin
@@ -31,7 +31,7 @@ from pumphouse.tasks.base import (
     why_not_undone,
 )
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.nova.common import flavor_path, supports
+from pumphouse.tasks.nova.common import flavor_path, list_flavors, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -50,7 +50,7 @@ DELETED_NOTE = "it was deleted at the source: a private one is made of what its 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The private flavors that the tenant has access to."""
-    private = [flavor for flavor in _list(source) if not flavor["os-flavor-access:is_public"]]
+    private = [flavor for flavor in list_flavors(source) if not flavor["os-flavor-access:is_public"]]
     records = [_record(_data(source, flavor), tenant_id) for flavor in private]
     return [record for record in records if tenant_id in record.data["access"]]
 
@@ -64,7 +64,7 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The flavor that a mapping names, or the one of the same name (unique in a cloud)."""
-    flavors = {flavor["name"]: [flavor] for flavor in _list(search.destination)}
+    flavors = {flavor["name"]: [flavor] for flavor in list_flavors(search.destination)}
     return {
         record.ref: [
             _twin(search, record, flavor) for flavor in named(search, "flavors", record.name, flavors)
@@ -117,7 +117,7 @@ class EnsureFlavor(BaseEnsureTask):
         """The flavor of the plan, or the equal one of the same name; another of that name is a conflict."""
         if self.destination_id:
             return self.destination_id
-        flavor = next((item for item in _list(self.cloud) if item["name"] == data["name"]), None)
+        flavor = next((item for item in list_flavors(self.cloud) if item["name"] == data["name"]), None)
         if flavor is None:
             return None
         found = differences(data, _values(self.cloud, flavor), _known(data))
@@ -130,7 +130,7 @@ class EnsureFlavor(BaseEnsureTask):
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A new flavor, with the source's id where free; unfinished while its description is the stamp."""
-        taken = {flavor["id"] for flavor in _list(self.cloud)}
+        taken = {flavor["id"] for flavor in list_flavors(self.cloud)}
         flavor_id = None if data["id"] in taken or data["id"].startswith(DELETED) else data["id"]
         stamped = bool(data["extra_specs"]) and supports(self.cloud, DESCRIPTIONS)
         flavor = {
@@ -207,19 +207,14 @@ def _grant(cloud: Cloud, step: Step, tenant: Ref) -> task.Task:
     )
 
 
-def _list(cloud: Cloud) -> list[Json]:
-    """All flavors, public or not."""
-    return get_all(cloud.adapter("compute"), "/flavors/detail", "flavors", is_public="None")
-
-
 def _read(source: Cloud, ids: Collection[str]) -> dict[str, Json]:
-    return {flavor["id"]: _data(source, flavor) for flavor in _list(source) if flavor["id"] in ids}
+    return {flavor["id"]: _data(source, flavor) for flavor in list_flavors(source) if flavor["id"] in ids}
 
 
 def _read_deleted(source: Cloud, ids: Collection[str]) -> dict[str, Json]:
     """Deleted flavors by their addresses, as servers have had them in them since microversion 2.47 (Pike)."""
     wanted = [i for i in ids if i.startswith(DELETED)]
-    names = {flavor["name"] for flavor in _list(source)} if wanted else set()
+    names = {flavor["name"] for flavor in list_flavors(source)} if wanted else set()
     paths = {i: f"/servers/{i.removeprefix(DELETED)}" for i in wanted}
     servers = {i: call(source.adapter("compute"), "GET", path)["server"] for i, path in paths.items()}
     return {i: _deleted_data(i, server, names) for i, server in servers.items()}

@@ -28,7 +28,7 @@ from pumphouse.tasks.base import (
 from pumphouse.tasks.cinder.common import VOLUMES, owned
 from pumphouse.tasks.kind import Found, Kind, matching
 from pumphouse.tasks.neutron.common import PORTS
-from pumphouse.tasks.nova.common import TASK, list_server_groups, servers_of
+from pumphouse.tasks.nova.common import TASK, list_flavors, list_server_groups, servers_of
 from pumphouse.tasks.nova.server_boot import (
     UNFINISHED,
     CompleteServer,
@@ -57,7 +57,7 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The servers of the tenant, with the ports, volumes, flavors and groups they were given; five list calls."""
     servers = servers_of(source, tenant_id)
     devices = _devices(source, tenant_id, servers)
-    flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)} if servers else {}
+    flavors = {flavor["name"]: flavor for flavor in list_flavors(source)} if servers else {}
     ports = _ports_by_server(source, [server["id"] for server in servers])
     groups = _groups_by_server(source) if servers else {}
     records = [_record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())) for s in servers]
@@ -190,7 +190,7 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
     if found is None:
         return []
     server = found.to_dict()
-    flavors = {flavor.name: flavor for flavor in source.nova.flavors.list(is_public=None)}
+    flavors = {flavor["name"]: flavor for flavor in list_flavors(source)}
     devices = _devices(source, server["tenant_id"], [server])
     ports = _ports_by_server(source, [server_id])[server_id]
     groups = _groups_by_server(source).get(server_id, ())
@@ -239,7 +239,7 @@ def _ports_by_server(source: Cloud, server_ids: Collection[str]) -> Mapping[str,
 
 def _record(
     server: Json,
-    flavors: Mapping[str, Any],
+    flavors: Mapping[str, Json],
     ports: Sequence[Json],
     devices: Mapping[tuple[str, str], str],
     group_ids: Iterable[str],
@@ -303,23 +303,23 @@ def _disk_number(device: str | None, root_device: str | None) -> tuple[bool, int
     return device != root_device, len(device or ""), device or ""
 
 
-def _flavor(server: Json, flavors: Mapping[str, Any]) -> Json | None:
+def _flavor(server: Json, flavors: Mapping[str, Json]) -> Json | None:
     """The flavor of a server; one that was deleted, or has become another, as the server itself tells of it.
 
     Servers tell of their flavors since microversion 2.47 (Pike).
     """
     told = server["flavor"]
     found = flavors.get(told.get("original_name")) or next(
-        (flavor for flavor in flavors.values() if flavor.id == told.get("id")), None
+        (flavor for flavor in flavors.values() if flavor["id"] == told.get("id")), None
     )
     if found and all(told.get(field, value) == value for field, value in _sizes(found).items()):
-        return {"id": found.id, **_sizes(found)}
+        return {"id": found["id"], **_sizes(found)}
     return {**told, "id": f"deleted.{server['id']}"} if "ram" in told else None
 
 
-def _sizes(flavor: Any) -> Json:
-    sizes = {field: getattr(flavor, field) for field in ("ram", "vcpus", "disk", "ephemeral")}
-    return {**sizes, "swap": flavor.swap or 0}
+def _sizes(flavor: Json) -> Json:
+    sizes = {field: flavor[field] for field in ("ram", "vcpus", "disk")}
+    return {**sizes, "ephemeral": flavor["OS-FLV-EXT-DATA:ephemeral"], "swap": flavor["swap"] or 0}
 
 
 def _in_nic_order(server: Json, ports: Iterable[Json]) -> list[str]:

@@ -21,6 +21,9 @@ SIDES = ("source", "destination")
 COMMAND_TIMEOUT_S = 120
 # openstacksdk's name for the cloud that the OS_* variables describe.
 _ENVVARS = "envvars"
+# Where a configuration is found without being named; the folder may be anybody's.
+_HERE = Path("pumphouse.yaml")
+_ROOT = 0
 _WRITTEN = ("policies", "passwords_file")
 _PATHS = (("clouds_file",), ("source", "cacert"), ("destination", "cacert"), _WRITTEN)
 # What makes a setting one that nobody else may read.
@@ -133,7 +136,7 @@ def load(
     flags = {"source": source_cloud, "destination": destination_cloud}
     named = {side: name for side, name in flags.items() if name is not None}
     document = _located(validate(_read(path, named), load_schema()))
-    problems = _cloud_problems(document, named)
+    problems = [*_cloud_problems(document, named), *_strange_commands(path, document)]
     warnings = _warnings(document)
     document = _with_secrets(document, load_schema(), run_commands=not (problems or document.problems))
     if problems := [*document.lines(), *problems]:
@@ -153,8 +156,9 @@ def load_state_url(path: Path | None = None) -> str:
     state = _get(document.data, "state")
     rules = {**load_schema(), "required": []}
     alone = validate(replace(document, data={} if state is None else {"state": state}), rules)
-    alone = _with_secrets(alone, rules, run_commands=not alone.problems)
-    if problems := alone.lines():
+    strange = _strange_commands(path, alone)
+    alone = _with_secrets(alone, rules, run_commands=not (strange or alone.problems))
+    if problems := [*alone.lines(), *strange]:
         raise ConfigError(problems, "config.example.yaml explains every setting")
     return str(_get(alone.data, "state", "url") or _default_state_url())
 
@@ -183,7 +187,7 @@ def _find() -> Path | None:
 
     if path := os.environ.get("PUMPHOUSE_CONFIG"):
         return Path(path)
-    standard = (Path("pumphouse.yaml"), user_config_path("pumphouse") / "pumphouse.yaml")
+    standard = (_HERE, user_config_path("pumphouse") / "pumphouse.yaml")
     return next((path for path in standard if os.path.exists(path)), None)
 
 
@@ -267,6 +271,22 @@ def _warnings(document: Document) -> tuple[str, ...]:
     if not any(map(_SECRET.match, written)) or not Path(document.name).stat().st_mode & stat.S_IROTH:
         return ()
     return (f"{document.name} holds a secret and can be read by everybody; run: chmod 600 {document.name}",)
+
+
+def _strange_commands(named: Path | None, document: Document) -> list[str]:
+    """What is wrong with a configuration that is only found, if it has commands of whoever could write it.
+
+    named: the file that the operator named, if any.
+    """
+    if named or document.name != str(_HERE) or os.environ.get("PUMPHOUSE_CONFIG"):
+        return []
+    if not any(isinstance(value, dict) and "command" in value for _, value in _secrets(document.data)):
+        return []
+    found = _HERE.stat()
+    if found.st_uid in (os.geteuid(), _ROOT) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return []
+    expected = f"expected it to be yours and chmod go-w {_HERE}, or --config {_HERE} if you trust it"
+    return [f"{_HERE} has commands, and others own it or may write to it; {expected}"]
 
 
 def _secrets(data: Any) -> Iterator[tuple[Keys, Any]]:

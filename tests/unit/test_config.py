@@ -523,6 +523,50 @@ def test_no_command_runs_for_a_configuration_with_problems(folder: Path) -> None
     assert (folder / "ran").exists()
 
 
+COMMANDS = f"{login('username: me, password: {command: touch ran; echo x}')}state: {{url: 'memory://'}}\n"
+STATE_COMMAND = f'{NAMED}state: {{url: {{command: "touch ran; echo memory://"}}}}\n'
+
+
+@pytest.mark.parametrize("is_others", [True, False])
+@pytest.mark.parametrize(("text", "read"), [(COMMANDS, load), (STATE_COMMAND, config.load_state_url)])
+def test_no_command_of_a_strangers_folder_is_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, read: Any, is_others: bool
+) -> None:
+    path = folder / "pumphouse.yaml"
+    path.write_text(text)
+    path.chmod(0o600 if is_others else 0o622)
+    if is_others:
+        monkeypatch.setattr(config.os, "geteuid", lambda: 1000001)
+        monkeypatch.setattr(config, "_ROOT", 1000002)
+    with pytest.raises(ConfigError, match=r"^pumphouse.yaml has commands, and others own it") as caught:
+        read()
+    assert caught.value.exit_code == 2
+    assert not (folder / "ran").exists()
+    read(path)
+    assert (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("text", [COMMANDS, STATE_COMMAND])
+def test_commands_of_ones_own_folder_are_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    path = folder / "pumphouse.yaml"
+    path.write_text(text)
+    path.chmod(0o600)
+    load()
+    assert (folder / "ran").exists()
+    path.chmod(0o622)
+    monkeypatch.setenv("PUMPHOUSE_CONFIG", "pumphouse.yaml")
+    load()
+
+
+def test_a_configuration_without_commands_may_be_anybodys(folder: Path) -> None:
+    path = folder / "pumphouse.yaml"
+    path.write_text(NAMED)
+    path.chmod(0o666)
+    assert load().source.cloud == "old"
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "warned"),
     [

@@ -256,6 +256,9 @@ def _revert_unit(state: Execution, planned: UnitRevert) -> None:
         for atom in detail
         if (step := step_of_task(planned.unit, atom.name)) and step.ref in planned.kept_steps
     }
+    if not any(_needs_revert(atom) for atom in detail if atom.name not in kept_tasks):
+        state.report([_kept(planned, outcome) for outcome in _same_outcomes(planned.unit, State.KEPT, "")])
+        return
     _mark_for_revert(state.run, detail, kept_tasks)
     state.run_engine(state.engines.load(planned.unit, detail, state.results), planned.unit, detail)
     if detail.state == states.REVERTED:

@@ -301,6 +301,8 @@ def test_what_others_use_keeps_what_it_lives_in(store: Backend, world: World) ->
     report, _ = undo(reloaded(first), world, force=True)
     assert world.things == {"t", "image", "u"}
     assert reason(report, "t") == "needed by thing image, which is kept"
+    assert states(report) == {"t": State.KEPT, "image": State.KEPT}
+    assert reloaded(first).book.meta["state"] == taskflow_states.REVERT_FAILURE
 
 
 def test_what_a_killed_process_was_at_has_been_changed_by_nobody(store: Backend, world: World) -> None:

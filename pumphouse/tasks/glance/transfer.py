@@ -93,7 +93,6 @@ class TransferLimits:
         bytes_per_second: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.transfers = transfers
         self.slot = threading.BoundedSemaphore(transfers)
         self.chunk_bytes = min(CHUNK_BYTES, max(1 << 14, (bytes_per_second or CHUNK_BYTES * 8) // 8))
         self._bytes_per_second = bytes_per_second

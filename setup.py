@@ -58,7 +58,7 @@ setup(
         "postgresql": ["psycopg[binary]>=3.1.20"],
         "mysql": ["PyMySQL>=1.1"],
         "zookeeper": ["kazoo>=2.10"],
-        "lab": ["cryptography>=43", "psutil>=5.9", "uv>=0.13"],
+        "lab": ["cryptography>=43", "psutil>=6.0", "uv>=0.13"],
         "test": ["hypothesis>=6.100", "pytest>=8.2", "pytest-timeout>=2.3.1", "pytest-xdist>=3.6.1"],
         "lint": [
             "mypy>=1.20",

@@ -61,7 +61,7 @@ def reset(cloud: LabCloud, venv: Path) -> None:
 def _start_services(cloud: LabCloud, venv: Path, services: set[str]) -> None:
     started = {service: _start_service(cloud, venv, service) for service in SERVICES if service in services}
     for service, process in started.items():
-        ready = partial(is_listening, cloud.ports[service])
+        ready = partial(processes.listens, process, cloud.ports[service])
         processes.wait_until_ready(process, ready, f"{service} of {cloud.name}", _log(cloud, service))
 
 

@@ -43,11 +43,17 @@ SYNCS = (
 
 
 def start(data_dir: Path, unix_socket: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a database server on a data directory and wait until it answers."""
+    """Start a database server on a data directory and wait until it answers.
+
+    Its temporary files have a folder of their own: a server that starts removes those of another one there.
+    """
+    temporary = unix_socket.with_suffix(".tmp")
+    temporary.mkdir(exist_ok=True)
     command = [
         _program("mariadbd"),
         "--no-defaults",
         f"--datadir={data_dir}",
+        f"--tmpdir={temporary}",
         f"--socket={unix_socket}",
         f"--pid-file={unix_socket.with_suffix('.pid')}",
         f"--user={getpass.getuser()}",
@@ -74,7 +80,8 @@ def make_template(venv: Path, template: Path) -> None:
         subprocess.run(
             [
                 _program("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal",
-                "--skip-test-db", f"--user={getpass.getuser()}", f"--datadir={data}", *SERVER_OPTIONS[2:],
+                "--skip-test-db", f"--user={getpass.getuser()}", f"--datadir={data}", f"--tmpdir={scratch}",
+                *SERVER_OPTIONS[2:],
             ],
             check=True, capture_output=True,
         )  # fmt: skip

@@ -86,16 +86,8 @@ def make_clouds(lab_dir: Path, port_base: int | None = None) -> list[LabCloud]:
     """
     if not (lab_dir / "lab.json").exists():
         _check_socket_path(lab_dir)
-        ports = _given_ports(port_base) if port_base else _free_ports()
-        made = {
-            "ports": {
-                CLOUDS[0]: dict(zip(SERVICES, ports[::2], strict=True)),
-                CLOUDS[1]: dict(zip(SERVICES, ports[1::2], strict=True)),
-            },
-            "password": secrets.token_urlsafe(16),
-        }
-        lab_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(lab_dir / "lab.json", json.dumps(made, indent=2))
+        with locked(cache_dir() / "ports"):
+            _write_lab(lab_dir, _given_ports(port_base) if port_base else _free_ports())
     clouds = read_clouds(lab_dir)
     if port_base and port_base not in clouds[0].ports.values():
         raise LabError(
@@ -103,6 +95,19 @@ def make_clouds(lab_dir: Path, port_base: int | None = None) -> list[LabCloud]:
             "leave --port-base away, or remove the lab first with: down --purge"
         )
     return clouds
+
+
+def _write_lab(lab_dir: Path, ports: list[int]) -> None:
+    made = {
+        "ports": {
+            CLOUDS[0]: dict(zip(SERVICES, ports[::2], strict=True)),
+            CLOUDS[1]: dict(zip(SERVICES, ports[1::2], strict=True)),
+        },
+        "password": secrets.token_urlsafe(16),
+    }
+    lab_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_private(lab_dir / "lab.json", json.dumps(made, indent=2))
+    _claim(ports[0]).write_text(str(lab_dir))
 
 
 def write_private(path: Path, text: str) -> None:
@@ -148,6 +153,19 @@ def _free_ports() -> list[int]:
     # port of ours while the lab is down.
     count = len(CLOUDS) * len(SERVICES)
     for base in random.sample(range(20000, 32000, count), 100):
-        if not any(is_listening(port) for port in range(base, base + count)):
+        if not _is_claimed(base) and not any(is_listening(port) for port in range(base, base + count)):
             return list(range(base, base + count))
     raise LabError("found no twelve free ports in a row between 20000 and 32000; name some with --port-base")
+
+
+def _claim(base: int) -> Path:
+    # Names the lab that has the ports from here on: it may be down, or not listen yet because it was made a
+    # moment ago.
+    return cache_dir() / "ports" / str(base)
+
+
+def _is_claimed(base: int) -> bool:
+    try:
+        return (Path(_claim(base).read_text()) / "lab.json").exists()
+    except FileNotFoundError:
+        return False

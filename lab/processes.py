@@ -20,6 +20,8 @@ from lab.layout import SERVICES, LabCloud, LabError
 DATABASE = "mysqld"
 NAMES = (DATABASE, *SERVICES)
 SERVE = Path(__file__).parent / "services" / "serve.py"
+# Another checkout may have started them.
+SERVE_SUFFIX = os.path.join("lab", "services", "serve.py")
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
 LOG_TAIL_LINES = 15
@@ -38,8 +40,9 @@ def find(cloud: LabCloud) -> dict[str, psutil.Process]:
 def _name(command: Sequence[str], cloud: LabCloud) -> str | None:
     if f"--datadir={cloud.dir}/mysql" in command:
         return DATABASE
-    if str(SERVE) in command and str(cloud.dir) in command:
-        return command[command.index(str(SERVE)) + 1]
+    scripts = [index for index, part in enumerate(command) if part.endswith(SERVE_SUFFIX)]
+    if scripts and str(cloud.dir) in command:
+        return command[scripts[0] + 1]
     return None
 
 
@@ -71,6 +74,15 @@ def wait_until_ready(
         if time.monotonic() > deadline:
             raise LabError(f"{name} was not ready after {START_TIMEOUT_S} s:\n{_tail(log)}\n({log})")
         time.sleep(0.05)
+
+
+def listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether this very process, and no other program, accepts connections on a port."""
+    try:
+        connections = psutil.Process(process.pid).net_connections("tcp4")
+    except psutil.NoSuchProcess:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
 
 
 def stop(cloud: LabCloud) -> int:

@@ -130,6 +130,14 @@ class FileBackedDriver(fake.FakeDriverWithoutFakeNodes):
     def detach_interface(self, context: Any, instance: Any, vif: Any) -> None:
         """Nothing to unplug."""
 
+    def get_instance_diagnostics(self, instance: Any) -> Any:
+        """What Nova's fake driver tells, with the server's own NICs in their order."""
+        found = super().get_instance_diagnostics(instance)
+        found.nic_details, found.num_nics = [], 0
+        for vif in instance.get_network_info():
+            found.add_nic(mac_address=vif["address"])
+        return found
+
     def get_host_uptime(self) -> str:
         """What os-hypervisors shows; Nova's fake driver has none."""
         return UPTIME

@@ -46,7 +46,10 @@ def test_labs_that_are_made_at_the_same_time_have_ports_of_their_own(
 
 
 def test_a_service_is_not_ready_because_another_program_has_its_port() -> None:
-    with socket.socket() as ours, subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as service:
+    with (
+        socket.socket() as ours,
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as service,
+    ):
         ours.bind(("127.0.0.1", 0))
         ours.listen()
         assert not processes.listens(service, ours.getsockname()[1])

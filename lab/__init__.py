@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -65,17 +65,23 @@ class Lab:
         found = [(cloud, processes.find(cloud)) for cloud in self.clouds()]
         return [(cloud, name, running.get(name)) for cloud, running in found for name in processes.NAMES]
 
-    def up(self, port_base: int | None = None) -> bool:
-        """Make what is missing and start what is not running; False if all was running already."""
+    def up(self, port_base: int | None = None, releases: Mapping[str, str] | None = None) -> bool:
+        """Make what is missing and start what is not running; False if all was running already.
+
+        port_base, releases: see layout.make_clouds.
+        """
         if self.is_up() and self.clouds_yaml.exists():
+            make_clouds(
+                self.dir, port_base, releases
+            )  # only reads what is there, and says if other was asked for
             return False
         from lab import boot  # openstacksdk alone takes longer to load than all that the other commands do
 
         with locked(self.dir):
-            clouds = make_clouds(self.dir, port_base)
-            venv, template = machine.prepare(self._say)
+            clouds = make_clouds(self.dir, port_base, releases)
+            made = {cloud.name: machine.prepare(self._say, cloud.release) for cloud in clouds}
             with step(self._say, f"starting {' and '.join(CLOUDS)}"):
-                _both(lambda cloud: boot.up(cloud, venv, template), clouds)
+                _both(lambda cloud: boot.up(cloud, *made[cloud.name]), clouds)
         write_private(self.clouds_yaml, yaml.safe_dump(_clouds_yaml(clouds), sort_keys=False))
         return True
 
@@ -90,9 +96,8 @@ class Lab:
         """Put both clouds back to what they were when they were made: furnished, without tenants."""
         from lab import boot
 
-        venv, _ = machine.prepare(self._say)
         with locked(self.dir), step(self._say, f"resetting {' and '.join(CLOUDS)}"):
-            _both(lambda cloud: boot.reset(cloud, venv), self.clouds())
+            _both(lambda cloud: boot.reset(cloud, machine.venv_dir(cloud.release)), self.clouds())
 
 
 def _both(work: Callable[[LabCloud], None], clouds: list[LabCloud]) -> None:

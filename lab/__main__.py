@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lab.layout import LabError, default_dir
+from lab.release import RELEASES
 
 LAB_IS_DOWN = 3
 
@@ -47,13 +48,20 @@ def main(context: click.Context, directory: Path) -> None:
 @click.option(
     "--port-base", type=click.IntRange(1024, 65000), help="The first of twelve ports; free ones by default."
 )
+@click.option(
+    "--source-release", type=click.Choice(list(RELEASES)), help="Of a source that is made; newest by default."
+)
+@click.option(
+    "--destination-release", type=click.Choice(list(RELEASES)), help="Of a destination that is made."
+)
 @click.pass_obj
-def up(directory: Path, port_base: int | None) -> None:
+def up(directory: Path, port_base: int | None, **releases: str | None) -> None:
     """Make and start both clouds."""
     from lab import Lab
 
     lab = Lab(directory)
-    already = "" if lab.up(port_base) else " already"
+    named = {name.removesuffix("_release"): release for name, release in releases.items() if release}
+    already = "" if lab.up(port_base, named) else " already"
     click.echo(f"the lab is up{already}; its clouds are described in {lab.clouds_yaml}")
 
 

@@ -244,6 +244,7 @@ def environment(cloud: LabCloud, service: str) -> dict[str, str]:
         "OS_CINDER_DISABLE_EVENTLET_PATCHING": "1",
         "PYTHONPATH": str(Path(__file__).parent / "services"),
         "PYTHONWARNINGS": "ignore",
+        **({"LAB_GREEN_THREADS": "1"} if cloud.release.green_threads else {}),
         **_bootstrap(cloud, service),
     }
 

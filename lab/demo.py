@@ -8,27 +8,39 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
+
 from lab import Lab
 from lab.populate import populate
 from lab.proof import compare, facts
+from lab.release import NEWEST, RELEASES
 from lab.sample.base import connect
 from lab.sample.inventory import find_project
 
 NAME = "demo"
 
 
-def main() -> int:
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--from",
+    "release",
+    type=click.Choice(list(RELEASES)),
+    default=NEWEST.name,
+    show_default=True,
+    help="The release of OpenStack to move the tenant away from.",
+)
+def main(release: str) -> None:
     """Run the demonstration; the exit code is 0 when everything arrived as it was."""
     with tempfile.TemporaryDirectory(prefix="pumphouse-demo-") as folder:
         lab = Lab(Path(folder) / "lab")
         try:
-            return _demonstrate(lab)
+            lab.up(releases={"source": release})
+            sys.exit(_demonstrate(lab))
         finally:
             lab.down()
 
 
 def _demonstrate(lab: Lab) -> int:
-    lab.up()
     sample = populate(lab.clouds_yaml, NAME, say=print)
     before = facts(lab.dir, "source", sample.tenant_id)
     config = _write_config(lab)
@@ -72,4 +84,4 @@ def _prove(lab: Lab, before: dict[str, dict[str, object]]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

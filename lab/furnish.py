@@ -35,6 +35,8 @@ def register_services(cloud: LabCloud) -> None:
     """Give each service its user and its entries in the catalog: they need both to start."""
     identity: Any = connect(cloud).identity
     project = identity.create_project(name="service", domain_id="default", is_enabled=True)
+    if "service" not in {role.name for role in identity.roles()}:  # Keystone makes it since 23.0.0 (2023.1)
+        identity.create_role(name="service")
     roles = [role for role in identity.roles() if role.name in ("admin", "service")]
 
     def register(name: str, types: tuple[str, ...], path: str) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import platformdirs
 
+from lab.release import NEWEST, RELEASES, Release
+
 CLOUDS = ("source", "destination")
 SERVICES = ("keystone", "glance", "placement", "neutron", "cinder", "nova")
 DATABASES = ("keystone", "glance", "placement", "neutron", "cinder", "nova", "nova_api", "nova_cell0")
@@ -28,12 +30,13 @@ class LabError(Exception):
 
 @dataclass(frozen=True)
 class LabCloud:
-    """One cloud of a lab: its directory, the port of each service, the password of all its service users."""
+    """One cloud of a lab: its directory, the port of each service, its release, its service users' password."""
 
     name: str
     dir: Path
     ports: Mapping[str, int]
     password: str = field(repr=False)
+    release: Release = NEWEST
 
     @property
     def socket(self) -> Path:
@@ -75,35 +78,56 @@ def read_clouds(lab_dir: Path) -> list[LabCloud]:
         made = json.loads((lab_dir / "lab.json").read_text())
     except FileNotFoundError:
         raise LabError(f"no lab in {lab_dir}; make one with: python -m lab --dir {lab_dir} up") from None
-    return [LabCloud(name, lab_dir / name, made["ports"][name], made["password"]) for name in CLOUDS]
+    releases = made.get("releases", {})
+    return [
+        LabCloud(
+            name=name,
+            dir=lab_dir / name,
+            ports=made["ports"][name],
+            password=made["password"],
+            release=RELEASES[releases.get(name, NEWEST.name)],
+        )
+        for name in CLOUDS
+    ]
 
 
-def make_clouds(lab_dir: Path, port_base: int | None = None) -> list[LabCloud]:
+def make_clouds(
+    lab_dir: Path, port_base: int | None = None, releases: Mapping[str, str] | None = None
+) -> list[LabCloud]:
     """The two clouds of a lab, with ports and a password chosen if the lab is new.
 
     port_base: the first of twelve ports in a row; without it, twelve that are free now.
-    Raises LabError if a port is in use or the directory's path is too long for a unix socket.
+    releases: names of RELEASES by the clouds that are not to be of the newest one.
+    Raises LabError if a port is in use, the directory's path is too long for a unix socket, or the lab is there
+    and has other ports or releases.
     """
     if not (lab_dir / "lab.json").exists():
         _check_socket_path(lab_dir)
         with locked(cache_dir() / "ports"):
-            _write_lab(lab_dir, _given_ports(port_base) if port_base else _free_ports())
+            _write_lab(lab_dir, _given_ports(port_base) if port_base else _free_ports(), releases or {})
     clouds = read_clouds(lab_dir)
     if port_base and port_base not in clouds[0].ports.values():
         raise LabError(
             f"the lab in {lab_dir} has other ports since it was made, and its clouds' catalogs name them; "
             "leave --port-base away, or remove the lab first with: down --purge"
         )
+    for cloud in clouds:
+        if cloud.release.name != (releases or {}).get(cloud.name, cloud.release.name):
+            raise LabError(
+                f"the {cloud.name} of the lab in {lab_dir} is of the release {cloud.release.name}; "
+                "remove the lab first with: down --purge, or name another --dir"
+            )
     return clouds
 
 
-def _write_lab(lab_dir: Path, ports: list[int]) -> None:
+def _write_lab(lab_dir: Path, ports: list[int], releases: Mapping[str, str]) -> None:
     made = {
         "ports": {
             CLOUDS[0]: dict(zip(SERVICES, ports[::2], strict=True)),
             CLOUDS[1]: dict(zip(SERVICES, ports[1::2], strict=True)),
         },
         "password": secrets.token_urlsafe(16),
+        "releases": dict(releases),
     }
     lab_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(lab_dir / "lab.json", json.dumps(made, indent=2))

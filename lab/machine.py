@@ -12,53 +12,61 @@ from pathlib import Path
 from lab import database
 from lab.layout import LabError, cache_dir, locked
 from lab.progress import Say, step
+from lab.release import Release
 
 # Each program the lab runs, and the package of Debian and Ubuntu that brings it. The "core" packages bring no
 # service: nothing is started by them, and nothing that runs is disturbed.
 PROGRAMS = {"mariadbd": "mariadb-server-core", "mariadb": "mariadb-client-core", "qemu-img": "qemu-utils"}
 # Comes along with these; where it is not, the services take PyMySQL. See services/mysql_driver.py.
 COMPILED_DRIVER = "python3-mysqldb"
-REQUIREMENTS = Path(__file__).parent / "requirements-services.txt"
-CONSTRAINTS = Path(__file__).parent / "constraints-services.txt"
+# What makes the packages of older releases that have no wheel.
+COMPILER = {"gcc": "gcc", "python3-config": "python3-dev"}
 COMPLETE = ".complete"  # a venv cannot be made elsewhere and moved: its programs name its path
 
 
-def prepare(say: Say) -> tuple[Path, Path]:
-    """Make what is missing of packages, venv and template; the paths of the venv and the template."""
+def prepare(say: Say, release: Release) -> tuple[Path, Path]:
+    """Make what is missing of packages, venv and template; the paths of the release's venv and template."""
     with locked(cache_dir()):
-        _install_packages(say)
-        venv = venv_dir()
+        _install_packages(say, release)
+        venv = venv_dir(release)
         if not (venv / COMPLETE).exists():
-            with step(say, "installing the services"):
-                _make_venv(venv)
+            with step(say, f"installing the services of the release {release.name}"):
+                _make_venv(venv, release)
         template = database.template_dir(venv)
         if not template.exists():
-            with step(say, "making the databases' schemas"):
+            with step(say, f"making the schemas of the release {release.name}"):
                 database.make_template(venv, template)
     return venv, template
 
 
-def venv_dir() -> Path:
-    """The services' venv; named by what it is made from."""
-    made_from = REQUIREMENTS.read_bytes() + CONSTRAINTS.read_bytes() + f"{sys.version} {_python()}".encode()
-    return cache_dir() / f"venv-{hashlib.sha256(made_from).hexdigest()[:12]}"
+def venv_dir(release: Release) -> Path:
+    """The venv of a release's services; named by what it is made from."""
+    packages = release.requirements.read_bytes() + release.constraints.read_bytes()
+    python = _python(release)
+    version = subprocess.run([python, "-VV"], capture_output=True, check=True).stdout
+    return cache_dir() / f"venv-{hashlib.sha256(packages + version + python.encode()).hexdigest()[:12]}"
 
 
-def _python() -> str:
-    """What runs the services: the distribution's Python, if it is of this version.
+def _python(release: Release) -> str:
+    """What runs the services of a release: the distribution's Python if it has that version, else any.
 
     It is built with a profile of what programs do. One that was built on the machine mostly is not, and the
     services then take a quarter more of the CPU.
     """
-    own = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
-    whole = (
-        Path(own).exists() and subprocess.run([own, "-c", "import venv"], capture_output=True).returncode == 0
-    )
-    return own if whole else sys.executable
+    own = f"/usr/bin/python{release.python}"
+    if Path(own).exists() and subprocess.run([own, "-c", "import venv"], capture_output=True).returncode == 0:
+        return own
+    if release.python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    found = shutil.which(f"python{release.python}")
+    if found is None:
+        raise LabError(f"the release {release.name} needs Python {release.python}, which is not in PATH")
+    return found
 
 
-def _install_packages(say: Say) -> None:
-    missing = [package for program, package in PROGRAMS.items() if not database.find_program(program)]
+def _install_packages(say: Say, release: Release) -> None:
+    programs = PROGRAMS | (COMPILER if release.compiled else {})
+    missing = [package for program, package in programs.items() if not database.find_program(program)]
     if not missing:
         return
     packages = [*missing, COMPILED_DRIVER]
@@ -83,12 +91,12 @@ def _apt(sudo: list[str], command: list[str]) -> None:
     _run(*sudo, "env", "DEBIAN_FRONTEND=noninteractive", *command)
 
 
-def _make_venv(venv: Path) -> None:
+def _make_venv(venv: Path, release: Release) -> None:
     uv = (sys.executable, "-m", "uv", "--quiet", "--system-certs")
-    _run(*uv, "venv", "--clear", "--python", _python(), str(venv))
+    _run(*uv, "venv", "--clear", "--python", _python(release), str(venv))
     _run(
         *uv, "pip", "install", "--python", str(venv / "bin/python"),
-        "--requirement", str(REQUIREMENTS), "--constraint", str(CONSTRAINTS),
+        "--requirement", str(release.requirements), "--constraint", str(release.constraints),
     )  # fmt: skip
     (venv / COMPLETE).touch()
 

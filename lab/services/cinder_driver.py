@@ -72,13 +72,12 @@ class SparseFileDriver(driver.VolumeDriver):
         self.create_volume_from_snapshot(volume, snapshot)
 
     def copy_image_to_volume(
-        self, context: Any, volume: Any, image_service: Any, image_id: str, disable_sparse: bool = False
+        self, context: Any, volume: Any, image_service: Any, image_id: str, **options: Any
     ) -> None:
         """Fill a volume from an image, whatever the image's format."""
         path = self.local_path(volume)
         image_utils.fetch_to_raw(
-            context, image_service, image_id, path, "1M", size=volume.size, run_as_root=False,
-            disable_sparse=disable_sparse,
+            context, image_service, image_id, path, "1M", size=volume.size, run_as_root=False, **options
         )  # fmt: skip
         # The conversion leaves a file of the image's size.
         self._resize(volume, volume.size)

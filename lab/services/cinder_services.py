@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from cinder import monkey_patch
+from collections.abc import Callable, Iterable
+from typing import Any
 
-monkey_patch.patch()
-
-from collections.abc import Callable, Iterable  # noqa: E402
-from typing import Any  # noqa: E402
-
-import os_brick  # noqa: E402
-import rpc  # noqa: E402
-from cinder import policy, service, utils  # noqa: E402
-from cinder.common import constants  # noqa: E402
-from cinder.privsep import sys_admin_pctxt  # noqa: E402
-from cinder.wsgi import wsgi  # noqa: E402
-from eventlet import tpool  # noqa: E402
-from oslo_config import cfg  # noqa: E402
+import os_brick
+import rpc
+from cinder import policy, service, utils
+from cinder.common import constants
+from cinder.privsep import sys_admin_pctxt
+from cinder.wsgi import wsgi
+from eventlet import patcher, tpool
+from oslo_config import cfg
 
 BACKEND = "lab"
 
 
 def start() -> Callable[..., Iterable[bytes]]:
     """Start all of Cinder and give its API's application."""
-    _without_green_threads()
+    if not patcher.is_monkey_patched("thread"):
+        _without_green_threads()
     rpc.wait_for_messages()
     application = wsgi.initialize_application()
     # Cinder leaves it to the first request, and a second one beside that finds rules that are not registered yet.

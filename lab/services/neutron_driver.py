@@ -43,7 +43,7 @@ def _activate_router_port(context: Any) -> None:
     port = context.current
     if port["device_owner"] in ROUTER_OWNERS and port["status"] != constants.PORT_STATUS_ACTIVE:
         directory.get_plugin().update_port_status(
-            context.plugin_context, port["id"], constants.PORT_STATUS_ACTIVE
+            context._plugin_context, port["id"], constants.PORT_STATUS_ACTIVE
         )
 
 

@@ -26,7 +26,7 @@ def _directory(uuid: str) -> Path:
     return Path(CONF.instances_path) / uuid
 
 
-class FileBackedDriver(fake.FakeDriverWithoutFakeNodes):
+class FileBackedDriver(getattr(fake, "FakeDriverWithoutFakeNodes", fake.FakeDriver)):  # type: ignore[misc]
     """Servers as directories of instances_path: `disk` has the bytes, `state.json` the name and the power."""
 
     capabilities = {

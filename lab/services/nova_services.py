@@ -5,29 +5,29 @@ They meet over oslo.messaging's in-memory transport, so no message broker is nee
 
 from __future__ import annotations
 
-from nova import monkey_patch
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
 
-monkey_patch.patch(backend="threading")
-
-import sys  # noqa: E402
-from collections.abc import Callable, Iterable  # noqa: E402
-from typing import Any  # noqa: E402
-
-import nova.conf  # noqa: E402
-import nova_driver  # noqa: E402
-import os_brick  # noqa: E402
-import os_vif  # noqa: E402
-import rpc  # noqa: E402
-from nova import context, objects, service  # noqa: E402
-from nova.api.openstack import wsgi_app  # noqa: E402
-from nova.compute import rpcapi as compute_rpcapi  # noqa: E402
-from nova.conductor import rpcapi as conductor_rpcapi  # noqa: E402
-from nova.objects import host_mapping  # noqa: E402
-from nova.scheduler import rpcapi as scheduler_rpcapi  # noqa: E402
-from oslo_privsep import priv_context  # noqa: E402
-from oslo_utils import uuidutils  # noqa: E402
+import nova.conf
+import nova_driver
+import os_brick
+import os_vif
+import rpc
+from nova import context, objects, service
+from nova.api.openstack import wsgi_app
+from nova.compute import rpcapi as compute_rpcapi
+from nova.conductor import rpcapi as conductor_rpcapi
+from nova.objects import host_mapping
+from nova.scheduler import rpcapi as scheduler_rpcapi
+from oslo_privsep import priv_context
+from oslo_utils import uuidutils
 
 CONF = nova.conf.CONF
+# With native threads (2025.2) came a second topic, and the program's name beside the service's.
+NATIVE_THREADS = hasattr(compute_rpcapi, "RPC_TOPIC_ALT")
+PROGRAM = ("nova-api",) if NATIVE_THREADS else ()
+ALTERNATIVE = {"topic_alt": compute_rpcapi.RPC_TOPIC_ALT} if NATIVE_THREADS else {}
 
 
 def start() -> Callable[..., Iterable[bytes]]:
@@ -36,16 +36,16 @@ def start() -> Callable[..., Iterable[bytes]]:
     sys.modules["nova.virt.pumphouse_lab"] = nova_driver
     objects.register_all()
     rpc.wait_for_messages()
-    wsgi_app.init_global_data(wsgi_app._get_config_files(), "osapi_compute", "nova-api")
+    wsgi_app.init_global_data(wsgi_app._get_config_files(), "osapi_compute", *PROGRAM)
     _map_cells()
     priv_context.init(root_helper=["env"])
     os_brick.setup(CONF)
     os_vif.initialize()
     _start("nova-conductor", conductor_rpcapi.RPC_TOPIC)
     _start("nova-scheduler", scheduler_rpcapi.RPC_TOPIC)
-    _start("nova-compute", compute_rpcapi.RPC_TOPIC, topic_alt=compute_rpcapi.RPC_TOPIC_ALT)
+    _start("nova-compute", compute_rpcapi.RPC_TOPIC, **ALTERNATIVE)
     host_mapping.discover_hosts(context.get_admin_context())
-    return wsgi_app.init_application("osapi_compute", "nova-api")
+    return wsgi_app.init_application("osapi_compute", *PROGRAM)
 
 
 def _start(binary: str, topic: str, **options: Any) -> None:

@@ -17,10 +17,14 @@ atexit.register(NURSERY.__exit__, None, None, None)
 
 
 class Runner:
-    """Runs pumphouse with a configuration for the two clouds of a lab."""
+    """Runs pumphouse with a configuration for the two clouds of a lab.
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    back: the tenants move from the lab's destination to its source.
+    """
+
+    def __init__(self, lab: Lab, folder: Path, *, back: bool = False) -> None:
         self.lab, self._folder = lab, folder
+        self._clouds = ("destination", "source") if back else ("source", "destination")
         self._numbers = itertools.count(1)
         self.passwords = folder / "passwords.csv"
         self._state = folder / "state.db"
@@ -29,10 +33,11 @@ class Runner:
     def write_config(self, path: Path, clouds_file: Path | None = None, **policies: str) -> Path:
         """A configuration file, with the policies that are given."""
         # A sparse volume of a GiB is 0.2 MB as qcow2.
+        source, destination = self._clouds
         settings = {"passwords_file": str(self.passwords), "volume_format": "qcow2", **policies}
         path.write_text(
             f"clouds_file: {clouds_file or self.lab.clouds_yaml}\n"
-            "source: {cloud: source}\ndestination: {cloud: destination}\n"
+            f"source: {{cloud: {source}}}\ndestination: {{cloud: {destination}}}\n"
             f"policies: {json.dumps(settings)}\nstate: {{url: 'sqlite:///{self._state}'}}\n"
         )
         return path

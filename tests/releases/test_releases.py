@@ -1,0 +1,60 @@
+"""Tenants move from clouds of older releases of OpenStack to the newest one, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab import Lab
+from lab.populate import populate
+from lab.proof import compare, facts
+from lab.release import NEWEST, RELEASES
+from lab.sample.base import Sizes
+from tests.conftest import Seen
+from tests.real.runner import Runner
+
+IN_EVERY_RUN = "zed"
+
+
+def _parameter(release: str) -> object:
+    return pytest.param(release, marks=() if release == IN_EVERY_RUN else pytest.mark.exhaustive)
+
+
+@pytest.fixture(scope="module", params=[_parameter(name) for name in RELEASES if name != NEWEST.name])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab whose source is of an older release."""
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    try:
+        lab.up(releases={"source": request.param})
+        yield lab
+    finally:
+        lab.down(purge=True)
+
+
+def test_a_tenant_arrives_field_by_field_and_byte_by_byte(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory, seen: Seen
+) -> None:
+    runner = Runner(lab, tmp_path_factory.mktemp("forth"))
+    sample = populate(lab.clouds_yaml, "forth")
+    before = facts(lab.dir, "source", sample.tenant_id)
+    result = runner.json("migrate", "tenant", sample.name, "--yes")
+    (tenant_id,) = (item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
+    assert compare(before, facts(lab.dir, "destination", tenant_id)) == []
+    verified = runner.json("verify", "tenant", sample.name)
+    seen(f"{lab.clouds()[0].release.name} to the newest: {result['summary']}, then {verified['summary']}")
+    assert [verified["summary"][verdict] for verdict in ("different", "missing", "extra")] == [0, 0, 0]
+
+
+def test_a_tenant_goes_back_and_the_run_is_reverted(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    runner = Runner(lab, tmp_path_factory.mktemp("back"), back=True)
+    sample = populate(lab.clouds_yaml, "back", Sizes.small(), cloud="destination")
+    before = facts(lab.dir, "destination", sample.tenant_id)
+    result = runner.json("migrate", "tenant", sample.name, "--yes")
+    (tenant_id,) = (item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
+    assert compare(before, facts(lab.dir, "source", tenant_id)) == []
+    runner.run("verify", "tenant", sample.name, exit_code=0)
+    runner.run("revert", "last", "--yes", exit_code=0)
+    assert facts(lab.dir, "source", tenant_id) == {}

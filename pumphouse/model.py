@@ -33,6 +33,7 @@ class Record:
     skip: why it is not migrated at all; empty when it is.
     must_exist: for what is never created: what to do when the destination has no twin; else empty.
     last: whether it is done when everything else is.
+    answer: what the source's API gave of it, for the plan to look through; in no plan.
     """
 
     ref: Ref
@@ -45,6 +46,7 @@ class Record:
     skip: str = ""
     must_exist: str = ""
     last: bool = False
+    answer: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def title(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
 from types import MappingProxyType
@@ -112,12 +112,24 @@ def make_plan(
         notes=(
             *rights.notes(source, destination),
             *selection_notes(own, steps),
+            *unknown_fields(records.values()),
             *(note for found in notes for note in found.result()),
         ),
         left_out=tuple(sorted(set(left_out) - steps.keys())),
         selection=selection,
     )
     return with_tasks(plan)
+
+
+def unknown_fields(records: Iterable[Record]) -> Iterator[str]:
+    """A note for each field of the source's answers of which no kind says what becomes of it."""
+    found = Counter(
+        (record.ref.kind, name)
+        for record in records
+        for name in KINDS[record.ref.kind].fields.unknown(record.answer)
+    )
+    for (kind, name), count in sorted(found.items()):
+        yield f"field {name} is not known to Pumphouse and not carried: {KINDS[kind].title}, {count} times"
 
 
 def _selected(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pumphouse.cloud.rights import REFUSED, Rights, can_make, can_see
 from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.tasks.fields import Fields
 
 if TYPE_CHECKING:
     from taskflow.task import Task
@@ -61,6 +62,7 @@ class Kind:
     fetch: resources of the source by their ids, for those that need them; what is not there is left out.
     find: the candidates that the destination has for each record.
     tasks: the tasks that make one; the first reads it, one named `<kind>-<id>-ensured` provides `Ensured`.
+    fields: what becomes of every field of the source's answers.
     rights: what only administrators can do with it.
     apply_policies: the record as the policies of the configuration make it.
     as_before: the record without what an earlier run has changed of the resource at the source.
@@ -86,6 +88,7 @@ class Kind:
     fetch: Callable[[Cloud, Collection[str]], Mapping[str, Record]]
     find: Callable[[Search, Sequence[Record]], Mapping[Ref, Sequence[Twin]]]
     tasks: Callable[[Migration, Step], list[Task]]
+    fields: Fields
     rights: Rights = Rights.ANYBODY
     apply_policies: Callable[[Record, Mapping[str, Any]], Record] = _same_record
     as_before: Callable[[Record, Before], Record] | None = None

@@ -23,6 +23,7 @@ from pumphouse.tasks.base import (
     retrieve,
     symbol,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -265,4 +266,14 @@ def _twin(search: Search, record: Record, tenant_id: str) -> Twin:
     return Twin(f"{tenant_id}.{record.data['service']}", True, found, unfinished)
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE, adapt=adapt)
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_SEE,
+    adapt=adapt,
+    fields=Fields(carried="*", derived="id"),
+)

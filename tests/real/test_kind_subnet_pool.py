@@ -151,7 +151,7 @@ def test_a_default_pool_in_an_address_scope_arrives_as_neither(world: World) -> 
         alone = allocate(world, pool, "10.40.1.0/24", other["id"])
         steps = world.carry().steps()
         assert steps[Ref("subnet_pool", pool["id"])].notes == (
-            "it is the default subnet pool of IPv4 at the source: that is not carried, "
+            "it is the default subnet pool of its IP version at the source: that is not carried, "
             "the destination keeps its own default",
             f"its address scope {made['id']} is not carried: it arrives without one",
         )

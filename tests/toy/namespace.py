@@ -18,6 +18,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Found, Kind, matching
 
 NAME = "namespace"
@@ -86,7 +87,7 @@ def _all(cloud: Cloud) -> dict[str, Json]:
 
 def _record(item: Json) -> Record:
     data = {"name": item["namespace"], "owner": item["owner"], **{field: item.get(field) for field in FIELDS}}
-    return Record(Ref(NAME, data["name"]), data["name"], data, (Ref("tenant", data["owner"]),))
+    return Record(Ref(NAME, data["name"]), data["name"], data, (Ref("tenant", data["owner"]),), answer=item)
 
 
 def _twin(search: Search, record: Record, item: Json) -> Twin:
@@ -105,4 +106,9 @@ KIND = Kind(
     nameable=True,
     find_anywhere=find_anywhere,
     not_compared=NOT_COMPARED,
+    fields=Fields(
+        carried=f"namespace {' '.join(FIELDS)}",
+        mapped={"owner": "the tenant's twin"},
+        derived="created_at updated_at self schema",
+    ),
 )

@@ -18,6 +18,7 @@ from pumphouse.plan.units import units
 from pumphouse.run.execute import execute_run
 from pumphouse.run.record import Run
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 
 
@@ -108,6 +109,7 @@ def made_kind(name: str, tasks: Callable[[Migration, Step], list[task.Task]], **
         fetch=lambda cloud, ids: {},
         find=lambda search, records: {},
         tasks=tasks,
+        fields=Fields(),
         **fields,
     )
 

@@ -70,13 +70,9 @@ def test_an_encrypted_volume_is_skipped_with_what_to_do() -> None:
 
 
 def test_what_is_not_carried_is_noted() -> None:
-    fields: Json = {"consistencygroup_id": "g", "volume_image_metadata": {"image_id": "i"}}
+    fields: Json = {"volume_image_metadata": {"image_id": "i"}}
     notes = volume._record(cinder_volume(**fields), "t", {"qos_specs_id": "q"}).notes
-    assert [word for word in ("image_id", "QoS", "consistency group") if word in " ".join(notes)] == [
-        "image_id",
-        "QoS",
-        "consistency group",
-    ]
+    assert [word for word in ("image_id", "QoS") if word in " ".join(notes)] == ["image_id", "QoS"]
 
 
 def test_a_running_server_is_said_to_be_copied_from() -> None:

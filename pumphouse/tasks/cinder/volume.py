@@ -48,6 +48,7 @@ from pumphouse.tasks.cinder.volume_make import (
     is_twin,
     volumes_of_id,
 )
+from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.kind import Found, Kind, matching
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def _record(volume: Json, tenant_id: str, volume_type: Json) -> Record:
         size_bytes=volume["size"] * _GIB,
         notes=tuple(_notes(volume, volume_type)),
         skip=_skip(volume),
+        answer=volume,
     )
 
 
@@ -224,10 +226,6 @@ def _notes(volume: Json, volume_type: Json) -> Iterable[str]:
         yield f"from which image it was made ({', '.join(references)}) is not carried: the id is the source's"
     if volume_type.get("qos_specs_id"):
         yield f"the QoS of its type {volume['volume_type']} is not carried: give it to the destination's type"
-    if volume.get("consistencygroup_id"):
-        yield "its consistency group is not carried: make a group at the destination"
-    if volume.get("replication_status") not in (None, "disabled", "not-capable"):
-        yield "its replication is not carried: give it a type that replicates"
 
 
 def _arriving(
@@ -322,4 +320,30 @@ KIND = Kind(
     nameable=True,
     strangers=strangers,
     find_anywhere=find_anywhere,
+    fields=Fields(
+        carried="name description size status metadata bootable multiattach volume_image_metadata attachments/device",
+        mapped={
+            "volume_type": "mappings.volume_types, else the same name",
+            "availability_zone": "mappings.availability_zones, else the same name",
+            "os-vol-tenant-attr:tenant_id": "the tenant's twin",
+            "attachments/server_id": "the server's twin",
+        },
+        derived="id links user_id created_at updated_at encrypted volume_type_id consumes_quota migration_status "
+        "os-vol-mig-status-attr:migstat os-vol-mig-status-attr:name_id os-vol-host-attr:host provider_id "
+        "shared_targets service_uuid cluster_name attachments/id attachments/attachment_id attachments/volume_id "
+        "attachments/host_name attachments/attached_at",
+        noted={
+            "snapshot_id": "that it was made of snapshot {value} is not carried",
+            "source_volid": "that it was made of volume {value} is not carried",
+            "consistencygroup_id": "its consistency group is not carried: make a group at the destination",
+            "group_id": "its group is not carried: make a group at the destination",
+            "encryption_key_id": "its key {value} is not carried: it lies in the source's Barbican",
+            "replication_status": Noted(
+                "its replication is not carried: give it a type that replicates",
+                (None, "disabled", "not-capable"),
+            ),
+            "os-volume-replication:driver_data": "what its storage keeps of its replication is not carried",
+            "os-volume-replication:extended_status": "what its storage keeps of its replication is not carried",
+        },
+    ),
 )

@@ -18,6 +18,7 @@ from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ens
 from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, UNFINISHED, VOLUMES, own_metadata, owned
 from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
 from pumphouse.tasks.cinder.volume_make import CompleteVolume, EnsureVolume, candidates, is_bootable
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _record(snapshot: Json, tenant_id: str, volume: Json) -> Record:
         size_bytes=snapshot["size"] * _GIB,
         notes=(f"the snapshot of volume {snapshot['volume_id']} becomes a volume with its bytes",),
         skip=_skip(snapshot, volume),
+        answer=snapshot,
     )
 
 
@@ -158,4 +160,11 @@ KIND = Kind(
     acts_in_tenant=True,
     apply_policies=apply_policies,
     strangers=strangers,
+    fields=Fields(
+        carried="name description size metadata",
+        mapped={"os-extended-snapshot-attributes:project_id": "the tenant's twin"},
+        derived="id status volume_id user_id created_at updated_at consumes_quota "
+        "os-extended-snapshot-attributes:progress",
+        noted={"group_snapshot_id": "that it belongs to the group snapshot {value} is not carried"},
+    ),
 )

@@ -21,6 +21,7 @@ from pumphouse.tasks.base import (
     retrieve,
     symbol,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.glance.common import (
     FIELDS,
     MIGRATABLE,
@@ -155,8 +156,8 @@ def _record(image: Mapping[str, Any], needs: tuple[Ref, ...]) -> Record:
         image_data(image),
         needs,
         size_bytes=image.get("size") or 0,
-        notes=_notes(image),
         skip=_skip(image),
+        answer=image,
         must_exist=""
         if owned or image["visibility"] == "public"
         else "it belongs to another tenant: migrate that first",
@@ -169,16 +170,6 @@ def _skip(image: Mapping[str, Any]) -> str:
     if image.get("block_device_mapping") and not image.get("size"):
         return "it is the snapshot of a server that boots from a volume, and volumes are not carried"
     return ""
-
-
-def _notes(image: Mapping[str, Any]) -> tuple[str, ...]:
-    signed = any(key.startswith("img_signature") for key in image)
-    notes = (
-        ["its signature is not carried: the key lies in the source's Barbican; sign it again"]
-        if signed
-        else []
-    )
-    return tuple(notes)
 
 
 def _parts(image: Mapping[str, Any]) -> tuple[Ref, ...]:
@@ -232,4 +223,21 @@ KIND = Kind(
     nameable=True,
     strangers=strangers,
     find_anywhere=find_anywhere,
+    fields=Fields(
+        carried="name disk_format container_format min_disk min_ram status visibility protected os_hidden tags "
+        "members/status owner_specified.* *",
+        mapped={
+            "owner": "the tenant's twin",
+            "kernel_id": "the image's twin",
+            "ramdisk_id": "the image's twin",
+            "members/member_id": "the tenant's twin",
+        },
+        derived="id created_at updated_at size virtual_size checksum os_hash_* file self schema direct_url locations "
+        "stores os_glance_* owner_* base_image_ref instance_uuid image_type image_location image_state user_id "
+        "boot_roles pumphouse_* members/image_id members/created_at members/updated_at members/schema",
+        noted={
+            "img_signature*": "its signature is not carried: the key lies in the source's Barbican; sign it again",
+            "block_device_mapping": "its block device mapping is not carried: it names snapshots of the source",
+        },
+    ),
 )

@@ -19,6 +19,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import (
     GROUP,
     INHERITED,
@@ -157,7 +158,34 @@ def _record(grant: Grant) -> Record:
     needs = (Ref("tenant", grant.tenant_id), actor, Ref("role", grant.role_id))
     below = " for the projects below" if grant.inherited else ""
     name = f"of the role {grant.role_name} to {grant.actor_name or grant.actor_id}{below}"
-    return Record(Ref(NAME, grant.assignment_id), name, data, needs, part_of=actor, skip=grant.refusal)
+    return Record(
+        Ref(NAME, grant.assignment_id),
+        name,
+        data,
+        needs,
+        part_of=actor,
+        skip=grant.refusal,
+        answer=grant.answer,
+    )
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_SEE,
+    fields=Fields(
+        carried="scope/OS-INHERIT:inherited_to",
+        mapped={
+            "scope/project/id": "the tenant's twin",
+            "user/id": "the user's twin",
+            "group/id": "the group's twin",
+            "role/id": "the role's twin",
+        },
+        derived="links scope/project/name scope/project/domain user/name user/domain group/name group/domain "
+        "role/name role/domain",
+    ),
+)

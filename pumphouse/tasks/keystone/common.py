@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pumphouse.model import Json
 from pumphouse.tasks.base import STAMP
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ SERVICE_USERS = frozenset(
 INHERITED = "inherited"
 GROUP = "group="
 INHERITED_TO = "OS-INHERIT:inherited_to"
+# What to say of the attributes that somebody gave a resource besides those that Keystone knows.
+EXTRA = "its attribute {name} is not carried: Keystone does not know it, give it to the new one by hand"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Grant:
     assignment_id: see `assignment_id`.
     actor_kind: `user` or `group`.
     refusal: why it is not migrated; empty when it is.
+    answer: as Keystone has it.
     """
 
     assignment_id: str
@@ -67,6 +71,7 @@ class Grant:
     role_name: str
     inherited: bool
     refusal: str
+    answer: Json
 
 
 def grants(cloud: Cloud, tenant_id: str) -> list[Grant]:
@@ -188,6 +193,7 @@ def _grant(item: Any, protected: dict[str, str]) -> Grant:
         role_name=item.role["name"],
         inherited=INHERITED_TO in item.scope,
         refusal=_refusal(item, actor, protected),
+        answer=item.to_dict(),
     )
 
 

@@ -9,6 +9,7 @@ from taskflow import task
 
 from pumphouse.model import Record, Ref, Step, Twin
 from pumphouse.tasks.base import Migration, Search
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import visible_domains
 from pumphouse.tasks.kind import Kind
 
@@ -60,4 +61,8 @@ KIND = Kind(
     tasks,
     mapping="domains",
     not_compared="a migration makes none: the domain of each project, user, group and role is compared",
+    fields=Fields(
+        mapped={"name": "mappings.domains, else the same name"},
+        derived="id description enabled tags options links",
+    ),
 )

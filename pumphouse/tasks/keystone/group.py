@@ -22,7 +22,8 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
-from pumphouse.tasks.keystone.common import by_name, carried_groups
+from pumphouse.tasks.fields import Fields
+from pumphouse.tasks.keystone.common import EXTRA, by_name, carried_groups
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -91,7 +92,13 @@ def _data(group: Any) -> Json:
 
 
 def _record(group: Any) -> Record:
-    return Record(Ref(NAME, group.id), group.name, _data(group), (Ref("domain", group.domain_id),))
+    return Record(
+        Ref(NAME, group.id),
+        group.name,
+        _data(group),
+        (Ref("domain", group.domain_id),),
+        answer=group.to_dict(),
+    )
 
 
 def _twin(record: Record, group: Any) -> Twin:
@@ -99,4 +106,18 @@ def _twin(record: Record, group: Any) -> Twin:
     return Twin(group.id, ours=not differs_in_case(group.name, record.name), differences=found)
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE)
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_SEE,
+    fields=Fields(
+        carried="name description",
+        mapped={"domain_id": "the domain's twin"},
+        derived="id links pumphouse_*",
+        noted={"*": EXTRA},
+    ),
+)

@@ -20,6 +20,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import carried_groups
 from pumphouse.tasks.kind import Kind
 
@@ -132,4 +133,5 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
     not_compared="the members of each group are compared",
+    fields=Fields(mapped={"group_id": "the group's twin", "user_id": "the user's twin"}),
 )

@@ -26,7 +26,8 @@ from pumphouse.tasks.base import (
     named,
     retrieve,
 )
-from pumphouse.tasks.keystone.common import PRIVILEGED_ROLES, by_name
+from pumphouse.tasks.fields import Fields
+from pumphouse.tasks.keystone.common import EXTRA, PRIVILEGED_ROLES, by_name
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -143,7 +144,13 @@ def _record(role: Any, implied: Sequence[str]) -> Record:
     if role.name.casefold() in PRIVILEGED_ROLES:
         skip = "it is never made nor granted by a migration; grant it by hand where it is wanted"
     return Record(
-        Ref(NAME, role.id), role.name, _data(role), needs, notes=(note,) if implied else (), skip=skip
+        Ref(NAME, role.id),
+        role.name,
+        _data(role),
+        needs,
+        notes=(note,) if implied else (),
+        skip=skip,
+        answer=role.to_dict(),
     )
 
 
@@ -168,4 +175,19 @@ def _domain_id(data: Json, ensured: Mapping[str, Ensured]) -> str | None:
     return ensured_id(ensured, "domain", data["domain_id"]) if data["domain_id"] else None
 
 
-KIND = Kind(NAME, "identity", discover, fetch, find, tasks, rights=Rights.ADMINISTRATORS_SEE, mapping="roles")
+KIND = Kind(
+    NAME,
+    "identity",
+    discover,
+    fetch,
+    find,
+    tasks,
+    rights=Rights.ADMINISTRATORS_SEE,
+    mapping="roles",
+    fields=Fields(
+        carried="description options",
+        mapped={"name": "mappings.roles, else the same name", "domain_id": "the domain's twin"},
+        derived="id links pumphouse_*",
+        noted={"*": EXTRA},
+    ),
+)

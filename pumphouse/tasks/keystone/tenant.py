@@ -24,6 +24,8 @@ from pumphouse.tasks.base import (
     retrieve,
     symbol,
 )
+from pumphouse.tasks.fields import Fields
+from pumphouse.tasks.keystone.common import EXTRA
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -165,7 +167,14 @@ def _record(project: Any, parent: Any = None) -> Record:
         notes = (
             f"its parent is {parent.name} if that is at the destination, else it has none but the domain",
         )
-    return Record(Ref(NAME, project.id), project.name, data, (Ref("domain", project.domain_id),), notes=notes)
+    return Record(
+        Ref(NAME, project.id),
+        project.name,
+        data,
+        (Ref("domain", project.domain_id),),
+        notes=notes,
+        answer=project.to_dict(),
+    )
 
 
 def _twins(search: Search, record: Record) -> list[Twin]:
@@ -217,4 +226,10 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_MAKE,
     renamable=True,
+    fields=Fields(
+        carried="name description enabled tags options",
+        mapped={"domain_id": "the domain's twin", "parent_id": "the project of the parent's name"},
+        derived="id is_domain links pumphouse_*",
+        noted={"*": EXTRA},
+    ),
 )

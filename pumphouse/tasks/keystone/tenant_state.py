@@ -19,6 +19,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -98,4 +99,5 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_MAKE,
     not_compared="whether the tenant is enabled is compared",
     left_out_note="the tenant is disabled at the source: it is enabled at the destination until all of it is migrated",
+    fields=Fields(carried="enabled"),
 )

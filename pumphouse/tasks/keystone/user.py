@@ -31,7 +31,8 @@ from pumphouse.tasks.base import (
     symbol,
     why_not_undone,
 )
-from pumphouse.tasks.keystone.common import by_name, carried_users, protected_users, visible_domains
+from pumphouse.tasks.fields import Fields
+from pumphouse.tasks.keystone.common import EXTRA, by_name, carried_users, protected_users, visible_domains
 from pumphouse.tasks.keystone.password_hashes import copy_hash
 from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
 from pumphouse.tasks.kind import Kind
@@ -253,7 +254,15 @@ def _record(user: Any, protected: str = "", tenant_id: str | None = None) -> Rec
     elif project_id:
         notes.append(f"its default project {project_id} is not this tenant and is not carried")
     skip = f"it is {protected}" if protected else ""
-    return Record(Ref(NAME, user.id), user.name, data, tuple(needs), notes=tuple(notes), skip=skip)
+    return Record(
+        Ref(NAME, user.id),
+        user.name,
+        data,
+        tuple(needs),
+        notes=tuple(notes),
+        skip=skip,
+        answer=user.to_dict(),
+    )
 
 
 def _twin(search: Search, record: Record, user: Any, protected: str) -> Twin:
@@ -304,4 +313,14 @@ KIND = Kind(
     apply_policies=apply_policies,
     mapping="users",
     nameable=True,
+    fields=Fields(
+        carried="email description enabled options",
+        mapped={
+            "name": "mappings.users, else the same name",
+            "domain_id": "the domain's twin",
+            "default_project_id": "the tenant's twin",
+        },
+        derived="id links password_expires_at pumphouse_*",
+        noted={"federated": "how it logs in by another identity provider is not carried", "*": EXTRA},
+    ),
 )

@@ -18,8 +18,9 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, dependency
+from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, DERIVED, TWIN_TENANT, dependency
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -86,7 +87,8 @@ def _data(group: Json) -> Json:
 
 
 def _record(group: Json) -> Record:
-    return Record(Ref(NAME, group["id"]), group["name"], _data(group), (Ref("tenant", group["project_id"]),))
+    tenant = Ref("tenant", group["project_id"])
+    return Record(Ref(NAME, group["id"]), group["name"], _data(group), (tenant,), answer=group)
 
 
 def _twins(search: Search, record: Record, groups: Sequence[Json]) -> list[Twin]:
@@ -106,4 +108,13 @@ def _is_equal(record: Record, group: Json) -> bool:
     return not differences(record.data, _data(group), ("name", "addresses"))
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, renamable=True)
+KIND = Kind(
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    renamable=True,
+    fields=Fields(carried="name description addresses", mapped=TWIN_TENANT, derived=f"{DERIVED} shared"),
+)

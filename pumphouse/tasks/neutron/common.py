@@ -30,6 +30,10 @@ RELEASE_TIMEOUT_S = 60.0
 # What of an item only administrators may set by Neutron's default policies, besides what is never carried.
 _ADMINISTRATORS = {"network": ("shared",), "subnet": ("service_types",), "subnetpool": ("shared",)}
 UNFINISHED = "an earlier run ended before it was complete"
+# What Neutron itself writes into every item, for the fields of the kinds.
+DERIVED = "id tenant_id created_at updated_at revision_number standard_attr_id"
+TWIN_TENANT = {"project_id": "the tenant's twin"}
+NO_QOS = {"qos_policy_id": "its QoS policy {value} is not carried: set one at the destination"}
 
 
 @dataclass(frozen=True)
@@ -160,12 +164,6 @@ def carried(item: Json, fields: Iterable[str]) -> Json:
 def foreign(remedy: str, tenant_id: str) -> str:
     """What to do when a resource of another tenant is not at the destination."""
     return f"belongs to tenant {tenant_id}: migrate that tenant first, or {remedy}"
-
-
-def qos_notes(item: Json) -> tuple[str, ...]:
-    """What to say of an item that has a QoS policy."""
-    policy = item.get("qos_policy_id")
-    return (f"its QoS policy {policy} is not carried: set one at the destination",) if policy else ()
 
 
 def candidates(search: Search, collection: Collection, records: Iterable[Record]) -> dict[Ref, list[Json]]:

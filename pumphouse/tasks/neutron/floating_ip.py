@@ -25,9 +25,13 @@ from pumphouse.tasks.base import (
     symbol,
     why_not_undone,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
     FLOATING_IPS,
+    NO_QOS,
+    TWIN_TENANT,
     UNFINISHED,
     EnsureItem,
     carried,
@@ -35,7 +39,6 @@ from pumphouse.tasks.neutron.common import (
     is_stamped,
     is_unfinished,
     own_tags,
-    qos_notes,
     strangers_in,
 )
 from pumphouse.tasks.neutron.port_forwardings import (
@@ -192,7 +195,7 @@ def _record(data: Json, item: Json) -> Record:
     if data["router_id"]:
         needs.append(Ref("router", data["router_id"]))
     address = data["floating_ip_address"]
-    return Record(Ref(NAME, data["id"]), address, data, tuple(needs), notes=qos_notes(item))
+    return Record(Ref(NAME, data["id"]), address, data, tuple(needs), answer=item)
 
 
 def _has_address(item: Json, data: Json, network_id: str | None) -> bool:
@@ -242,4 +245,19 @@ KIND = Kind(
     tasks,
     reusable=False,
     strangers=partial(strangers_in, FLOATING_IPS),
+    fields=Fields(
+        carried="description dns_name dns_domain tags floating_ip_address fixed_ip_address "
+        "port_forwardings/protocol port_forwardings/internal_ip_address port_forwardings/internal_port "
+        "port_forwardings/external_port port_forwardings/internal_port_range port_forwardings/external_port_range "
+        "port_forwardings/description",
+        mapped={
+            **TWIN_TENANT,
+            "floating_network_id": "the external network's twin",
+            "router_id": "the router's twin",
+            "port_id": "the port's twin",
+            "port_forwardings/internal_port_id": "the port's twin",
+        },
+        derived=f"{DERIVED} status port_details qos_network_policy_id port_forwardings/id",
+        noted={**NO_QOS, "distributed": "that it is distributed is not carried"},
+    ),
 )

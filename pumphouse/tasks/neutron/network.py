@@ -18,16 +18,19 @@ from pumphouse.tasks.base import (
     ensure,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Found, Kind, matching
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
     NETWORKS,
+    NO_QOS,
+    TWIN_TENANT,
     EnsureItem,
     as_allowed,
     candidates,
     carried,
     common_data,
     foreign,
-    qos_notes,
     stamped_twins,
     strangers_in,
     twin,
@@ -127,7 +130,7 @@ def _record(network: Json) -> Record:
         network["name"],
         _data(network),
         needs,
-        notes=tuple(_notes(network)),
+        answer=network,
     )
 
 
@@ -137,17 +140,9 @@ def _dependency(network: Json) -> Record:
         if network.get("router:external")
         else foreign("share a network of this name there", network["project_id"])
     )
-    return Record(Ref(NAME, network["id"]), network["name"], _data(network), must_exist=missing)
-
-
-def _notes(network: Json) -> Iterable[str]:
-    physical = network.get("provider:physical_network")
-    if physical:
-        yield (
-            f"it is {network['provider:network_type']} on physical network {physical} at the source: "
-            "that is not carried, the destination makes an ordinary network of the tenant"
-        )
-    yield from qos_notes(network)
+    return Record(
+        Ref(NAME, network["id"]), network["name"], _data(network), must_exist=missing, answer=network
+    )
 
 
 def _differences(record: Record, item: Json) -> tuple[str, ...]:
@@ -197,4 +192,26 @@ KIND = Kind(
     nameable=True,
     strangers=partial(strangers_in, NETWORKS),
     find_anywhere=find_anywhere,
+    fields=Fields(
+        carried="description admin_state_up mtu port_security_enabled shared dns_domain tags",
+        mapped={
+            **TWIN_TENANT,
+            "name": "mappings.external_networks for an external one, else itself",
+            "router:external": "mappings.external_networks",
+            "availability_zone_hints": "mappings.availability_zones, else the same name",
+        },
+        derived=f"{DERIVED} status subnets availability_zones ipv4_address_scope ipv6_address_scope l2_adjacency "
+        "provider:network_type provider:segmentation_id",
+        noted={
+            **NO_QOS,
+            "provider:physical_network": "it lies on physical network {value} at the source: "
+            "that is not carried, the destination makes an ordinary network of the tenant",
+            "segments": "its segments are not carried: the destination makes an ordinary network of the tenant",
+            "vlan_transparent": "that it lets VLAN tags through is not carried",
+            "qinq": "that it nests VLANs is not carried",
+            "is_default": "that it is the default external network is not carried",
+            "project_default": "that it is the default network of the tenant is not carried",
+            "pvlan": "that it is a private VLAN is not carried: its ports see each other at the destination",
+        },
+    ),
 )

@@ -20,11 +20,15 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
     NETWORKS,
+    NO_QOS,
     PORTS,
     SUBNETS,
+    TWIN_TENANT,
     EnsureItem,
     carried,
     common_data,
@@ -33,7 +37,6 @@ from pumphouse.tasks.neutron.common import (
     held_ips,
     holder,
     is_stamped,
-    qos_notes,
     strangers_in,
     twin,
 )
@@ -199,7 +202,7 @@ def _record(port: Json) -> Record:
         _data(port),
         tuple(dict.fromkeys(needs)),
         part_of=Ref("server", port["device_id"]) if owner.startswith(SERVER_OWNER) else None,
-        notes=tuple(_notes(port)),
+        answer=port,
         skip="" if _is_migratable(owner) else f"made by and for {owner} {port['device_id']}",
     )
 
@@ -211,10 +214,6 @@ def _is_migratable(owner: str) -> bool:
 def _address(port: Json) -> str:
     """What a port without a name is called: its first address."""
     return min(held_ips(port), default=str(port["mac_address"]))
-
-
-def _notes(port: Json) -> Iterable[str]:
-    yield from qos_notes(port)
 
 
 def _twins(search: Search, record: Record, ports: Iterable[Json]) -> list[Twin]:
@@ -248,4 +247,36 @@ KIND = Kind(
     reusable=False,
     adapt=adapt,
     strangers=partial(strangers_in, PORTS),
+    fields=Fields(
+        carried="name description admin_state_up mac_address port_security_enabled allowed_address_pairs "
+        "binding:vnic_type dns_name dns_domain extra_dhcp_opts tags fixed_ips/ip_address",
+        mapped={
+            **TWIN_TENANT,
+            "network_id": "the network's twin",
+            "fixed_ips/subnet_id": "the subnet's twin",
+            "security_groups": "the security group's twin",
+            "device_id": "the server's twin",
+            "trunk_details": "the trunk's twin",
+        },
+        derived=f"{DERIVED} status device_owner dns_assignment ip_allocation resource_request qos_network_policy_id "
+        "binding:host_id binding:vif_type binding:vif_details binding:profile/pci_vendor_info "
+        "binding:profile/pci_slot binding:profile/allocation binding:profile/arq_uuid "
+        "binding:profile/physical_network binding:profile/card_serial_number binding:profile/vf_num "
+        "binding:profile/pf_mac_address binding:profile/device_mac_address binding:profile/migrating_to",
+        noted={
+            **NO_QOS,
+            "binding:profile/*": "{name} ({value}) is not carried: set it at the destination where it is wanted",
+            "data_plane_status": "the state of its data plane ({value}) is not carried",
+            "device_profile": "its device profile {value} is not carried: accelerators are the source's",
+            "hardware_offload_type": "its hardware offload ({value}) is not carried",
+            "hints": "its hints are not carried: set them at the destination",
+            "numa_affinity_policy": "its NUMA affinity policy {value} is not carried: set it at the destination",
+            "propagate_uplink_status": Noted(
+                "whether it follows the state of its uplink ({value}) is not carried", (None, True)
+            ),
+            "pvlan_type": "its type in a private VLAN ({value}) is not carried",
+            "pvlan_community": "its community in a private VLAN ({value}) is not carried",
+            "trusted": "that its virtual function is trusted is not carried: set it at the destination",
+        },
+    ),
 )

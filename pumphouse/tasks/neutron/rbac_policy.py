@@ -20,8 +20,10 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
 from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.neutron.common import DERIVED, TWIN_TENANT
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -133,7 +135,8 @@ def _record(policy: Json, names: Mapping[str, str]) -> Record:
     thing = _thing(policy)
     who = "everybody" if target == EVERYBODY else f"tenant {names.get(target, target)}"
     name = f"{thing.kind.replace('_', ' ')} {thing.id} with {who}"
-    return Record(Ref(NAME, policy["id"]), name, data, (Ref("tenant", policy["project_id"]), thing))
+    needs = (Ref("tenant", policy["project_id"]), thing)
+    return Record(Ref(NAME, policy["id"]), name, data, needs, answer=policy)
 
 
 def _thing(policy: Json) -> Ref:
@@ -177,4 +180,17 @@ def _twins(search: Search, record: Record, policies: Mapping[tuple[Any, ...], st
     return [Twin(policies[key], ours=True)] if key in policies else []
 
 
-KIND = Kind(NAME, "network", discover, fetch, find, tasks, adapt=adapt)
+KIND = Kind(
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    adapt=adapt,
+    fields=Fields(
+        carried="object_type action",
+        mapped={**TWIN_TENANT, "object_id": "its twin", "target_tenant": "the tenant's twin, if it is there"},
+        derived=DERIVED,
+    ),
+)

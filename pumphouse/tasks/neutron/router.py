@@ -21,16 +21,19 @@ from pumphouse.tasks.base import (
     retrieve_record,
     symbol,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
+    NO_QOS,
     ROUTERS,
+    TWIN_TENANT,
     EnsureItem,
     candidates,
     carried,
     common_data,
     dependency,
     not_allowed,
-    qos_notes,
     stamped_twins,
     strangers_in,
     twin,
@@ -155,7 +158,10 @@ def _record(router: Json, ports: Sequence[Json]) -> Record:
         *(Ref("network", i) for i in sorted(networks)),
         *(Ref("subnet", i) for i in sorted(subnets)),
     )
-    return Record(Ref(NAME, router["id"]), router["name"], data, needs, notes=tuple(_notes(router)))
+    answer = {**router, "interfaces": ports}
+    return Record(
+        Ref(NAME, router["id"]), router["name"], data, needs, notes=tuple(_notes(router)), answer=answer
+    )
 
 
 def _data(router: Json, ports: Iterable[Json]) -> Json:
@@ -176,17 +182,8 @@ def _data(router: Json, ports: Iterable[Json]) -> Json:
 
 
 def _notes(router: Json) -> Iterable[str]:
-    gateway = router.get("external_gateway_info") or {}
-    for fixed in gateway.get("external_fixed_ips", ()):
-        yield f"its external address {fixed['ip_address']} is not carried: the destination chooses another"
     if len(router.get("external_gateways", ())) > 1:
         yield "only the first of its external gateways is carried: add the others"
-    for field, what in (("distributed", "distributed"), ("ha", "highly available")):
-        if router.get(field):
-            yield f"that it is {what} is not carried: the destination's default applies"
-    if router.get("availability_zone_hints"):
-        yield f"availability zone hints {', '.join(router['availability_zone_hints'])} are not carried"
-    yield from qos_notes(gateway)
 
 
 def _twin(search: Search, record: Record, router: Json, ports: Sequence[Json]) -> Twin:
@@ -217,4 +214,34 @@ KIND = Kind(
     renamable=True,
     adapt=adapt,
     strangers=partial(strangers_in, ROUTERS),
+    fields=Fields(
+        carried="name description admin_state_up tags routes external_gateway_info/enable_snat interfaces/name "
+        "interfaces/description interfaces/fixed_ips/ip_address",
+        mapped={
+            **TWIN_TENANT,
+            "external_gateway_info/network_id": "the external network's twin",
+            "external_gateways": "the first of them is carried",
+            "interfaces/network_id": "the network's twin",
+            "interfaces/fixed_ips/subnet_id": "the subnet's twin",
+        },
+        derived=f"{DERIVED} status availability_zones enable_snat external_gateway_info/external_fixed_ips/subnet_id "
+        "interfaces/*",
+        noted={
+            "external_gateway_info/external_fixed_ips/ip_address": "its external address {value} is not carried: "
+            "the destination chooses another",
+            **{f"external_gateway_info/{field}": why for field, why in NO_QOS.items()},
+            "interfaces/tags": "the tags of its interfaces are not carried: {value}",
+            **{f"interfaces/{field}": f"of an interface: {why}" for field, why in NO_QOS.items()},
+            "distributed": "that it is distributed is not carried: the destination's default applies",
+            "ha": "that it is highly available is not carried: the destination's default applies",
+            "availability_zone_hints": "availability zone hints {value} are not carried",
+            "flavor_id": "its flavor {value} is not carried: the destination's default applies",
+            "service_type_id": "its service type {value} is not carried: the destination's default applies",
+            "conntrack_helpers": "its helpers for connection tracking are not carried: add them",
+            "enable_ndp_proxy": "that it answers for IPv6 neighbours is not carried: switch it on",
+            "enable_default_route_bfd": "that it watches its default routes is not carried: switch it on",
+            "enable_default_route_ecmp": "that it uses several default routes is not carried: switch it on",
+            "evpn_vni": "its EVPN network {value} is not carried",
+        },
+    ),
 )

@@ -22,9 +22,12 @@ from pumphouse.tasks.base import (
     symbol,
     why_not_undone,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
     SECURITY_GROUPS,
+    TWIN_TENANT,
     EnsureItem,
     candidates,
     carried,
@@ -201,7 +204,8 @@ def _record(group: Json, owned: Collection[str]) -> Record:
         *(Ref(NAME, i) for i in remote),
         *(Ref("address_group", i) for i in sorted(address_group_ids(data["rules"]))),
     )
-    return Record(Ref(NAME, group["id"]), group["name"], data, needs, notes=tuple(_notes(data, owned)))
+    notes = tuple(_notes(data, owned))
+    return Record(Ref(NAME, group["id"]), group["name"], data, needs, notes=notes, answer=group)
 
 
 def _notes(data: Json, owned: Collection[str]) -> Iterable[str]:
@@ -236,4 +240,18 @@ KIND = Kind(
     renamable=True,
     tenant_tasks=tenant_tasks,
     strangers=strangers,
+    fields=Fields(
+        carried="name description stateful tags security_group_rules/direction security_group_rules/ethertype "
+        "security_group_rules/protocol security_group_rules/port_range_min security_group_rules/port_range_max "
+        "security_group_rules/remote_ip_prefix security_group_rules/description",
+        mapped={
+            **TWIN_TENANT,
+            "security_group_rules/remote_group_id": "the security group's twin",
+            "security_group_rules/remote_address_group_id": "the address group's twin",
+        },
+        derived=f"{DERIVED} shared security_group_rules/security_group_id security_group_rules/project_id "
+        "security_group_rules/normalized_cidr security_group_rules/belongs_to_default_sg "
+        + " ".join(f"security_group_rules/{name}" for name in DERIVED.split()),
+        noted={"security_group_rules/tags": "the tags of its rules are not carried: {value}"},
+    ),
 )

@@ -19,11 +19,14 @@ from pumphouse.tasks.base import (
     retrieve_record,
     symbol,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.allocation import own_pools, without_pool
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
     NETWORKS,
     SUBNETS,
+    TWIN_TENANT,
     EnsureItem,
     as_allowed,
     carried,
@@ -136,23 +139,20 @@ def _data(subnet: Json, network: Json) -> Json:
 
 def _record(subnet: Json, network: Json, without_pool: str) -> Record:
     ref = Ref("network", subnet["network_id"])
-    data, notes = _data(subnet, network), tuple(_notes(subnet, without_pool))
+    data, notes = _data(subnet, network), (without_pool,) if without_pool else ()
     pools = (_pool(data),) if data["subnetpool_id"] and not without_pool else ()
     needs = (Ref("tenant", network["project_id"]), ref, *pools)
-    return Record(Ref(NAME, subnet["id"]), subnet["name"], data, needs, part_of=ref, notes=notes)
+    return Record(
+        Ref(NAME, subnet["id"]), subnet["name"], data, needs, part_of=ref, notes=notes, answer=subnet
+    )
 
 
 def _dependency(subnet: Json, network: Json) -> Record:
     ref = Ref("network", subnet["network_id"])
     data = _data(subnet, network)
-    return Record(Ref(NAME, subnet["id"]), subnet["name"], data, (ref,), part_of=ref, must_exist=MISSING)
-
-
-def _notes(subnet: Json, without_pool: str) -> Iterable[str]:
-    if without_pool:
-        yield without_pool
-    if subnet.get("segment_id"):
-        yield f"its network segment {subnet['segment_id']} is not carried: the destination chooses"
+    return Record(
+        Ref(NAME, subnet["id"]), subnet["name"], data, (ref,), ref, must_exist=MISSING, answer=subnet
+    )
 
 
 def _network(record: Record) -> Ref:
@@ -192,5 +192,27 @@ def _pool_difference(search: Search, record: Record, subnet: Json) -> tuple[str,
 
 
 KIND = Kind(
-    NAME, "network", discover, fetch, find, tasks, adapt=adapt, strangers=partial(strangers_in, SUBNETS)
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    adapt=adapt,
+    strangers=partial(strangers_in, SUBNETS),
+    fields=Fields(
+        carried="name description cidr ip_version gateway_ip enable_dhcp allocation_pools dns_nameservers host_routes "
+        "ipv6_ra_mode ipv6_address_mode service_types tags",
+        mapped={
+            **TWIN_TENANT,
+            "network_id": "the network's twin",
+            "subnetpool_id": "the subnet pool's twin",
+        },
+        derived=f"{DERIVED} router:external",
+        noted={
+            "segment_id": "its network segment {value} is not carried: the destination chooses",
+            "dns_publish_fixed_ip": "that its addresses are published in the DNS is not carried",
+            "leak_routes": "that its routes leak is not carried",
+        },
+    ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,9 +19,12 @@ from pumphouse.tasks.base import (
     ensure,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
     SUBNET_POOLS,
+    TWIN_TENANT,
     EnsureItem,
     as_allowed,
     candidates,
@@ -108,17 +111,7 @@ def _data(pool: Json) -> Json:
 
 def _record(pool: Json) -> Record:
     needs = (Ref("tenant", pool["project_id"]),)
-    return Record(Ref(NAME, pool["id"]), pool["name"], _data(pool), needs, notes=tuple(_notes(pool)))
-
-
-def _notes(pool: Json) -> Iterable[str]:
-    if pool.get("is_default"):
-        yield (
-            f"it is the default subnet pool of IPv{pool['ip_version']} at the source: that is not carried, "
-            "the destination keeps its own default"
-        )
-    if pool.get("address_scope_id"):
-        yield f"its address scope {pool['address_scope_id']} is not carried: it arrives without one"
+    return Record(Ref(NAME, pool["id"]), pool["name"], _data(pool), needs, answer=pool)
 
 
 KIND = Kind(
@@ -131,4 +124,15 @@ KIND = Kind(
     adapt=adapt,
     strangers=partial(strangers_in, SUBNET_POOLS),
     renamable=True,
+    fields=Fields(
+        carried="name description tags ip_version prefixes default_prefixlen min_prefixlen max_prefixlen "
+        "default_quota shared",
+        mapped=TWIN_TENANT,
+        derived=DERIVED,
+        noted={
+            "is_default": "it is the default subnet pool of its IP version at the source: that is not carried, "
+            "the destination keeps its own default",
+            "address_scope_id": "its address scope {value} is not carried: it arrives without one",
+        },
+    ),
 )

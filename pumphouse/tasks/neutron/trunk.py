@@ -23,10 +23,13 @@ from pumphouse.tasks.base import (
     symbol,
     why_not_undone,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
+    DERIVED,
     PORTS,
     TRUNKS,
+    TWIN_TENANT,
     EnsureItem,
     common_data,
     finish,
@@ -160,6 +163,7 @@ def _record(trunk: Json, parent: Json) -> Record:
         data,
         needs,
         part_of=Ref("server", parent["device_id"]) if of_server else None,
+        answer=trunk,
     )
 
 
@@ -198,5 +202,17 @@ def _twin(search: Search, record: Record, trunk: Json) -> Twin:
 
 
 KIND = Kind(
-    NAME, "network", discover, fetch, find, tasks, reusable=False, strangers=partial(strangers_in, TRUNKS)
+    NAME,
+    "network",
+    discover,
+    fetch,
+    find,
+    tasks,
+    reusable=False,
+    strangers=partial(strangers_in, TRUNKS),
+    fields=Fields(
+        carried="name description tags admin_state_up sub_ports/segmentation_type sub_ports/segmentation_id",
+        mapped={**TWIN_TENANT, "port_id": "the port's twin", "sub_ports/port_id": "the port's twin"},
+        derived=f"{DERIVED} status",
+    ),
 )

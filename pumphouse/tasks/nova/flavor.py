@@ -30,6 +30,7 @@ from pumphouse.tasks.base import (
     symbol,
     why_not_undone,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import flavor_path, list_flavors, supports
 
@@ -51,13 +52,14 @@ DELETED_NOTE = "it was deleted at the source: a private one is made of what its 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The private flavors that the tenant has access to."""
     private = [flavor for flavor in list_flavors(source) if not flavor["os-flavor-access:is_public"]]
-    records = [_record(_data(source, flavor), tenant_id) for flavor in private]
+    records = [_record(_data(source, flavor), tenant_id, flavor) for flavor in private]
     return [record for record in records if tenant_id in record.data["access"]]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The flavors of the given ids; `deleted.<server id>` is one that only that server still tells of."""
-    existing = {i: _record(data) for i, data in _read(source, ids).items()}
+    flavors = {flavor["id"]: flavor for flavor in list_flavors(source) if flavor["id"] in ids}
+    existing = {i: _record(_data(source, flavor), answer=flavor) for i, flavor in flavors.items()}
     deleted = {i: _record(data, data["access"][0]) for i, data in _read_deleted(source, ids).items()}
     return existing | {i: replace(record, notes=(DELETED_NOTE,)) for i, record in deleted.items()}
 
@@ -269,12 +271,14 @@ def _values(cloud: Cloud, flavor: Json) -> Json:
     }
 
 
-def _record(data: Json, tenant_id: str | None = None) -> Record:
+def _record(data: Json, tenant_id: str | None = None, answer: Json | None = None) -> Record:
     owned = tenant_id in data["access"]
     needs = (Ref("tenant", tenant_id),) if tenant_id and owned else ()
     others = len(data["access"]) - owned
     note = f"{others} other projects have access to it: each gets it when it is migrated itself"
-    return Record(Ref(NAME, data["id"]), data["name"], data, needs, notes=(note,) if others else ())
+    return Record(
+        Ref(NAME, data["id"]), data["name"], data, needs, notes=(note,) if others else (), answer=answer or {}
+    )
 
 
 def _known(data: Json) -> list[str]:
@@ -324,4 +328,14 @@ KIND = Kind(
     renamable=True,
     mapping="flavors",
     nameable=True,
+    fields=Fields(
+        carried="id ram vcpus disk swap OS-FLV-EXT-DATA:ephemeral rxtx_factor os-flavor-access:is_public "
+        "description extra_specs",
+        mapped={
+            "name": "mappings.flavors, else the same name and values",
+            "flavor_access/tenant_id": "the tenant's twin",
+        },
+        derived="links flavor_access/flavor_id",
+        noted={"OS-FLV-DISABLED:disabled": "that it is disabled is not carried: no call of Nova does that"},
+    ),
 )

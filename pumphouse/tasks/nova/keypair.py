@@ -21,6 +21,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import carried_users
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import supports
@@ -151,7 +152,7 @@ def _record(user_id: str, keypair: Json) -> Record:
         "user_id": user_id,
         **{name: keypair[name] for name in ("name", *FIELDS)},
     }
-    return Record(Ref(NAME, data["id"]), keypair["name"], data, (owner,), part_of=owner)
+    return Record(Ref(NAME, data["id"]), keypair["name"], data, (owner,), part_of=owner, answer=keypair)
 
 
 def _twins(record: Record, owner: str, keypairs: Iterable[Json]) -> list[Twin]:
@@ -164,4 +165,17 @@ def _twin(record: Record, owner: str, keypair: Json) -> Twin:
     return Twin(_id(owner, keypair["name"]), ours=not other, differences=found)
 
 
-KIND = Kind(NAME, "compute", discover, fetch, find, tasks, nameable=True)
+KIND = Kind(
+    NAME,
+    "compute",
+    discover,
+    fetch,
+    find,
+    tasks,
+    nameable=True,
+    fields=Fields(
+        carried="name type public_key",
+        mapped={"user_id": "the user's twin"},
+        derived="id fingerprint created_at updated_at deleted deleted_at",
+    ),
+)

@@ -26,6 +26,7 @@ from pumphouse.tasks.base import (
     symbol,
 )
 from pumphouse.tasks.cinder.common import VOLUMES, owned
+from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.kind import Found, Kind, matching
 from pumphouse.tasks.neutron.common import PORTS
 from pumphouse.tasks.nova.common import TASK, list_flavors, list_server_groups, servers_of
@@ -280,6 +281,7 @@ def _record(
         size_bytes=max(1, flavor["disk"]) * _GIB if flavor and server["image"] else 0,
         notes=_notes(server, flavor),
         skip=_skip(server, flavor),
+        answer=server,
     )
 
 
@@ -352,7 +354,7 @@ def _skip(server: Json, flavor: Json | None) -> str:
 
 
 def _notes(server: Json, flavor: Json | None) -> tuple[str, ...]:
-    notes = ["it becomes the operator's own server in the tenant: Nova gives it to who boots it"]
+    notes = []
     if flavor and (flavor["ephemeral"] or flavor["swap"]):
         notes.append("its ephemeral and swap disks arrive empty: a snapshot does not hold them")
     if server["status"] in _ARRIVES_SHUTOFF:
@@ -420,4 +422,36 @@ KIND = Kind(
     nameable=True,
     strangers=strangers,
     find_anywhere=find_anywhere,
+    fields=Fields(
+        carried="name description metadata tags config_drive status locked locked_reason "
+        "OS-EXT-SRV-ATTR:hostname OS-EXT-SRV-ATTR:user_data os-extended-volumes:volumes_attached/delete_on_termination",
+        mapped={
+            "tenant_id": "the tenant's twin",
+            "key_name": "the keypair's twin",
+            "flavor": "the flavor's twin",
+            "image": "the bytes of its disk, or the image's twin",
+            "os-extended-volumes:volumes_attached/id": "the volume's twin",
+            "addresses": "its ports' twins",
+            "security_groups": "its ports' twins",
+            "server_groups": "the server group's twin",
+            "scheduler_hints/group": "the server group's twin",
+            "pinned_availability_zone": "mappings.availability_zones, else the same name",
+        },
+        derived="id links created updated progress fault hostId host_status "
+        "OS-EXT-AZ:availability_zone OS-EXT-STS:task_state OS-EXT-STS:vm_state OS-EXT-STS:power_state "
+        "OS-SRV-USG:launched_at OS-SRV-USG:terminated_at OS-EXT-SRV-ATTR:host OS-EXT-SRV-ATTR:instance_name "
+        "OS-EXT-SRV-ATTR:hypervisor_hostname OS-EXT-SRV-ATTR:kernel_id OS-EXT-SRV-ATTR:ramdisk_id "
+        "OS-EXT-SRV-ATTR:launch_index OS-EXT-SRV-ATTR:reservation_id OS-EXT-SRV-ATTR:root_device_name",
+        noted={
+            "user_id": "it becomes the operator's own server in the tenant: Nova gives it to who boots it",
+            "accessIPv4": "its access address {value} is not carried: set it when clients are to use another",
+            "accessIPv6": "its access address {value} is not carried: set it when clients are to use another",
+            "OS-DCF:diskConfig": Noted(
+                "that Nova adapts its disk to a new size ({value}) is not carried", ("MANUAL",)
+            ),
+            "trusted_image_certificates": "its trusted image certificates {value} are not carried: "
+            "they lie in the source's Barbican",
+            "scheduler_hints/*": "{name} ({value}) is not carried: Nova chose its host at the source by that",
+        },
+    ),
 )

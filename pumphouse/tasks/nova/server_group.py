@@ -21,6 +21,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
+from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.nova.common import list_server_groups, supports
 
@@ -111,7 +112,8 @@ def _data(group: Json) -> Json:
 
 
 def _record(group: Json) -> Record:
-    return Record(Ref(NAME, group["id"]), group["name"], _data(group), (Ref("tenant", group["project_id"]),))
+    tenant = Ref("tenant", group["project_id"])
+    return Record(Ref(NAME, group["id"]), group["name"], _data(group), (tenant,), answer=group)
 
 
 def _distinct(records: Iterable[Record]) -> list[Record]:
@@ -137,4 +139,21 @@ def _twin(record: Record, group: Json) -> Twin:
     return Twin(group["id"], ours=not found, differences=found)
 
 
-KIND = Kind(NAME, "compute", discover, fetch, find, tasks, renamable=True)
+KIND = Kind(
+    NAME,
+    "compute",
+    discover,
+    fetch,
+    find,
+    tasks,
+    renamable=True,
+    fields=Fields(
+        carried="name policy policies rules",
+        mapped={
+            "project_id": "the tenant's twin",
+            "members": "the servers' twins, which join when they boot",
+        },
+        derived="id user_id",
+        noted={"metadata": "its metadata are not carried: no call of Nova sets them"},
+    ),
+)

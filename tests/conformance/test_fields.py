@@ -1,0 +1,54 @@
+"""Every field that the services answer with is known: of the sample tenant, in old and in new microversions."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab import Lab
+from pumphouse.cloud import Cloud
+from pumphouse.model import Record
+from pumphouse.plan.make import discover, with_needs
+from pumphouse.tasks import KINDS
+from tests.conformance.conftest import Story
+
+# What is told from something else's answers.
+UNANSWERED = {
+    "domain": "a plan asks for the names of domains only",
+    "membership": "it is nothing but the ids that it connects",
+    "quota": "all of its fields are limits",
+    "tenant_state": "it is a field of the tenant",
+}
+# Those of the oldest releases that have the calls which a plan needs, and the newest.
+MICROVERSIONS = {
+    "oldest": {"compute_default_microversion": "2.13", "block_storage_default_microversion": "3.0"},
+    "newest": {"block_storage_default_microversion": "3.71"},
+}
+
+
+@pytest.fixture(scope="module", params=MICROVERSIONS)
+def records(
+    lab: Lab, story: Story, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[Record]:
+    """All that a plan reads of the sample tenant."""
+    clouds_file: Path = tmp_path_factory.mktemp("clouds") / "clouds.yaml"
+    clouds = yaml.safe_load(lab.clouds_yaml.read_text())["clouds"]
+    clouds["source"] |= MICROVERSIONS[request.param]
+    clouds_file.write_text(json.dumps({"clouds": clouds}))
+    source = Cloud.from_clouds_yaml("source", clouds_file=clouds_file, read_only=True)
+    policies = {"user_passwords": "generate", "root_disk": "snapshot", "source_servers": "stop"}
+    with ThreadPoolExecutor() as pool:
+        own = discover(source, story.sample.tenant_id, policies, pool)
+        return list(with_needs(source, own, pool).values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_is_known(records: list[Record], kind: str) -> None:
+    answers = [record.answer for record in records if record.ref.kind == kind]
+    assert answers
+    assert all(answers) != (kind in UNANSWERED)
+    assert {field for answer in answers for field in KINDS[kind].fields.unknown(answer)} == set()

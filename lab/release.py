@@ -34,4 +34,6 @@ class Release:
 
 
 NEWEST = Release("newest", green_threads=False, compiled=False)
-RELEASES = {release.name: release for release in (NEWEST, Release("zed"))}
+RELEASES = {
+    release.name: release for release in (NEWEST, Release("epoxy"), Release("caracal"), Release("zed"))
+}

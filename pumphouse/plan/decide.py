@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.model import Action, Record, Ref, Step, Twin
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Search
+from pumphouse.tasks.base import Search, distinct_name
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
-# A short part of the source id makes a name free; eight hexadecimal digits as Git shows them.
-_ID_DIGITS = 8
 LEFT_OUT = "left out by hand"
 
 
@@ -104,8 +102,8 @@ def _resolve(record: Record, twin: Twin, on_conflict: str) -> Step:
     reason = f"{what}: {'; '.join(twin.differences)}" if twin.differences else what
     if on_conflict == "reuse":
         return Step(record, Action.REUSE, f"on_conflict is reuse: {reason}", record.name, twin.id)
-    if on_conflict == "rename":
-        name = f"{record.name}-{record.ref.id[:_ID_DIGITS]}"
+    if on_conflict == "rename" and not record.must_exist:
+        name = distinct_name(record.ref.kind, record.name, record.ref.id)
         return Step(record, Action.CREATE, f"on_conflict is rename: {reason}", name, notes=record.notes)
     return Step(record, Action.CONFLICT, reason, record.name)
 

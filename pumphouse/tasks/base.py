@@ -32,6 +32,11 @@ LOG = logging.getLogger(__name__)
 # The property, extra attribute or metadata key that says which source resource a destination resource
 # was made from; Neutron, which has only tags, carries "<STAMP>=<source id>".
 STAMP = "pumphouse_source_id"
+# The most characters of a name: in Keystone of a project, in all other services of whatever else may be renamed.
+NAME_MAX_LENGTH = 255
+_PROJECT_NAME_MAX_LENGTH = 64
+# As many digits of an id as a name is made different by: eight, as Git shows them.
+_ID_DIGITS = 8
 # How long to wait before each look for what a call has made that ended without an answer: the service may
 # still be at work on it.
 LOOKS_S = (0.0, 1.0, 3.0)
@@ -488,6 +493,13 @@ def named(search: Search, mapping: str, name: str, items: Mapping[str, Collectio
         problem = f"mappings.{mapping}: {name!r} is mapped to {wanted!r}, which the destination does not have"
         raise ConfigError([problem], "create it there, or correct the mapping")
     return [item for other in items if other.casefold() == name.casefold() for item in items[other]]
+
+
+def distinct_name(kind: str, name: str, source_id: str) -> str:
+    """The name that tells one from others of the same name: a part of its id at the end, cut to what services take."""
+    suffix = f"-{source_id[:_ID_DIGITS]}"
+    longest = _PROJECT_NAME_MAX_LENGTH if kind == "tenant" else NAME_MAX_LENGTH
+    return name[: longest - len(suffix)] + suffix
 
 
 def counted(count: int, what: str) -> str:

@@ -8,15 +8,19 @@ from typing import Any
 from urllib.parse import quote
 
 from pumphouse.cloud import Cloud, call, get_all
+from pumphouse.errors import http_status
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import mapped, metadata, plain, ref, reference, refs, renamed, tags
+from pumphouse.verify.fields import mapped, metadata, plain, ref, reference, refs, renamed, tag_stamp, tags
 
 _FLAVOR_STAMP = f"{STAMP}="
 _ARRIVES_OFF = ("PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE", "STOPPED")
 _NOT_MIGRATED = ("ERROR", "BUILD", "DELETED", "SOFT_DELETED", "UNKNOWN", "REVERT_RESIZE", "VERIFY_RESIZE")
 _PAGE = 500
+# Before the NICs of a server of which nobody tells the order; behind the name of a keypair that is gone.
+UNTOLD = "in an order that Nova does not tell of server "
+DELETED = ", which was deleted"
 # The status of a server of which no recorded run tells whether it ran before a migration stopped it.
 STOPPED = "SHUTOFF, perhaps by the migration"
 
@@ -55,10 +59,45 @@ def _addresses(raw: Json) -> Json:
     }
 
 
-def _nics(raw: Json) -> tuple[str, ...]:
-    """The MAC addresses in the order of the NICs: Nova lists networks in that order."""
-    macs = [a["OS-EXT-IPS-MAC:mac_addr"] for listed in raw["addresses"].values() for a in listed]
-    return tuple(dict.fromkeys(macs))
+def _nics(nova: Any, raw: Json) -> tuple[str, ...]:
+    """The MAC addresses in the order of the NICs; UNTOLD before them where Nova does not tell it.
+
+    It lists addresses by network, where the first NIC on it is; what a guest that runs has is in its diagnostics.
+    """
+    listed = [{a["OS-EXT-IPS-MAC:mac_addr"]: a for a in group} for group in raw["addresses"].values()]
+    macs = [mac for group in listed for mac in group]
+    if all(len(group) == 1 for group in listed[:-1]) and all(listed):
+        return tuple(macs)
+    told = _diagnosed(nova, raw["id"]) if raw["status"] == "ACTIVE" else []
+    # With its id, so that it equals no other, in whatever order that one's are.
+    return tuple(told) or (f"{UNTOLD}{raw['id']}", *sorted(macs))
+
+
+def _diagnosed(nova: Any, server_id: str) -> list[str]:
+    try:
+        told = call(nova, "GET", f"/servers/{server_id}/diagnostics")
+    except Exception as error:
+        if http_status(error) in (400, 404, 409, 501):
+            return []
+        raise
+    return [nic["mac_address"] for nic in told.get("nic_details", ())]
+
+
+def _order(wanted: Any, actual: Any) -> str:
+    both = [{mac for mac in macs if not mac.startswith(UNTOLD)} for macs in (wanted, actual)]
+    is_told = (len(wanted), len(actual)) == (len(both[0]), len(both[1]))
+    return "" if is_told or both[0] != both[1] else "Nova does not tell in which order the NICs are"
+
+
+def _nic_tags(nova: Any, server_id: str) -> dict[str, str]:
+    """The tags of NICs by their MAC addresses; Nova shows them since 2.70."""
+    listed = call(nova, "GET", f"/servers/{server_id}/os-interface")["interfaceAttachments"]
+    return {nic["mac_addr"]: nic["tag"] for nic in listed if nic.get("tag")}
+
+
+def _key(wanted: Any, actual: Any) -> str:
+    gone = str(wanted).removesuffix(DELETED)
+    return "its user has deleted the keypair" if gone != wanted and actual in (None, gone) else ""
 
 
 def _volumes(raw: Json) -> tuple[Any, ...]:
@@ -140,7 +179,7 @@ SERVER = Kind(
         *plain("locked", "locked_reason"),
         Field("metadata", metadata),
         Field("tags", tags),
-        Field("key_name", lambda raw: raw["key_name"]),
+        Field("key_name", lambda raw: raw["key_name"], _key),
         Field("user_data", _user_data),
         Field("config_drive", lambda raw: bool(raw["config_drive"])),
         renamed("hostname", "OS-EXT-SRV-ATTR:hostname"),
@@ -148,7 +187,9 @@ SERVER = Kind(
         Field("flavor", _server_flavor),
         Field("flavor's values", _flavor_values),
         Field("server_groups", lambda raw: refs("server_group", raw.get("server_groups") or ())),
-        Field("NICs", _nics),
+        *plain("accessIPv4", "accessIPv6"),
+        Field("NICs", lambda raw: raw["nics"], _order),
+        Field("NIC tags", lambda raw: raw["nic_tags"]),
         Field("addresses", _addresses),
         Field("boots from", _boot),
         Field("volumes", _volumes),
@@ -175,6 +216,9 @@ def read(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list
     for server in servers:
         attached = server.get("os-extended-volumes:volumes_attached")
         server["volumes"] = _attachments(nova, server["id"]) if attached else []
+        server["nics"] = _nics(nova, server)
+        server["nic_tags"] = _nic_tags(nova, server["id"]) if server["nics"] else {}
+    _name_deleted_keys(nova, servers)
     keypairs = {user: get_all(nova, "/os-keypairs", "keypairs", user_id=user) for user in sorted(users)}
     used = {server["flavor"].get("original_name") for server in servers}
     return {
@@ -189,6 +233,23 @@ def read(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list
         ],
         "server": [_server(raw) for raw in servers],
     }
+
+
+def _name_deleted_keys(nova: Any, servers: Collection[Json]) -> None:
+    """Say of the servers that no migration has made which of their keypairs do not exist any more."""
+    own = [server for server in servers if server["key_name"] and not _stamp(server)]
+    users = {server["user_id"] for server in own}
+    names = {
+        user: {item["keypair"]["name"] for item in get_all(nova, "/os-keypairs", "keypairs", user_id=user)}
+        for user in users
+    }
+    for server in own:
+        if server["key_name"] not in names[server["user_id"]]:
+            server["key_name"] += DELETED
+
+
+def _stamp(raw: Json) -> str:
+    return raw["metadata"].get(STAMP) or tag_stamp(raw)
 
 
 def _attachments(nova: Any, server_id: str) -> list[Json]:
@@ -233,6 +294,4 @@ def _server(raw: Json) -> Item:
     refused = ""
     if raw["status"] in _NOT_MIGRATED:
         refused = f"a server that is {raw['status']} is not migrated"
-    return SERVER.item(
-        raw, raw["id"], name=raw["name"], stamp=raw["metadata"].get(STAMP, ""), not_expected=refused
-    )
+    return SERVER.item(raw, raw["id"], name=raw["name"], stamp=_stamp(raw), not_expected=refused)

@@ -24,7 +24,7 @@ from pumphouse.model import Action, Json, Ref
 from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.keystone import domain, role, tenant, user
 from pumphouse.tasks.nova import flavor, keypair
-from pumphouse.tasks.nova.common import flavor_path
+from pumphouse.tasks.nova.common import flavor_path, list_flavors
 from tests.real.by_hand import ByHand, Clouds, connect
 
 pytestmark = pytest.mark.exhaustive
@@ -73,7 +73,7 @@ def everything(cloud: Cloud) -> dict[str, list[str]]:
         ),
         "users": sorted(users),
         "projects": sorted(item.id for item in cloud.keystone.projects.list()),
-        "flavors": sorted(item["id"] for item in flavor._list(cloud)),
+        "flavors": sorted(item["id"] for item in list_flavors(cloud)),
     }
 
 
@@ -287,7 +287,7 @@ def test_all_pages_are_read(clouds: Clouds, world: SimpleNamespace) -> None:
     keys = get_all(adapter, "/os-keypairs", "keypairs", user_id=world.alice.id, limit=1)
     assert [item["keypair"]["name"] for item in keys] == ["key 0", "key 1", "key 2"]
     paged = get_all(adapter, "/flavors/detail", "flavors", is_public="None", limit=1)
-    assert paged == flavor._list(clouds.source)
+    assert paged == list_flavors(clouds.source)
     assert len(paged) > 1
 
 

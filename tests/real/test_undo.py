@@ -64,6 +64,11 @@ class Moved:
         step = self.step()
         return self.tasks(step)["retrieved"].execute(step.ref.id, step.record.data["status"])
 
+    def key(self) -> Any:
+        """The keypair of the server, at the source."""
+        data = self.data()
+        return self.clouds.source.nova.keypairs.get(data["key_name"], user_id=data["user_id"])
+
     def servers(self) -> list[Any]:
         options = {"all_tenants": 1, "project_id": self.twin_tenant}
         return self.clouds.destination.nova.servers.list(search_opts=options)
@@ -243,10 +248,10 @@ def test_a_role_that_was_taken_away_meanwhile_is_granted_again(moved: Moved, ens
 
 
 def test_a_key_that_is_not_the_one_that_was_lent_stays(moved: Moved) -> None:
-    data, (source, destination) = moved.data(), (moved.clouds.source, moved.clouds.destination)
+    data, destination, key = moved.data(), moved.clouds.destination, moved.key()
     told: list[list[Json]] = []
     destination.loans.on_change = lambda loans: told.append([*loans, *destination.nova.keypairs.list()])
-    with operators_keypair(source, destination, data["user_id"], data["key_name"]):
+    with operators_keypair(destination, key):
         (loan,) = destination.loans.open
         assert told == [[loan.as_json()]]
         replace(loan, fingerprint="another").give_back(destination)
@@ -258,7 +263,7 @@ def test_a_key_that_is_not_the_one_that_was_lent_stays(moved: Moved) -> None:
 
 
 def test_what_the_ledger_cannot_save_is_not_borrowed(moved: Moved) -> None:
-    data, (source, destination) = moved.data(), (moved.clouds.source, moved.clouds.destination)
+    destination, key = moved.clouds.destination, moved.key()
 
     def full(_: list[Json]) -> None:
         raise PumphouseError("the store is full")
@@ -267,7 +272,7 @@ def test_what_the_ledger_cannot_save_is_not_borrowed(moved: Moved) -> None:
     try:
         with (
             pytest.raises(PumphouseError, match="full"),
-            operators_keypair(source, destination, data["user_id"], data["key_name"]),
+            operators_keypair(destination, key),
         ):
             raise AssertionError("it was borrowed")
         with pytest.raises(PumphouseError, match="full"), destination.in_tenant(moved.twin_tenant):

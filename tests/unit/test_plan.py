@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Before, Migration
 from pumphouse.tasks.glance.transfer import TransferLimits
 from pumphouse.tasks.nova import server
+from pumphouse.tasks.nova.nics import UNTOLD
 
 FLAVOR = Record(Ref("flavor", "0123456789"), "m1.tiny")
 
@@ -199,13 +201,22 @@ def test_a_kind_follows_the_policy_that_it_can(kind: str, on_conflict: str, foll
 
 
 def test_a_server_that_an_earlier_run_stopped_is_planned_as_it_was() -> None:
-    ref = Ref("server", "s")
-    was = Record(ref, "web", {"status": "ACTIVE"})
-    now = Record(ref, "web", {"status": "SHUTOFF"})
+    """With its NICs in the order that Nova told while it ran."""
+    ref, untold = Ref("server", "s"), f"{UNTOLD}, ..."
+    was = Record(ref, "web", {"status": "ACTIVE", "port_ids": ["b", "a"]})
+    now = Record(ref, "web", {"status": "SHUTOFF", "port_ids": ["a", "b"]}, notes=("other", untold))
     stopped = frozenset({"server-s-retrieved", "server-s-stopped"})
     found = server.as_before(now, Before(was, stopped))
-    assert found.data["status"] == "ACTIVE"
-    assert found.notes == ("is SHUTOFF because an earlier run stopped it: it arrives ACTIVE, as it was",)
+    assert found.data == was.data
+    note = "is SHUTOFF because an earlier run stopped it: it arrives ACTIVE, as it was"
+    assert found.notes == ("other", note)
+    assert server.as_before(now, Before(replace(was, notes=(untold,)), stopped)).notes == (
+        "other",
+        untold,
+        note,
+    )
+    other = replace(now, data={"status": "SHUTOFF", "port_ids": ["a", "c"]})
+    assert server.as_before(other, Before(was, stopped)).data["port_ids"] == ["a", "c"]
     assert server.as_before(now, Before(was, frozenset({"server-s-retrieved"}))) == now
     assert server.as_before(now, Before(now, stopped)) == now
     assert server.as_before(was, Before(was, stopped)) == was

@@ -9,7 +9,7 @@ import pytest
 from pumphouse.errors import ConfigError
 from pumphouse.flows import unit_flow
 from pumphouse.model import Action, Json, Record, Ref, Step, Unit
-from pumphouse.tasks.base import STAMP, Migration
+from pumphouse.tasks.base import STAMP, Ensured, Migration
 from pumphouse.tasks.cinder import volume, volume_snapshot
 from pumphouse.tasks.cinder.common import ATTEMPT, UNFINISHED, at_destination, own_metadata
 from pumphouse.tasks.glance.transfer import TransferLimits
@@ -157,9 +157,10 @@ def test_volumes_come_in_the_order_of_the_disks() -> None:
 
 
 def test_the_disks_that_nova_is_asked_for() -> None:
-    ensured = {f"volume-v{n}-ensured": {"id": f"n{n}"} for n in range(4)}
+    ensured: dict[str, Ensured] = {f"volume-v{n}-ensured": {"id": f"n{n}", "made": True} for n in range(4)}
     data = {"volumes": server._volumes(nova_server("i", "v1"), DEVICES)}
-    root, disk = server_boot._devices(data, ensured, "image", (2, 90))
+    volumes = {"block_device_mapping_v2": server_boot._volumes(data, ensured)}
+    root, disk = server_boot._with_image(volumes, "image")["block_device_mapping_v2"]
     assert (root["source_type"], root["uuid"], root["boot_index"]) == ("image", "image", 0)
     assert disk == {
         "source_type": "volume",
@@ -169,17 +170,29 @@ def test_the_disks_that_nova_is_asked_for() -> None:
         "delete_on_termination": True,
         "device_name": "/dev/vdb",
     }
-    tagged = {"volumes": [{**data["volumes"][0], "tag": "x", "is_root": True}]}
-    assert [d.get("tag") for d in server_boot._devices(tagged, ensured, None, (2, 42))] == ["x"]
-    assert [d.get("tag") for d in server_boot._devices(tagged, ensured, None, (2, 41))] == [None]
-    assert server_boot._devices({"volumes": []}, ensured, "image", (2, 90)) == []
+    assert server_boot._with_image(volumes, None) == volumes
+    assert server_boot._with_image({}, "image") == {"imageRef": "image"}
+
+
+@pytest.mark.parametrize(
+    ("known", "taken"),
+    [
+        ((2, 94), {"networks": [{"port": "p", "tag": "x"}], "hostname": "a.b_c"}),
+        ((2, 93), {"networks": [{"port": "p", "tag": "x"}]}),
+        ((2, 41), {"networks": [{"port": "p"}], "block_device_mapping_v2": []}),
+    ],
+)
+def test_nova_is_asked_only_for_what_it_takes(known: tuple[int, int], taken: Json) -> None:
+    body = {"networks": [{"port": "p", "tag": "x"}], "hostname": "a.b_c", "tags": [], "description": None}
+    assert server_boot.as_taken(body, known) == taken
+    assert "hostname" not in server_boot.as_taken({**body, "hostname": "gr\u00f6\u00dfe"}, known)
 
 
 def unit(action: Action) -> set[tuple[str, str]]:
     """Which task waits for which in the unit of a server and its volume."""
     found = record(status="in-use", attachments=attached("s"))
     needs = (Ref("tenant", "t"), Ref("volume", "v"))
-    data: Json = {"status": "ACTIVE", "image_id": None, "volumes": [], "tenant_id": "t"}
+    data: Json = {"status": "ACTIVE", "image_id": None, "volumes": [], "tenant_id": "t", "port_ids": []}
     whole = Record(Ref("server", "s"), "s", data, needs)
     steps = (
         Step(found, Action.CREATE, "", "data"),

@@ -134,6 +134,31 @@ def wait_until_available(cloud: Cloud, what: str, tenant_id: str, item_id: str, 
     )
 
 
+def attach(cloud: Cloud, volume_id: str, server_id: str, device: str | None) -> None:
+    """Have Nova attach a volume under a name, or under another where it does not take that one."""
+    create = cloud.nova.volumes.create_server_volume
+    try:
+        create(server_id, volume_id, device)
+    except Exception as error:
+        # The name is taken at the destination, or no hypervisor of it lets it be chosen.
+        if http_status(error) not in (400, 409) or not device:
+            raise
+        create(server_id, volume_id)
+
+
+def wait_until_in_use(cloud: Cloud, volume_id: str, *, title: str) -> None:
+    """Wait until a volume is attached."""
+    wait_for_item(
+        cloud,
+        VOLUMES,
+        call(cloud.cinder, "GET", f"/volumes/{volume_id}")["volume"][_OWNER[VOLUMES]],
+        volume_id,
+        lambda item: bool(item["status"] == "in-use"),
+        title=title,
+        timeout_s=COPY_TIMEOUT_S,
+    )
+
+
 def remove(cloud: Cloud, what: str, tenant_id: str, item_id: str) -> None:
     """Delete a volume or snapshot when Cinder is done with it, and wait until it is gone."""
     batch, key, title = cloud.batch(_FETCH[what]), f"{tenant_id}/{item_id}", f"deletion of {what} {item_id}"

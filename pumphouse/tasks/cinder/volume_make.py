@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pumphouse.cloud import Cloud, call, or_none
-from pumphouse.errors import PumphouseError, http_status
+from pumphouse.errors import PumphouseError
 from pumphouse.model import Json, Record
 from pumphouse.tasks.base import (
     STAMP,
@@ -21,17 +21,18 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.cinder.common import (
     ATTEMPT,
-    COPY_TIMEOUT_S,
     UNFINISHED,
     VOLUMES,
     act,
     at_destination,
+    attach,
     is_readonly,
     owned,
     remove,
     volume_types,
     wait_for_item,
     wait_until_available,
+    wait_until_in_use,
     zones,
 )
 
@@ -143,18 +144,9 @@ class AttachVolume(BaseCloudTask):
         """Attach it and wait; provides whether it had to."""
         attached = self._is_attached(volume["id"], server["id"])
         if not attached:
-            self._attach(volume["id"], server["id"])
+            attach(self.cloud, volume["id"], server["id"], self.device)
         title = f"volume {data['name'] or data['id']} becoming attached"
-        found = _volume(self.cloud, volume["id"])
-        wait_for_item(
-            self.cloud,
-            VOLUMES,
-            found["os-vol-tenant-attr:tenant_id"],
-            volume["id"],
-            lambda item: bool(item["status"] == "in-use"),
-            title=title,
-            timeout_s=COPY_TIMEOUT_S,
-        )
+        wait_until_in_use(self.cloud, volume["id"], title=title)
         return {"id": volume["id"], "made": not attached}
 
     def revert(self, result: Any, data: Json, volume: Json, server: Json, **_: Any) -> Json | None:
@@ -167,16 +159,6 @@ class AttachVolume(BaseCloudTask):
     def _is_attached(self, volume_id: str, server_id: str) -> bool:
         found = self.cloud.nova.volumes.get_server_volumes(server_id)
         return any(attachment.volumeId == volume_id for attachment in found)
-
-    def _attach(self, volume_id: str, server_id: str) -> None:
-        attach = self.cloud.nova.volumes.create_server_volume
-        try:
-            attach(server_id, volume_id, self.device)
-        except Exception as error:
-            # The name is taken at the destination, or no hypervisor of it lets it be chosen.
-            if http_status(error) not in (400, 409) or not self.device:
-                raise
-            attach(server_id, volume_id)
 
     def _detach(self, volume_id: str, server_id: str) -> None:
         self.cloud.nova.volumes.delete_server_volume(server_id, volume_id)

@@ -41,6 +41,8 @@ FIELDS = (
     "os_hidden",
 )
 HASHES = ("size", "os_hash_algo", "os_hash_value", "checksum")
+# The images that a server boots by besides this one.
+BOOT_IMAGES = ("kernel_id", "ramdisk_id")
 # What a cloud writes into an image about itself (Image API v2 and the snapshots of Nova and Cinder).
 _OWN = {
     "id", "owner", "status", "tags", "created_at", "updated_at", "virtual_size", "file", "self", "schema",
@@ -78,7 +80,7 @@ def image_data(image: Mapping[str, Any]) -> Json:
         "owner": image["owner"],
         "status": image["status"],
         **{key: image.get(key) for key in (*FIELDS, *HASHES)},
-        **{key: image[key] for key in ("kernel_id", "ramdisk_id") if image.get(key)},
+        **{key: image[key] for key in BOOT_IMAGES if image.get(key)},
         "tags": sorted(image["tags"]),
         "properties": custom_properties(image),
     }
@@ -111,11 +113,7 @@ class EnsureImage(BaseEnsureTask):
             key: data[key]
             for key in ("name", "disk_format", "container_format", "min_disk", "min_ram", "tags")
         }
-        parts = {
-            key: ensured_id(ensured, "image", data[key])
-            for key in ("kernel_id", "ramdisk_id")
-            if data.get(key)
-        }
+        parts = {key: ensured_id(ensured, "image", data[key]) for key in BOOT_IMAGES if data.get(key)}
         image = self.cloud.glance.images.create(
             **{**data["properties"], **fields, **parts, STAMP: data["id"]},
             **({"owner": owner} if owner else {}),

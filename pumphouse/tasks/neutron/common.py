@@ -34,6 +34,9 @@ UNFINISHED = "an earlier run ended before it was complete"
 DERIVED = "id tenant_id created_at updated_at revision_number standard_attr_id"
 TWIN_TENANT = {"project_id": "the tenant's twin"}
 NO_QOS = {"qos_policy_id": "its QoS policy {value} is not carried: set one at the destination"}
+# The action of an RBAC policy that lets a tenant use what is another's, and whom it says who means all.
+SHARED = "access_as_shared"
+EVERYBODY = "*"
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,27 @@ def carried(item: Json, fields: Iterable[str]) -> Json:
 def foreign(remedy: str, tenant_id: str) -> str:
     """What to do when a resource of another tenant is not at the destination."""
     return f"belongs to tenant {tenant_id}: migrate that tenant first, or {remedy}"
+
+
+def list_shares(cloud: Cloud) -> list[Json]:
+    """All shares with single tenants or with all; none where the cloud does not have the extension."""
+    return or_none(get_all, cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED) or []
+
+
+def closed_networks(cloud: Cloud, network_ids: Ids[str], tenant_id: str | None) -> dict[str, str]:
+    """The names, by id, of those of the networks on which servers of a tenant get no NIC: others', not shared with it.
+
+    tenant_id: None for a tenant that is yet to be made.
+    """
+    networks = NETWORKS.items(cloud, network_ids)
+    if not cloud.is_admin:  # who is shown what it may use and nothing else
+        return {i: i for i in network_ids if i not in networks}
+    others = {i: network for i, network in networks.items() if network["project_id"] != tenant_id}
+    shares = list_shares(cloud) if others else []
+    named = {share["object_id"] for share in shares if share["target_tenant"] in (EVERYBODY, tenant_id)}
+    # Without the extension for shares, what everybody may use is told by a field alone.
+    shared = named if shares else {i for i, network in others.items() if network["shared"]}
+    return {i: network["name"] or i for i, network in others.items() if i not in shared}
 
 
 def candidates(search: Search, collection: Collection, records: Iterable[Record]) -> dict[Ref, list[Json]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.cloud import call, get_all, or_none
+from pumphouse.cloud import call
 from pumphouse.cloud.rights import REFUSED
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -23,7 +23,7 @@ from pumphouse.tasks.base import (
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.neutron.common import DERIVED, TWIN_TENANT
+from pumphouse.tasks.neutron.common import DERIVED, EVERYBODY, SHARED, TWIN_TENANT, list_shares
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -38,8 +38,6 @@ CARRIED = {
 }
 # That everybody may use one of these is a field of it.
 SHARED_BY_FIELD = ("network", "subnetpool")
-SHARED = "access_as_shared"
-EVERYBODY = "*"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -59,7 +57,7 @@ def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The share of the same thing with the same tenant (unique in a cloud)."""
-    policies = {_key(policy): policy["id"] for policy in _list(search.destination)} if records else {}
+    policies = {_key(policy): policy["id"] for policy in list_shares(search.destination)} if records else {}
     return {record.ref: _twins(search, record, policies) for record in records}
 
 
@@ -86,7 +84,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The share, if it is given already."""
         wanted = self._key(data, ensured)
-        return next((str(policy["id"]) for policy in _list(self.cloud) if _key(policy) == wanted), None)
+        return next((str(policy["id"]) for policy in list_shares(self.cloud) if _key(policy) == wanted), None)
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Give it in the name of the tenant."""
@@ -111,13 +109,8 @@ class EnsureRbacPolicy(BaseEnsureTask):
         return data["object_type"], object_id, _target(self.cloud, data)
 
 
-def _list(cloud: Cloud) -> list[Json]:
-    """All shares; none where the cloud does not have the extension."""
-    return or_none(get_all, cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED) or []
-
-
 def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:
-    policies = [policy for policy in _list(source) if is_wanted(policy) and _is_carried(policy)]
+    policies = [policy for policy in list_shares(source) if is_wanted(policy) and _is_carried(policy)]
     targets = {policy["target_tenant"] for policy in policies} - {EVERYBODY}
     names = {p.id: p.name for p in visible_projects(source)} if targets else {}
     return [_record(policy, names) for policy in policies]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pumphouse.cloud import or_none
-from pumphouse.errors import ConflictError, PumphouseError, explain
+from pumphouse.errors import ConflictError, explain
 from pumphouse.model import Json
 
 if TYPE_CHECKING:
@@ -58,16 +58,14 @@ _changed = threading.Condition()
 
 
 @contextmanager
-def operators_keypair(source: Cloud, destination: Cloud, user_id: str, name: str) -> Iterator[None]:
+def operators_keypair(destination: Cloud, key: Any) -> Iterator[None]:
     """Let the operator have a keypair of a source user at the destination, for the length of a create call.
 
     Calls for the same key share it; one for another key of the same name waits.
 
-    Raises ConflictError when the operator has another key of that name, PumphouseError when the source has
-    lost the key.
+    Raises ConflictError when the operator has another key of that name.
     """
-    key = _source_key(source, user_id, name)
-    place = destination.user_id, name
+    place = destination.user_id, key.name
     with _changed:
         _changed.wait_for(lambda: place not in _uses or _uses[place].fingerprint == key.fingerprint)
         use = _uses.setdefault(place, _Use(key.fingerprint))
@@ -99,15 +97,6 @@ def _end(destination: Cloud, place: tuple[str, str], use: _Use) -> None:
         LOG.warning("keypair %s stays with the operator: %s", place[1], explain(error))
     else:
         destination.loans.returned(use.loan)
-
-
-def _source_key(source: Cloud, user_id: str, name: str) -> Any:
-    if key := or_none(source.nova.keypairs.get, name, user_id=user_id):
-        return key
-    raise PumphouseError(
-        f"keypair {name} was deleted at the source",
-        f"create it again there for user {user_id}, with its public key",
-    )
 
 
 def _borrow(destination: Cloud, key: Any, use: _Use) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from pumphouse.cloud import call, get_all
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import in_doubt
+from pumphouse.tasks.base import STAMP, in_doubt, stamp_tag
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 STATE_TIMEOUT_S = 600.0
 TASK = "OS-EXT-STS:task_state"
 ATTEMPTS = 3
+# From Mitaka on, an administrator sees and makes the keypairs of others.
+OWNERS = "2.10"
+# The mark that a server has from its create call until nothing is left to do for it.
+UNFINISHED = "pumphouse_unfinished"
+# From Queens on, a server can be booted with tags.
+BOOT_TAGS = "2.52"
+# How many tags Nova lets a server have (MAX_TAG_COUNT).
+_TAGS_MAX = 50
 # osapi_max_limit, the most that Nova gives at a time unless it is configured otherwise.
 _PAGE = 1000
 
@@ -47,6 +55,75 @@ def list_server_groups(cloud: Cloud) -> list[Json]:
 def list_flavors(cloud: Cloud) -> list[Json]:
     """All flavors, public or not, page by page: what is beyond the first one was not deleted."""
     return get_all(cloud.adapter("compute"), "/flavors/detail", "flavors", is_public="None")
+
+
+def list_keypairs(cloud: Cloud, user_id: str) -> list[Json]:
+    """The keypairs of a user, page by page; Nova lists those of one user at a time only."""
+    found = get_all(cloud.adapter("compute"), "/os-keypairs", "keypairs", user_id=user_id)
+    return [item["keypair"] for item in found]
+
+
+def server_zones(cloud: Cloud) -> list[str]:
+    """The names of the availability zones that take servers."""
+    found = call(cloud.adapter("compute"), "GET", "/os-availability-zone")["availabilityZoneInfo"]
+    return [zone["zoneName"] for zone in found if zone["zoneState"]["available"]]
+
+
+def metadata_max(cloud: Cloud, tenant_id: str | None = None) -> int:
+    """How many metadata items a server may have: of a tenant, else of the login's project; -1 for any number."""
+    params = {"tenant_id": tenant_id} if tenant_id and cloud.is_admin else {}
+    limits = call(cloud.adapter("compute"), "GET", "/limits", params=params)["limits"]["absolute"]
+    return int(limits["maxServerMeta"])
+
+
+def has_room(data: Json, items_max: int, *, for_tags: bool) -> bool:
+    """Whether a server takes the two marks of a migration besides what it has.
+
+    items_max: how many metadata items it may have; -1 for any number.
+    for_tags: whether Nova takes tags of a server that it boots.
+    """
+    return _fits(data["metadata"], items_max) or (for_tags and _fits(data["tags"], _TAGS_MAX))
+
+
+def _fits(marked: Collection[str], most: int) -> bool:
+    return most < 0 or len(marked) + 2 <= most
+
+
+def marked(cloud: Cloud, data: Json) -> Json:
+    """A server's metadata and tags with the two marks of a migration: among the tags where the metadata are full.
+
+    cloud: in the tenant of the server.
+    """
+    metadata, tags = data["metadata"], data["tags"]
+    if not supports(cloud, BOOT_TAGS):
+        return {"metadata": {**metadata, STAMP: data["id"], UNFINISHED: "yes"}}
+    if _fits(metadata, metadata_max(cloud)):
+        return {"metadata": {**metadata, STAMP: data["id"], UNFINISHED: "yes"}, "tags": tags}
+    return {"metadata": metadata, "tags": [*tags, stamp_tag(data["id"]), UNFINISHED]}
+
+
+def stamp_of(server: Json) -> str:
+    """The id of the source's server that a server was made from; empty when no migration made it."""
+    tags = (
+        tag.removeprefix(stamp_tag("")) for tag in server.get("tags", ()) if tag.startswith(stamp_tag(""))
+    )
+    return server["metadata"].get(STAMP) or next(tags, "")
+
+
+def is_unfinished(server: Json) -> bool:
+    """Whether something is left to do for a server that a migration has made."""
+    return UNFINISHED in server["metadata"] or UNFINISHED in server.get("tags", ())
+
+
+def own_metadata(metadata: Mapping[str, str]) -> Json:
+    """The metadata of a server without what migrations put there."""
+    return {key: value for key, value in metadata.items() if key not in (STAMP, UNFINISHED)}
+
+
+def own_tags(server: Json) -> list[str]:
+    """The tags of a server without what migrations put there."""
+    tags = server.get("tags", ())
+    return sorted(tag for tag in tags if tag != UNFINISHED and not tag.startswith(stamp_tag("")))
 
 
 def flavor_path(flavor_id: str, *rest: str) -> str:

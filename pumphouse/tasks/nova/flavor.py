@@ -10,7 +10,7 @@ from taskflow import task
 
 from pumphouse.cloud import call
 from pumphouse.cloud.rights import Rights
-from pumphouse.errors import ConflictError
+from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
@@ -22,6 +22,7 @@ from pumphouse.tasks.base import (
     Search,
     differences,
     differs_in_case,
+    distinct_name,
     ensure,
     in_doubt,
     kept_result,
@@ -42,8 +43,8 @@ NAME = "flavor"
 VALUES = ("ram", "vcpus", "disk", "ephemeral", "swap", "rxtx_factor", "is_public", "extra_specs")
 # Descriptions came with Queens; before it, a flavor cannot say that it is unfinished.
 DESCRIPTIONS = "2.55"
-# As many digits of an id as a name is made different by.
-_ID_DIGITS = 8
+# Up to this microversion Nova takes any extra spec; it checks those it knows from 2.86 (Ussuri) on.
+UNCHECKED_SPECS = "2.85"
 # The address of a flavor that was deleted at the source, before the id of a server that still has it.
 DELETED = "deleted."
 DELETED_NOTE = "it was deleted at the source: a private one is made of what its server still tells of it"
@@ -108,12 +109,13 @@ class EnsureFlavor(BaseEnsureTask):
         self.destination_id = destination_id
 
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
-        """Find or create the flavor; a note says what of a new one an old Nova does not take."""
+        """Find or create the flavor; notes say what of a new one Nova does not take."""
+        self.notes: list[str] = []
         result = super().execute(data, **ensured)
         if result["made"] and data["description"] and not supports(self.cloud, DESCRIPTIONS):
             why = f"the destination's Nova has none before {DESCRIPTIONS} (Queens)"
-            result["notes"] = [f"its description is not carried: {why}"]
-        return result
+            self.notes.append(f"its description is not carried: {why}")
+        return {**result, "notes": self.notes}
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The flavor of the plan, or the equal one of the same name; another of that name is a conflict."""
@@ -149,7 +151,7 @@ class EnsureFlavor(BaseEnsureTask):
         ]
         if data["extra_specs"] and not stamped:
             try:
-                self._specify(created, data)
+                self._specify(created, data["extra_specs"])
             except BaseException:
                 self.undo(created)
                 raise
@@ -159,7 +161,7 @@ class EnsureFlavor(BaseEnsureTask):
         """Set the extra specs of an unfinished flavor, and last its description."""
         flavor = call(self.cloud.adapter("compute"), "GET", flavor_path(destination_id))["flavor"]
         if _is_unfinished(flavor, data["id"]):
-            self._specify(destination_id, data)
+            self._specify(destination_id, data["extra_specs"])
             body = {"flavor": {"description": data["description"]}}
             call(self.cloud.adapter("compute"), "PUT", flavor_path(destination_id), body)
 
@@ -167,9 +169,20 @@ class EnsureFlavor(BaseEnsureTask):
         """Delete the flavor."""
         call(self.cloud.adapter("compute"), "DELETE", flavor_path(destination_id))
 
-    def _specify(self, flavor_id: str, data: Json) -> None:
-        specs = {"extra_specs": data["extra_specs"]}
-        call(self.cloud.adapter("compute"), "POST", flavor_path(flavor_id, "os-extra_specs"), specs)
+    def _specify(self, flavor_id: str, specs: Json) -> None:
+        """Set the extra specs; where Nova refuses them, one by one, with a note on each that it refuses."""
+        unchecked = {"microversion": UNCHECKED_SPECS} if supports(self.cloud, UNCHECKED_SPECS) else {}
+        path = flavor_path(flavor_id, "os-extra_specs")
+        try:
+            call(self.cloud.adapter("compute"), "POST", path, {"extra_specs": specs}, **unchecked)
+        except Exception as error:
+            if http_status(error) != 400:
+                raise
+            if len(specs) == 1:
+                self.notes.append(f"its extra spec {next(iter(specs))} is not carried: {explain(error)}")
+                return
+            for key, value in specs.items():
+                self._specify(flavor_id, {key: value})
 
 
 class GrantFlavor(BaseCloudTask):
@@ -230,7 +243,7 @@ def _deleted_data(flavor_id: str, server: Json, names: Collection[str]) -> Json:
         **{field: flavor[field] for field in ("ram", "vcpus", "disk", "ephemeral", "swap", "extra_specs")},
         "id": flavor_id,
         # Another flavor of the source may have got its name since.
-        "name": f"{name}-{server['id'][:_ID_DIGITS]}" if name in names else name,
+        "name": distinct_name(NAME, name, server["id"]) if name in names else name,
         "description": None,
         "access": [server["tenant_id"]],
     }

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from taskflow import task
 
-from pumphouse.cloud import call, get_all
+from pumphouse.cloud import call
 from pumphouse.errors import ConflictError, PumphouseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -24,7 +24,7 @@ from pumphouse.tasks.base import (
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import carried_users
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.nova.common import supports
+from pumphouse.tasks.nova.common import OWNERS, list_keypairs, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -33,8 +33,6 @@ NAME = "keypair"
 # The public key's comment may differ, and Nova's fingerprint does not see it.
 IDENTITY = ("type", "fingerprint")
 FIELDS = (*IDENTITY, "public_key")
-# From Mitaka on, an administrator sees and makes the keypairs of others.
-OWNERS = "2.10"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -126,11 +124,10 @@ def _owners(keypair_id: str) -> list[str]:
 
 
 def _list(cloud: Cloud, user_id: str) -> list[Json]:
-    """The keypairs of a user; Nova lists those of one user at a time only."""
+    """The keypairs of a user; none where Nova shows them to nobody else."""
     if not supports(cloud, OWNERS):
         return []
-    found = get_all(cloud.adapter("compute"), "/os-keypairs", "keypairs", user_id=user_id)
-    return [item["keypair"] for item in found]
+    return list_keypairs(cloud, user_id)
 
 
 def _records(source: Cloud, user_ids: Iterable[str]) -> list[Record]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ from taskflow import task
 from pumphouse.cloud import get_all, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    STAMP,
     BaseRetrieveTask,
     Before,
     Migration,
@@ -25,13 +24,30 @@ from pumphouse.tasks.base import (
     retrieve,
     symbol,
 )
-from pumphouse.tasks.cinder.common import VOLUMES, owned
+from pumphouse.tasks.cinder.common import VOLUMES, at_destination, owned
 from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.kind import Found, Kind, matching
-from pumphouse.tasks.neutron.common import PORTS
-from pumphouse.tasks.nova.common import TASK, list_flavors, list_server_groups, servers_of
+from pumphouse.tasks.neutron.common import PORTS, closed_networks
+from pumphouse.tasks.nova.common import (
+    BOOT_TAGS,
+    OWNERS,
+    TASK,
+    has_room,
+    is_unfinished,
+    list_flavors,
+    list_keypairs,
+    list_server_groups,
+    metadata_max,
+    own_metadata,
+    own_tags,
+    server_zones,
+    servers_of,
+    stamp_of,
+    supports,
+)
+from pumphouse.tasks.nova.nics import UNTOLD, in_nic_order, nic_tags, untold
 from pumphouse.tasks.nova.server_boot import (
-    UNFINISHED,
+    ADDRESSES,
     CompleteServer,
     EnsureServer,
     StopBootedServer,
@@ -46,6 +62,12 @@ if TYPE_CHECKING:
 
 NAME = "server"
 FIELDS = ("name", "description", "metadata", "tags", "key_name", "config_drive", "hostname", "locked")
+# The images outside its disk that a server boots by; Nova shows them to administrators (compute API 2.3).
+_BOOT_IMAGES = ("OS-EXT-SRV-ATTR:kernel_id", "OS-EXT-SRV-ATTR:ramdisk_id")
+_NO_ROOM = (
+    "a migration marks what it makes, and this server has neither room for two metadata items more nor for two "
+    "tags more: delete one or two of them, or raise the tenant's quota metadata_items at the destination"
+)
 _ARRIVES_SHUTOFF = ("PAUSED", "SUSPENDED")
 _MIGRATABLE = ("ACTIVE", "SHUTOFF", *_ARRIVES_SHUTOFF)
 _GIB = 1 << 30
@@ -59,10 +81,10 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
     servers = servers_of(source, tenant_id)
     devices = _devices(source, tenant_id, servers)
     flavors = {flavor["name"]: flavor for flavor in list_flavors(source)} if servers else {}
-    ports = _ports_by_server(source, [server["id"] for server in servers])
+    ports = _ports_by_server(source, servers)
     groups = _groups_by_server(source) if servers else {}
     records = [_record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())) for s in servers]
-    return [_as_shown(source, record) for record in records]
+    return _with_keys(source, [_as_shown(source, record) for record in records])
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -82,18 +104,106 @@ def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
 
 def as_before(record: Record, before: Before) -> Record:
     """The record of a server that an earlier run has stopped, as the server was before that."""
-    stopped = symbol(record.ref, "stopped") in before.done and before.record.data["status"] == "ACTIVE"
+    was = before.record.data
+    stopped = symbol(record.ref, "stopped") in before.done and was["status"] == "ACTIVE"
     if not stopped or record.data["status"] != "SHUTOFF":
         return record
     note = "is SHUTOFF because an earlier run stopped it: it arrives ACTIVE, as it was"
-    return replace(record, data={**record.data, "status": "ACTIVE"}, notes=(*record.notes, note))
+    port_ids = _as_planned(record.data["port_ids"], was["port_ids"])
+    # Its NICs are as they were planned, and with them what was said of their order.
+    notes = [other for other in record.notes if not other.startswith(UNTOLD)]
+    notes += [other for other in before.record.notes if other.startswith(UNTOLD)]
+    data = {**record.data, "status": "ACTIVE", "port_ids": port_ids}
+    return replace(record, data=data, notes=(*notes, note))
+
+
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with what the destination makes of them: notes, or why they cannot be booted there."""
+    if not records:
+        return []
+    zones, by_tenant = server_zones(search.destination), defaultdict(list)
+    for record in records:
+        by_tenant[search.ids.get(Ref("tenant", record.data["tenant_id"]))].append(record)
+    return [
+        _with_zone(search, zones, record)
+        for tenant_id, listed in by_tenant.items()
+        for record in _in_tenant(search, tenant_id, listed)
+    ]
+
+
+def _with_zone(search: Search, zones: Collection[str], record: Record) -> Record:
+    zone = record.data["availability_zone"]
+    if not zone or at_destination(zone, search.mappings["availability_zones"], zones):
+        return record
+    chosen = "which chooses one (mappings.availability_zones names another)"
+    return replace(
+        record, notes=(*record.notes, f"its availability zone {zone} is not at the destination, {chosen}")
+    )
+
+
+def _in_tenant(search: Search, tenant_id: str | None, records: Sequence[Record]) -> Iterator[Record]:
+    """The records with what the destination allows in their tenant; None for one that is yet to be made."""
+    networks = {record.ref: _networks(search, record) for record in records}
+    closed = closed_networks(search.destination, {i for ids in networks.values() for i in ids}, tenant_id)
+    items_max = metadata_max(search.destination, tenant_id)
+    for_tags = supports(search.destination, BOOT_TAGS)
+    for record in records:
+        names = sorted(closed[i] for i in networks[record.ref] if i in closed)
+        yield _with_room(replace(record, must_exist="; ".join(map(_not_shared, names))), items_max, for_tags)
+
+
+def _networks(search: Search, record: Record) -> list[str]:
+    """The networks of the destination that a server gets NICs on, as far as they are there already."""
+    twins = (search.ids.get(need) for need in record.needs if need.kind == "network")
+    return [twin for twin in twins if twin]
+
+
+def _with_room(record: Record, items_max: int, for_tags: bool) -> Record:
+    items = len(record.data["metadata"])
+    if 0 <= items_max < items:
+        note = f"its tenant's quota of metadata items at the destination is {items_max}: it has {items}"
+        record = replace(record, notes=(*record.notes, note))
+    room = has_room(record.data, items_max, for_tags=for_tags)
+    return record if room or record.must_exist else replace(record, must_exist=_NO_ROOM)
+
+
+def _not_shared(name: str) -> str:
+    return (
+        f"network {name} is not shared with this tenant at the destination: share it there, or migrate the tenant "
+        "that it belongs to once more, now that this one is there; then plan again"
+    )
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The server that carries the stamp, else those of the same name."""
     tenants = {record.ref: search.ids.get(Ref("tenant", record.data["tenant_id"])) for record in records}
     servers = {tenant: servers_of(search.destination, tenant) for tenant in set(tenants.values()) if tenant}
-    return {record.ref: _twins(record, servers.get(tenants[record.ref] or "", [])) for record in records}
+    found = {
+        record.ref: _candidates(record, servers.get(tenants[record.ref] or "", [])) for record in records
+    }
+    ours = {server["id"] for listed in found.values() for server in listed if stamp_of(server)}
+    ports = PORTS.by(search.destination, "device_id", ours) if ours else []
+    parts = {Ref("port", port["id"]) for port in ports}
+    parts |= {
+        Ref("volume", v["id"]) for listed in found.values() for s in listed for v in s.get(ATTACHED, [])
+    }
+    return {
+        record.ref: [_twin(record, server, _lacking(search, record, parts)) for server in found[record.ref]]
+        for record in records
+    }
+
+
+def _lacking(search: Search, record: Record, parts: Collection[Ref]) -> str:
+    """What a twin has not been given, or not kept; empty when it has all.
+
+    parts: the ports and volumes, by their ids at the destination, that servers there have.
+    """
+    for kind, word in (("port", "NICs"), ("volume", "volumes")):
+        wanted = [need for need in record.needs if need.kind == kind]
+        missing = [need for need in wanted if Ref(kind, search.ids.get(need, "")) not in parts]
+        if missing:
+            return f"it lacks {len(missing)} of its {len(wanted)} {word}"
+    return ""
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
@@ -106,7 +216,13 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     is_new, image_id = step.destination_id is None, step.record.data["image_id"]
     copies = bool(image_id) and policies["root_disk"] == "snapshot"
     before: list[task.Task] = [
-        retrieve(RetrieveServer, migration, step, planned_status=step.record.data["status"])
+        retrieve(
+            RetrieveServer,
+            migration,
+            step,
+            planned_status=step.record.data["status"],
+            planned_port_ids=step.record.data.get("port_ids", ()),
+        )
     ]
     still, image, also = retrieved, None, []
     if is_new:
@@ -135,6 +251,9 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         image_symbol=image,
         zones=migration.settings["mappings"]["availability_zones"],
     )
+    # Cinder lets servers reserve a volume that they share one after the other only.
+    others = {i for volume in step.record.data.get("volumes", ()) for i in volume.get("shared_with", ())}
+    create.after = tuple(symbol(Ref(NAME, i), "ensured") for i in sorted(others) if i < ref.id)
     stop = StopBootedServer(
         migration.destination,
         provides=settled,
@@ -169,21 +288,38 @@ def _started(action: Any) -> datetime:
 class RetrieveServer(BaseRetrieveTask):
     """Reads a server of the source; user_data, which may hold secrets, is left out."""
 
-    def execute(self, resource_id: str, planned_status: str = "") -> Json:
-        """Its fields, the status as planned where the source's is what stopping it left, and a name for the attempt."""
+    def execute(
+        self, resource_id: str, planned_status: str = "", planned_port_ids: Sequence[str] = ()
+    ) -> Json:
+        """Its fields, and a name for the attempt.
+
+        Its status and the order of its NICs are those of the plan where stopping the server has changed the one
+        and hidden the other.
+        """
         data = self.retrieve(resource_id)
         stopped = (planned_status, data["status"]) == ("ACTIVE", "SHUTOFF")
-        return {**data, "status": planned_status if stopped else data["status"], "attempt": uuid4().hex}
+        return {
+            **data,
+            "status": planned_status if stopped else data["status"],
+            "port_ids": _as_planned(data["port_ids"], planned_port_ids),
+            "attempt": uuid4().hex,
+        }
 
     def retrieve(self, resource_id: str) -> Json:
-        """Its fields, with its ports in the order of its NICs, its volumes in that of its disks and with their tags."""
+        """Its fields, with its ports in the order of its NICs, its volumes in that of its disks, and the tags of both."""
         data = self.cloud.batch(fetch).get(resource_id).data
+        data = {**data, "nic_tags": nic_tags(self.cloud, resource_id) if data["port_ids"] else {}}
         if not data["volumes"]:
             return data
         # The list of servers does not give the tags (compute API 2.70).
         attached = self.cloud.nova.volumes.get_server_volumes(resource_id)
         tags = {attachment.volumeId: getattr(attachment, "tag", None) for attachment in attached}
         return {**data, "volumes": [{**volume, "tag": tags.get(volume["id"])} for volume in data["volumes"]]}
+
+
+def _as_planned(port_ids: list[str], planned: Sequence[str]) -> list[str]:
+    """The ports in the planned order, if they are the planned ones."""
+    return list(planned) if sorted(planned) == sorted(port_ids) else port_ids
 
 
 def _records(source: Cloud, server_id: str) -> list[Record]:
@@ -193,9 +329,9 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
     server = found.to_dict()
     flavors = {flavor["name"]: flavor for flavor in list_flavors(source)}
     devices = _devices(source, server["tenant_id"], [server])
-    ports = _ports_by_server(source, [server_id])[server_id]
+    ports = _ports_by_server(source, [server])[server_id]
     groups = _groups_by_server(source).get(server_id, ())
-    return [_as_shown(source, _record(server, flavors, ports, devices, groups))]
+    return _with_keys(source, [_as_shown(source, _record(server, flavors, ports, devices, groups))])
 
 
 def _as_shown(source: Cloud, record: Record) -> Record:
@@ -208,6 +344,26 @@ def _as_shown(source: Cloud, record: Record) -> Record:
         notes.append(f"its keypair {data['key_name']} is not carried: it is shown to its owner only, {owner}")
         data = {**data, "key_name": None}
     return replace(record, data=data, notes=tuple(notes))
+
+
+def _with_keys(source: Cloud, records: Sequence[Record]) -> list[Record]:
+    """The records without the names of keypairs that their users have deleted; one list call for each user."""
+    if not supports(source, OWNERS):
+        return list(records)
+    users = {record.data["user_id"] for record in records if record.data["key_name"]}
+    names = {user_id: {key["name"] for key in list_keypairs(source, user_id)} for user_id in users}
+    return [_with_key(record, names.get(record.data["user_id"], ())) for record in records]
+
+
+def _with_key(record: Record, names: Collection[str]) -> Record:
+    name = record.data["key_name"]
+    if not name or name in names:
+        return record
+    note = (
+        f"its keypair {name} does not exist any more: the server boots without the name of one, and whoever can "
+        "log in by the key on its disk still can"
+    )
+    return replace(record, data={**record.data, "key_name": None}, notes=(*record.notes, note))
 
 
 def _groups_by_server(source: Cloud) -> Mapping[str, list[str]]:
@@ -230,23 +386,28 @@ def _devices(source: Cloud, tenant_id: str, servers: Iterable[Json]) -> Mapping[
     }
 
 
-def _ports_by_server(source: Cloud, server_ids: Collection[str]) -> Mapping[str, list[Json]]:
-    """The ports of each server, also those that another tenant owns."""
+def _ports_by_server(source: Cloud, servers: Iterable[Json]) -> Mapping[str, tuple[list[Json], bool]]:
+    """The ports of each server in the order of its NICs, also those of other tenants; and whether that is certain."""
+    by_id = {server["id"]: server for server in servers}
     ports: dict[str, list[Json]] = defaultdict(list)
-    for port in PORTS.by(source, "device_id", server_ids):
+    for port in PORTS.by(source, "device_id", by_id):
         ports[port["device_id"]].append(port)
-    return ports
+    return {i: in_nic_order(source, server, ports[i]) for i, server in by_id.items()}
 
 
 def _record(
     server: Json,
     flavors: Mapping[str, Json],
-    ports: Sequence[Json],
+    found: tuple[Sequence[Json], bool],
     devices: Mapping[tuple[str, str], str],
     group_ids: Iterable[str],
 ) -> Record:
-    flavor = _flavor(server, flavors)
-    port_ids = _in_nic_order(server, ports)
+    """The record of a server.
+
+    found: its ports in the order of its NICs, and whether that is certain.
+    """
+    flavor, (ports, is_told) = _flavor(server, flavors), found
+    port_ids = [port["id"] for port in ports]
     data = {
         "id": server["id"],
         "name": server["name"],
@@ -254,12 +415,13 @@ def _record(
         "user_id": server["user_id"],
         "status": server["status"],
         "description": server.get("description"),
-        "metadata": _own(server["metadata"]),
-        "tags": sorted(server.get("tags", [])),
+        "metadata": own_metadata(server["metadata"]),
+        "tags": own_tags(server),
         "key_name": server["key_name"],
         "config_drive": bool(server["config_drive"]),
         "hostname": server.get("OS-EXT-SRV-ATTR:hostname"),
-        "availability_zone": server.get("pinned_availability_zone"),
+        "availability_zone": _zone(server),
+        **{field: server[field] for field in ADDRESSES if server.get(field)},
         "locked": server.get("locked", False),
         "locked_reason": server.get("locked_reason"),
         "image_id": (server["image"] or {}).get("id"),
@@ -269,6 +431,8 @@ def _record(
         "volumes": _volumes(server, devices),
     }
     needs = [Ref("tenant", server["tenant_id"]), *(Ref("port", port_id) for port_id in port_ids)]
+    needs += [Ref("network", network_id) for network_id in sorted({port["network_id"] for port in ports})]
+    needs += [Ref("image", server[field]) for field in _BOOT_IMAGES if server.get(field)]
     needs += [Ref("volume", volume["id"]) for volume in data["volumes"]]
     needs += [Ref("server_group", group_id) for group_id in data["server_group_ids"]]
     # A port whose server has booted cannot become the parent of a trunk any more.
@@ -279,7 +443,7 @@ def _record(
         data,
         (*needs, Ref("flavor", flavor["id"])) if flavor else tuple(needs),
         size_bytes=max(1, flavor["disk"]) * _GIB if flavor and server["image"] else 0,
-        notes=_notes(server, flavor),
+        notes=(*_notes(server, flavor), *(() if is_told else (untold(ports),))),
         skip=_skip(server, flavor),
         answer=server,
     )
@@ -293,12 +457,25 @@ def _volumes(server: Json, devices: Mapping[tuple[str, str], str]) -> list[Json]
             "id": volume["id"],
             "device": devices.get((server["id"], volume["id"])),
             "delete_on_termination": volume.get("delete_on_termination", False),
+            **_sharing(server["id"], volume["id"], devices),
         }
         for volume in server.get(ATTACHED, [])
     ]
     ordered = sorted(volumes, key=lambda volume: _disk_number(volume["device"], root_device))
     from_volume = not server["image"]
     return [{**volume, "is_root": from_volume and n == 0} for n, volume in enumerate(ordered)]
+
+
+def _sharing(server_id: str, volume_id: str, devices: Iterable[tuple[str, str]]) -> Json:
+    others = sorted(other for other, volume in devices if volume == volume_id and other != server_id)
+    return {"shared_with": others} if others else {}
+
+
+def _zone(server: Json) -> str | None:
+    """The availability zone that a server was asked for; Nova tells it since 2.96, and before it only where it is."""
+    if "pinned_availability_zone" in server:
+        return server["pinned_availability_zone"] or None
+    return server.get("OS-EXT-AZ:availability_zone") or None
 
 
 def _disk_number(device: str | None, root_device: str | None) -> tuple[bool, int, str]:
@@ -324,21 +501,6 @@ def _sizes(flavor: Json) -> Json:
     return {**sizes, "ephemeral": flavor["OS-FLV-EXT-DATA:ephemeral"], "swap": flavor["swap"] or 0}
 
 
-def _in_nic_order(server: Json, ports: Iterable[Json]) -> list[str]:
-    """The server's ports as its addresses list them, which is the order of its NICs; those without one last."""
-    macs = [
-        address["OS-EXT-IPS-MAC:mac_addr"]
-        for addresses in server["addresses"].values()
-        for address in addresses
-    ]
-    known = sorted(ports, key=lambda port: port["id"])
-    return [port["id"] for port in sorted(known, key=lambda port: _position(macs, port["mac_address"]))]
-
-
-def _position(macs: Sequence[str], mac: str) -> int:
-    return macs.index(mac) if mac in macs else len(macs)
-
-
 def _skip(server: Json, flavor: Json | None) -> str:
     if server.get(TASK):
         return f"Nova is at work on it ({server[TASK]}): wait, then plan again"
@@ -362,40 +524,34 @@ def _notes(server: Json, flavor: Json | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _twins(record: Record, servers: Iterable[Json]) -> list[Twin]:
+def _candidates(record: Record, servers: Iterable[Json]) -> list[Json]:
+    """The servers that carry the stamp, else those of the same name; none that never came up."""
     sound = [server for server in servers if not (_is_twin(record, server) and is_broken(server))]
-    candidates = [server for server in sound if _is_twin(record, server)]
-    return [
-        _twin(record, server) for server in candidates or sound if server["name"] == record.name or candidates
-    ]
+    ours = [server for server in sound if _is_twin(record, server)]
+    return ours or [server for server in sound if server["name"] == record.name]
 
 
 def _is_twin(record: Record, server: Json) -> bool:
-    return bool(server["metadata"].get(STAMP) == record.ref.id)
+    return stamp_of(server) == record.ref.id
 
 
-def _twin(record: Record, server: Json) -> Twin:
+def _twin(record: Record, server: Json, lacking: str) -> Twin:
     actual = {
         **server,
-        "metadata": _own(server["metadata"]),
+        "metadata": own_metadata(server["metadata"]),
         "hostname": server.get("OS-EXT-SRV-ATTR:hostname"),
     }
-    actual |= {"config_drive": bool(server["config_drive"]), "tags": sorted(server.get("tags", []))}
+    actual |= {"config_drive": bool(server["config_drive"]), "tags": own_tags(server)}
     found = differences(record.data, actual, FIELDS)
     if server["status"] == "ERROR":
         found = (f"its status is {server['status']}", *found)
-    unfinished = "an earlier run ended before it was complete" if UNFINISHED in server["metadata"] else ""
+    unfinished = "an earlier run ended before it was complete" if is_unfinished(server) else lacking
     return Twin(server["id"], _is_twin(record, server), found, unfinished)
-
-
-def _own(metadata: Mapping[str, str]) -> Json:
-    """The metadata without what migrations put there."""
-    return {key: value for key, value in metadata.items() if key not in (STAMP, UNFINISHED)}
 
 
 def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
     """The servers of a tenant that no migration has made."""
-    return [server["id"] for server in servers_of(cloud, tenant_id) if STAMP not in server["metadata"]]
+    return [server["id"] for server in servers_of(cloud, tenant_id) if not stamp_of(server)]
 
 
 def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
@@ -416,6 +572,7 @@ KIND = Kind(
     find,
     tasks,
     acts_in_tenant=True,
+    adapt=adapt,
     apply_policies=apply_policies,
     as_before=as_before,
     changed=changed,
@@ -423,7 +580,7 @@ KIND = Kind(
     strangers=strangers,
     find_anywhere=find_anywhere,
     fields=Fields(
-        carried="name description metadata tags config_drive status locked locked_reason "
+        carried="name description metadata tags accessIPv4 accessIPv6 config_drive status locked locked_reason "
         "OS-EXT-SRV-ATTR:hostname OS-EXT-SRV-ATTR:user_data os-extended-volumes:volumes_attached/delete_on_termination",
         mapped={
             "tenant_id": "the tenant's twin",
@@ -435,17 +592,19 @@ KIND = Kind(
             "security_groups": "its ports' twins",
             "server_groups": "the server group's twin",
             "scheduler_hints/group": "the server group's twin",
-            "pinned_availability_zone": "mappings.availability_zones, else the same name",
+            **dict.fromkeys(
+                ("pinned_availability_zone", "OS-EXT-AZ:availability_zone"),
+                "mappings.availability_zones, else the same name",
+            ),
+            **dict.fromkeys(_BOOT_IMAGES, "the image's twin"),
         },
         derived="id links created updated progress fault hostId host_status "
-        "OS-EXT-AZ:availability_zone OS-EXT-STS:task_state OS-EXT-STS:vm_state OS-EXT-STS:power_state "
+        "OS-EXT-STS:task_state OS-EXT-STS:vm_state OS-EXT-STS:power_state "
         "OS-SRV-USG:launched_at OS-SRV-USG:terminated_at OS-EXT-SRV-ATTR:host OS-EXT-SRV-ATTR:instance_name "
-        "OS-EXT-SRV-ATTR:hypervisor_hostname OS-EXT-SRV-ATTR:kernel_id OS-EXT-SRV-ATTR:ramdisk_id "
+        "OS-EXT-SRV-ATTR:hypervisor_hostname "
         "OS-EXT-SRV-ATTR:launch_index OS-EXT-SRV-ATTR:reservation_id OS-EXT-SRV-ATTR:root_device_name",
         noted={
             "user_id": "it becomes the operator's own server in the tenant: Nova gives it to who boots it",
-            "accessIPv4": "its access address {value} is not carried: set it when clients are to use another",
-            "accessIPv6": "its access address {value} is not carried: set it when clients are to use another",
             "OS-DCF:diskConfig": Noted(
                 "that Nova adapts its disk to a new size ({value}) is not carried", ("MANUAL",)
             ),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from pumphouse.cloud import call, or_none
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import PumphouseError
+from pumphouse.errors import PumphouseError, WaitError
 from pumphouse.model import Json
 from pumphouse.tasks.base import (
-    STAMP,
     BaseCloudTask,
     BaseEnsureFromSourceTask,
     Ensured,
@@ -20,15 +21,22 @@ from pumphouse.tasks.base import (
     only_twin,
     why_not_undone,
 )
+from pumphouse.tasks.cinder.common import at_destination
 from pumphouse.tasks.nova.boot_key import operators_keypair
 from pumphouse.tasks.nova.common import (
     STATE_TIMEOUT_S,
     TASK,
+    UNFINISHED,
     bring_to,
+    is_unfinished,
+    marked,
+    server_zones,
     servers_by_key,
+    stamp_of,
     supports,
     wait_for_server,
 )
+from pumphouse.tasks.nova.server_check import chosen, give_nics, give_volumes, is_member, unlike
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -36,8 +44,13 @@ if TYPE_CHECKING:
 BOOT_TIMEOUT_S = 1800.0
 # What Nova answers who has no role in the tenant any more, or what Glance and Neutron then answered Nova.
 REFUSALS = (400, 401, 403)
-# The metadata key that a server has from its create call until nothing is left to do for it.
-UNFINISHED = "pumphouse_unfinished"
+# The hostnames that Nova takes since 2.94, and before; what it makes of a name itself may have accents as well.
+_HOSTNAME = re.compile(r"[a-zA-Z0-9-._]{1,255}")
+_SHORT_HOSTNAME = re.compile(r"(?=.{2,63}$)[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+")
+# From Pike on, for NICs and volumes.
+_DEVICE_TAGS = (2, 42)
+# The addresses by which a server says that it is reached; sent only when they are set.
+ADDRESSES = ("accessIPv4", "accessIPv6")
 # The microversion from which Nova takes a field of the create call (compute API history).
 _SINCE = {"description": (2, 19), "tags": (2, 52), "hostname": (2, 90)}
 
@@ -93,11 +106,51 @@ class EnsureServer(BaseEnsureFromSourceTask):
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The stamped servers that were not completed, in whatever state they are."""
-        return [server["id"] for server in self._stamped(data, ensured) if UNFINISHED in server["metadata"]]
+        return [server["id"] for server in self._stamped(data, ensured) if is_unfinished(server)]
 
     def _stamped(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Json]:
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
         return self.destination.batch(_stamped).get(f"{tenant_id}/{data['id']}")
+
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
+        """Find or boot it, and give it what it lacks; notes say what Nova chose otherwise."""
+        self.notes: list[str] = []
+        return {**super().execute(data, **ensured), "notes": self.notes}
+
+    def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
+        """Wait until it has come up, and see to it that it is what it was asked to be."""
+        server = wait_for_server(
+            self.destination,
+            ensured_id(ensured, "tenant", data["tenant_id"]),
+            found,
+            lambda server: bool(server["status"] != "BUILD" and not server.get(TASK)),
+            title=f"server {data['name']} booting",
+            timeout_s=BOOT_TIMEOUT_S,
+        )
+        self._complete(server, data, ensured)
+        # One that an earlier run completed is in use by now, and not this run's own to remove.
+        return {"id": found, "made": made and is_unfinished(server)}
+
+    def _complete(self, server: Json, data: Json, ensured: Mapping[str, Ensured]) -> None:
+        port_ids = [ensured_id(ensured, "port", i) for i in data["port_ids"]]
+        volumes = [{**v, "id": ensured_id(ensured, "volume", v["id"])} for v in data["volumes"]]
+        tags = {ensured_id(ensured, "port", i): tag for i, tag in data.get("nic_tags", {}).items()}
+        ports = give_nics(self.destination, server["id"], port_ids, tags)
+        attached = give_volumes(self.destination, server["id"], volumes)
+        if not is_unfinished(server):
+            return
+        wrong = [*unlike(self.destination, server, self._body(data, ensured), ports, attached, tags)]
+        wrong += [
+            f"it is not in server group {group_id}"
+            for group_id in _groups(data, ensured)
+            if not is_member(self.destination, server["id"], group_id)
+        ]
+        if wrong:
+            raise WaitError(
+                f"server {data['name']} is not what Nova was asked for: {'; '.join(wrong)}",
+                f"look for the reason in: openstack server event list {server['id']}",
+            )
+        self.notes += chosen(server, data, attached, volumes)
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Have Nova boot it, with the user_data read afresh."""
@@ -106,26 +159,19 @@ class EnsureServer(BaseEnsureFromSourceTask):
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
         source = self.source.nova.servers.get(data["id"]).to_dict()
         image_id = ensured[self.image_symbol]["id"] if self.image_symbol else None
-        server = self._body(data, ensured, image_id, source.get("OS-EXT-SRV-ATTR:user_data"))
-        body = {"server": server, **_hints(data, ensured)}
+        key, groups = self._key(data), _groups(data, ensured)
+        server = _with_image(self._body(data, ensured), image_id)
+        server["networks"] = server["networks"] or "none"
+        once = {"key_name": key and key.name, "user_data": source.get("OS-EXT-SRV-ATTR:user_data")}
+        server |= {field: value for field, value in once.items() if value}
+        hints = {"os:scheduler_hints": {"group": groups[0]}} if groups else {}
 
         def create(cloud: Cloud) -> str:
-            with self._key(data):
-                _, answer = cloud.nova.client.post("/servers", body=body)
-            return str(answer["server"]["id"])
+            body = {"server": {**server, **marked(cloud, data)}, **hints}
+            with operators_keypair(self.destination, key) if key else nullcontext():
+                return str(call(cloud.adapter("compute"), "POST", "/servers", body)["server"]["id"])
 
         return create_in_tenant(self.destination, tenant_id, REFUSALS, create)
-
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
-        """Wait until it has come up."""
-        wait_for_server(
-            self.destination,
-            ensured_id(ensured, "tenant", data["tenant_id"]),
-            destination_id,
-            lambda server: bool(server["status"] != "BUILD" and not server.get(TASK)),
-            title=f"server {data['name']} booting",
-            timeout_s=BOOT_TIMEOUT_S,
-        )
 
     def remove(self, destination_id: str) -> None:
         """Delete the server and wait until its ports are free."""
@@ -143,53 +189,57 @@ class EnsureServer(BaseEnsureFromSourceTask):
         )
 
     def _key(self, data: Json) -> Any:
-        """The keypair has to be the operator's own for as long as the create call takes."""
+        """The keypair of the source, which has to be the operator's own for as long as the create call takes."""
         if not data["key_name"]:
-            return nullcontext()
-        return operators_keypair(self.source, self.destination, data["user_id"], data["key_name"])
+            return None
+        key = or_none(self.source.nova.keypairs.get, data["key_name"], user_id=data["user_id"])
+        if key is None:
+            self.notes.append(f"its keypair {data['key_name']} was deleted at the source meanwhile")
+        return key
 
-    def _body(
-        self, data: Json, ensured: Mapping[str, Ensured], image_id: str | None, user_data: str | None
-    ) -> Json:
+    def _body(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """The create call, without what only serves it: the image, the key, the user data and the marks."""
+        tags, zone = data.get("nic_tags", {}), data["availability_zone"]
         body = {
             "name": data["name"],
-            "imageRef": image_id,
             "flavorRef": ensured_id(ensured, "flavor", data["flavor_id"]),
-            "networks": [{"port": ensured_id(ensured, "port", port_id)} for port_id in data["port_ids"]]
-            or "none",
-            "metadata": {**data["metadata"], STAMP: data["id"], UNFINISHED: "yes"},
+            "networks": [
+                {"port": ensured_id(ensured, "port", i), **({"tag": tags[i]} if i in tags else {})}
+                for i in data["port_ids"]
+            ],
+            "metadata": data["metadata"],
             "config_drive": data["config_drive"],
             "description": data["description"],
             "tags": data["tags"],
             "hostname": data["hostname"],
-            "key_name": data["key_name"],
-            "user_data": user_data,
-            "availability_zone": self._zone(data["availability_zone"]),
+            "availability_zone": at_destination(zone, self.zones, server_zones(self.destination))
+            if zone
+            else None,
+            **{field: data.get(field) for field in ADDRESSES},
+            "block_device_mapping_v2": _volumes(data, ensured),
         }
         version = self.destination.nova.api_version
-        known = (version.ver_major, version.ver_minor)
-        body["block_device_mapping_v2"] = _devices(data, ensured, image_id, known)
-        return {
-            key: value
-            for key, value in body.items()
-            if value not in (None, "", []) and known >= _SINCE.get(key, (2, 1))
-        }
-
-    def _zone(self, zone: str | None) -> str | None:
-        if zone is None or zone in self.zones:
-            return self.zones.get(zone or "")
-        zones = {found.zoneName for found in self.destination.nova.availability_zones.list(detailed=False)}
-        return zone if zone in zones else None
+        return as_taken(body, (version.ver_major, version.ver_minor))
 
 
-def _devices(
-    data: Json, ensured: Mapping[str, Ensured], image_id: str | None, known: tuple[int, int]
-) -> list[Json]:
-    """The disks of a server with volumes, in their order; none for one without.
+def as_taken(body: Json, known: tuple[int, int]) -> Json:
+    """What of a create call a Nova takes whose highest microversion is `known`; nothing empty but the networks."""
+    taken = {
+        key: value for key, value in body.items() if value not in (None, "", [], {}) or key == "networks"
+    }
+    taken = {key: value for key, value in taken.items() if known >= _SINCE.get(key, (2, 1))}
+    pattern = _HOSTNAME if known >= (2, 94) else _SHORT_HOSTNAME
+    if not pattern.fullmatch(taken.get("hostname", "")):
+        taken.pop("hostname", None)
+    if known < _DEVICE_TAGS:
+        for key in ("networks", "block_device_mapping_v2"):
+            taken[key] = [{k: v for k, v in item.items() if k != "tag"} for item in taken.get(key, ())]
+    return taken
 
-    known: the microversion; one of 2.42 and later takes tags of volumes.
-    """
-    volumes = [
+
+def _volumes(data: Json, ensured: Mapping[str, Ensured]) -> list[Json]:
+    """The volumes of a server in the order of its disks."""
+    return [
         {
             "source_type": "volume",
             "destination_type": "volume",
@@ -197,32 +247,37 @@ def _devices(
             "boot_index": 0 if volume["is_root"] else -1,
             "delete_on_termination": volume["delete_on_termination"],
             **({"device_name": volume["device"]} if volume["device"] else {}),
-            **({"tag": volume["tag"]} if volume.get("tag") and known >= (2, 42) else {}),
+            **({"tag": volume["tag"]} if volume.get("tag") else {}),
         }
         for volume in data["volumes"]
     ]
-    if not volumes or image_id is None:
-        return volumes
+
+
+def _with_image(body: Json, image_id: str | None) -> Json:
+    """The create call with the image of the root disk; without one where the server boots from a volume."""
+    volumes = body.get("block_device_mapping_v2")
+    if image_id is None or not volumes:
+        return {**body, "imageRef": image_id} if image_id else body
     # Nova takes a server's image for its root disk only where the list of disks says so too.
     root = {"source_type": "image", "destination_type": "local", "uuid": image_id, "boot_index": 0}
-    return [{**root, "delete_on_termination": True}, *volumes]
+    disks = [{**root, "delete_on_termination": True}, *volumes]
+    return {**body, "imageRef": image_id, "block_device_mapping_v2": disks}
 
 
-def _hints(data: Json, ensured: Mapping[str, Ensured]) -> Json:
-    """What has Nova make the server a member of its group; Nova lets it be in one only."""
-    groups = [ensured_id(ensured, "server_group", group_id) for group_id in data["server_group_ids"]]
-    return {"os:scheduler_hints": {"group": groups[0]}} if groups else {}
+def _groups(data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
+    """The group that the server joins as it boots; Nova lets it be in one only."""
+    return [ensured_id(ensured, "server_group", group_id) for group_id in data["server_group_ids"][:1]]
 
 
 class StopBootedServer(BaseCloudTask):
     """Stops the booted server if the source's was not running."""
 
     def execute(self, data: Json, server: Json) -> Json:
-        """Bring it to its state."""
+        """Bring it to its state, unless an earlier run has and it is in use by now."""
         servers, server_id = self.cloud.nova.servers, server["id"]
-        if state_at_destination(data) == "SHUTOFF":
-            tenant_id = servers.get(server_id).tenant_id
-            bring_to(self.cloud, tenant_id, server_id, "SHUTOFF", servers.stop)
+        booted = servers.get(server_id).to_dict()
+        if state_at_destination(data) == "SHUTOFF" and is_unfinished(booted):
+            bring_to(self.cloud, booted["tenant_id"], server_id, "SHUTOFF", servers.stop)
         return {"id": server_id}
 
 
@@ -233,11 +288,13 @@ class CompleteServer(BaseCloudTask):
     """
 
     def execute(self, data: Json, server: Json, last: Json) -> Json:
-        """Delete the metadata key; lock the server if the source's was locked."""
+        """Delete the mark; lock the server if the source's was locked."""
         servers, server_id = self.cloud.nova.servers, server["id"]
         actual = servers.get(server_id).to_dict()
         if UNFINISHED in actual["metadata"]:
             servers.delete_meta(server_id, [UNFINISHED])
+        if UNFINISHED in actual.get("tags", ()):
+            servers.delete_tag(server_id, UNFINISHED)
         if data["locked"] and not actual["locked"]:
             # A plan of an earlier release has no reason in it, and Nova takes one from 2.73 (Train) on.
             reason = data.get("locked_reason") if supports(self.cloud, "2.73") else None
@@ -249,14 +306,14 @@ def _stamped(cloud: Cloud, keys: Collection[str]) -> dict[str, list[Json]]:
     """Servers by `<tenant id>/<id of the source's server>`, with one list call for each tenant."""
     found: dict[str, list[Json]] = {key: [] for key in keys}
     for server in servers_by_key(cloud, keys).values():
-        found.setdefault(f"{server['tenant_id']}/{server['metadata'].get(STAMP)}", []).append(server)
+        found.setdefault(f"{server['tenant_id']}/{stamp_of(server)}", []).append(server)
     return found
 
 
 def is_broken(server: Json) -> bool:
     """Whether a server never came up, or is going; one that has served and went to ERROR later is not broken."""
     gone = server.get(TASK) == "deleting" or server["status"] == "ERROR"
-    return gone and UNFINISHED in server["metadata"]
+    return gone and is_unfinished(server)
 
 
 def state_at_destination(data: Json) -> str:

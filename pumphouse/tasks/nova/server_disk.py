@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -11,6 +11,7 @@ from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import PumphouseError, WaitError, explain
 from pumphouse.model import Json, Step
 from pumphouse.tasks.base import (
+    NAME_MAX_LENGTH,
     STAMP,
     BaseCloudsTask,
     BaseCloudTask,
@@ -22,7 +23,14 @@ from pumphouse.tasks.base import (
     why_not_removed,
     why_not_undone,
 )
-from pumphouse.tasks.glance.common import EnsureImage, UploadImage, image_data, images_by_id, list_images
+from pumphouse.tasks.glance.common import (
+    BOOT_IMAGES,
+    EnsureImage,
+    UploadImage,
+    image_data,
+    images_by_id,
+    list_images,
+)
 from pumphouse.tasks.nova.common import wait_until_idle
 
 if TYPE_CHECKING:
@@ -47,6 +55,7 @@ def copy_tasks(migration: Migration, step: Step, still: str) -> list[task.Task]:
     still: the symbol of the task after which the disk does not change any more.
     """
     ref, title = step.ref, step.record.title
+    boot_images = [need for need in step.record.needs if need.kind == "image"]
     taken, retrieved, ensured = (symbol(ref, verb) for verb in (TAKEN, RETRIEVED, ENSURED))
     server, tenant = symbol(ref, "retrieved"), _tenant_symbol(step)
     clouds = migration.source, migration.destination
@@ -55,13 +64,17 @@ def copy_tasks(migration: Migration, step: Step, still: str) -> list[task.Task]:
             migration.source, provides=taken, rebind=[server, still], line=f"take a snapshot of {title}"
         ),
         RetrieveSnapshot(
-            migration.source, provides=retrieved, rebind=[server, taken], line=f"read the snapshot of {title}"
+            migration.source,
+            boot_images=[need.id for need in boot_images],
+            provides=retrieved,
+            rebind=[server, taken],
+            line=f"read the snapshot of {title}",
         ),
         EnsureImage(
             migration.destination,
             provides=ensured,
             rebind={"data": retrieved},
-            requires=[tenant],
+            requires=[tenant, *(symbol(need, "ensured") for need in boot_images)],
             line=f"create an image for the snapshot of {title}",
         ),
         UploadImage(
@@ -125,7 +138,8 @@ class TakeSnapshot(BaseCloudTask):
     def _take(self, data: Json) -> str:
         """Have Nova take it, when it is done with what it may still do for an attempt that died."""
         wait_until_idle(self.cloud, data["tenant_id"], data["id"])
-        name, stamps = f"pumphouse-{data['name']}", {STAMP: data["id"], ATTEMPT: data["attempt"]}
+        name = f"pumphouse-{data['name']}"[:NAME_MAX_LENGTH]
+        stamps = {STAMP: data["id"], ATTEMPT: data["attempt"]}
 
         def create() -> str:
             return str(self.cloud.nova.servers.create_image(data["id"], name, metadata=stamps))
@@ -146,17 +160,26 @@ class TakeSnapshot(BaseCloudTask):
 
 
 class RetrieveSnapshot(BaseCloudTask):
-    """Reads the image record of a server's snapshot, as one of the server's tenant."""
+    """Reads the image record of a server's snapshot, as one of the server's tenant.
+
+    boot_images: the ids of the kernel and ramdisk images that the plan carries for it.
+    """
+
+    def __init__(self, cloud: Cloud, *, boot_images: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init__(cloud, **kwargs)
+        self.boot_images = boot_images
 
     def execute(self, server: Json, taken: Json) -> Json:
         """Its fields; KeyError when it is gone."""
         image = self.cloud.batch(images_by_id).get(taken["id"])
-        if image.get("kernel_id"):
-            raise PumphouseError(
-                f"server {server['name']} boots by a kernel image outside its disk, which is not carried",
-                "set policies.root_disk to image for it",
-            )
         data = image_data(image)
+        unseen = [data[key] for key in BOOT_IMAGES if data.get(key, "") not in ("", *self.boot_images)]
+        if unseen:
+            raise PumphouseError(
+                f"server {server['name']} boots by images outside its disk that only administrators are shown: "
+                + ", ".join(unseen),
+                "set policies.root_disk to image for it, or use the login of an administrator of the source",
+            )
         properties = {**data["properties"], SERVER: server["id"]}
         return {**data, "properties": properties, "owner": server["tenant_id"], "visibility": "private"}
 

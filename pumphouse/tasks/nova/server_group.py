@@ -17,6 +17,7 @@ from pumphouse.tasks.base import (
     Migration,
     Search,
     differences,
+    distinct_name,
     ensure,
     ensured_id,
     retrieve_record,
@@ -32,8 +33,6 @@ NAME = "server_group"
 FIELDS = ("policy", "rules")
 # One policy with rules in the place of a list of policies: Nova 18 (Rocky).
 RULES = "2.64"
-# As many digits of its id as a name is made different by.
-_ID_DIGITS = 8
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -125,7 +124,7 @@ def _distinct(records: Iterable[Record]) -> list[Record]:
 
 
 def _renamed(record: Record) -> Record:
-    name = f"{record.name}-{record.ref.id[:_ID_DIGITS]}"
+    name = distinct_name(NAME, record.name, record.ref.id)
     note = f"the tenant has several server groups named {record.name}: this one becomes {name}"
     return replace(record, name=name, data={**record.data, "name": name}, notes=(*record.notes, note))
 

@@ -73,6 +73,14 @@ class CloudError(PumphouseError):
     exit_code = EXIT_CONNECTION
 
 
+class OutageError(CloudError):
+    """A service did not answer for as long as limits.outage_s says."""
+
+
+class Interruption(BaseException):
+    """The run is to end: what waits or copies ends as if the process had, which is no failure of it."""
+
+
 class ReadOnlyError(PumphouseError):
     """A write was about to be sent through a session that only reads."""
 
@@ -177,13 +185,15 @@ def http_status(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
-# By HTTP status: what a service answers, or a proxy for it, that will answer again.
-_UNAVAILABLE = frozenset({429, 502, 503, 504})
+# By HTTP status: what a service answers, or a proxy for it, that will answer again. One that has lost its own
+# database or message queue answers 500 until they are back.
+_UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether a call failed because a service is not there at the moment, or has too much to do."""
-    return http_status(error) in _UNAVAILABLE or is_connection_failure(error)
+    """Whether a call or a copy failed because a service is not there at the moment, or has too much to do."""
+    broken = isinstance(error, BrokenOffError) or is_connection_failure(error)
+    return broken or http_status(error) in _UNAVAILABLE
 
 
 def is_connection_failure(error: BaseException) -> bool:

@@ -70,8 +70,10 @@ class Invocation:
         config = self.config
         source = Cloud(config.source, name="source", limits=config.limits, read_only=True)
         destination = Cloud(config.destination, name="destination", limits=config.limits, read_only=True)
-        source.login()
-        destination.login()
+        out = self.console
+        for cloud in (source, destination):
+            cloud.outages.say = lambda line: out.print(f"note: {line}", style="yellow")
+            cloud.login()
         if config.policies.user_passwords == "hash":
             from pumphouse.tasks.keystone.password_hashes import check_databases
 

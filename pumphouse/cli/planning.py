@@ -107,6 +107,7 @@ def plan_after_runs(
     before: what earlier runs of the tenant have done.
     choices: what the operator chose: `selection`, `names`, `left_out`.
     """
+    from pumphouse.cloud.outage import not_waited_for
     from pumphouse.plan.make import make_plan
 
     source, destination = invocation.clouds
@@ -114,6 +115,7 @@ def plan_after_runs(
         source.session.reading_once(),
         destination.session.reading_once(),
         ThreadPoolExecutor(invocation.config.limits.workers) as pool,
+        not_waited_for(source.outages, destination.outages),
     ):
         return make_plan(source, destination, tenant_id, invocation.config, pool, before=before, **choices)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pumphouse.model import Plan, Ref, Report
     from pumphouse.run.engine import Listener
     from pumphouse.run.record import Run
+    from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Before
 
 Work = Callable[["Listener", threading.Event], "Report"]
@@ -93,9 +94,9 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> tuple[R
 
     go_on = f"pumphouse {again} {run.id}"
     with (
-        _interruptible(go_on) as stop,
+        _interruptible(invocation.console, go_on) as stop,
         invocation.writable(),
-        progress_listener(run.plan, invocation.console) as listener,
+        progress_listener(run.plan, invocation.console, go_on) as listener,
     ):
         _begin(go_on)
         report = work(listener, stop)
@@ -125,9 +126,10 @@ def _begin(go_on: str) -> None:
 
 
 @contextmanager
-def _interruptible(go_on: str) -> Iterator[threading.Event]:
+def _interruptible(out: PrintableConsole, go_on: str) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process at once.
 
+    out: where the progress of the run is shown.
     go_on: the command that goes on with the run.
     """
     stop = threading.Event()
@@ -137,11 +139,10 @@ def _interruptible(go_on: str) -> Iterator[threading.Event]:
         if stop.is_set():
             # Threads are in the middle of calls, and an orderly exit would wait for them.
             # What they have done is in the state store, so that the run can be resumed.
+            out.leave_terminal()
             os.write(sys.stderr.fileno(), f"stopped at once: go on with {go_on}\n".encode())
             os._exit(EXIT_INTERRUPTED)
-        stop.set()
-        text = f"interrupted: what runs is finished, nothing else is started; again to stop at once. Go on with {go_on}\n"
-        os.write(sys.stderr.fileno(), text.encode())
+        stop.set()  # those who wait for the end of the run say so
 
     for number in before:
         signal.signal(number, interrupt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -15,10 +16,16 @@ class Batch(Generic[T]):
 
     fetch: takes ids, returns those that exist by id. While one call of it is under way, further
     ids are collected and fetched together by the next.
+    pause: waits for some seconds before an item is looked at again.
     """
 
-    def __init__(self, fetch: Callable[[Collection[str]], Mapping[str, T]]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[Collection[str]], Mapping[str, T]],
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._fetch = fetch
+        self.pause = pause
         self._waiting: dict[str, Future[T]] = {}
         self._lock = threading.Lock()
         self._fetching = threading.Lock()

@@ -80,6 +80,7 @@ def check_clouds(source: Cloud, destination: Cloud) -> Check:
 
 def _check_cloud(cloud: Cloud) -> CloudCheck:
     cloud.login()
+    cloud.outages.limit_s = None  # what does not answer is said, not waited for
     access = cloud.access
     services = _services(cloud)
     network = next((s for s in services if s.type == "network" and not s.problem), None)

@@ -22,40 +22,44 @@ from pumphouse.cloud.access import Tenancies
 from pumphouse.cloud.batch import Batch
 from pumphouse.cloud.loans import Ledger
 from pumphouse.cloud.login import cloud_region, refused, scoped_login
+from pumphouse.cloud.outage import Outages
 from pumphouse.cloud.transport import CloudSession, connection_pool
+from pumphouse.config.settings import Limits
 from pumphouse.errors import CloudError
 
 if TYPE_CHECKING:
-    from pumphouse.config.settings import CloudConfig, Limits
+    from pumphouse.config.settings import CloudConfig
 
 T = TypeVar("T")
 
-# The connections of a cloud made without limits.
-DEFAULT_THREADS = 16
+_LIMITS = Limits()
 
 
 class Cloud:
     """One OpenStack seen with one set of credentials; all clients and threads share its session.
 
     name: what the operator calls it: `source` or `destination`.
-    limits: how many threads will use it, for the size of the connection pool.
+    limits: how many threads will use it, and how long it is waited for once somebody has logged in.
     read_only: refuse every write before it is sent.
+    outages: which of its services do not answer; shared by its scopes.
     loans: what is borrowed from it at the moment; shared by its scopes.
 
     Raises CloudError when the credentials are not even complete.
     """
 
     def __init__(
-        self, config: CloudConfig, *, name: str, limits: Limits | None = None, read_only: bool = False
+        self, config: CloudConfig, *, name: str, limits: Limits = _LIMITS, read_only: bool = False
     ) -> None:
         self.name = name
+        self.outages = Outages(name)
+        self._outage_s = limits.outage_s
         self.keystone_database_url = config.keystone_database
         self.loans = Ledger()
         self._region = cloud_region(config)
         verify, cert = self._region.get_requests_verify_args()
-        pool = connection_pool(limits.workers + limits.transfers if limits else DEFAULT_THREADS)
+        pool = connection_pool(limits.workers + limits.transfers)
         login = self._region.get_auth()
-        self.session = CloudSession(login, pool, verify=verify, cert=cert, read_only=read_only)
+        self.session = CloudSession(login, pool, self.outages, verify=verify, cert=cert, read_only=read_only)
         self._reset()
 
     @classmethod
@@ -271,7 +275,7 @@ class Cloud:
 
     def batch(self, fetch: Callable[[Cloud, Collection[str]], Mapping[str, T]]) -> Batch[T]:
         """The Batch that reads single items of this cloud through a function that fetches many."""
-        return self._once(fetch, lambda: Batch(partial(fetch, self)))
+        return self._once(fetch, lambda: Batch(partial(fetch, self), self.outages.pause))
 
     def login(self) -> None:
         """Log in now. Raises CloudError, saying what was refused and what to do."""
@@ -283,6 +287,7 @@ class Cloud:
             raise CloudError(
                 f"cloud {self.name}: the login is not scoped to a project", "name a project in its auth"
             )
+        self.outages.limit_s = self._outage_s
 
     def in_tenant(self, tenant_id: str, role: str = "member") -> AbstractContextManager[Cloud]:
         """The same cloud scoped to a tenant, with a role of the operator there for as long as it is needed.

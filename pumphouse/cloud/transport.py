@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from keystoneauth1 import exceptions, plugin, session
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, stop_after_attempt
-from urllib3.response import BaseHTTPResponse
-from urllib3.util.retry import Retry
+from os_service_types import ServiceTypes
+from tenacity import RetryCallState
 
 from pumphouse import __version__
-from pumphouse.errors import ReadOnlyError, mask_secrets
+from pumphouse.cloud.outage import Outages
+from pumphouse.cloud.services import unversioned
+from pumphouse.errors import ReadOnlyError, explain, mask_secrets
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 300
 SEND_BLOCK_BYTES = 1 << 20
+# A service that has lost its own database or message queue answers 500 until they are back.
 BUSY_STATUSES = (429, 500, 502, 503, 504)
-BACKOFF_S = 0.5
-RETRY_AFTER_MAX_S = 120
 # 429 and 503 say that nothing was done, and so does 413 when it says how long to wait: that is how Nova
 # limited the rate of requests before 429. After any other answer a write may have happened.
 REFUSED_STATUSES = (429, 503)
 RATE_LIMITED = 413
-WRITE_RETRIES = 4
-READ_RETRIES = 3
 # Keystone counts in whole seconds: a token issued in the second of a revocation is revoked with it.
 RENEWAL_WAITS_S = (0.0, 1.1, 1.1)
 
 _READS = ("GET", "HEAD")
-_WRITES = ("POST", "PUT", "PATCH")
+_SAFE = (*_READS, "OPTIONS", "DELETE")
+_NO_CONNECTION = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 _ONE_ATTEMPT = {"allow_reauth": False, "redirect": False, "connect_retries": 0, "status_code_retries": 0}
 
 
@@ -49,12 +48,14 @@ class CloudSession(session.Session):
 
     read_only: refuse every method but GET, HEAD and the login, before anything is sent.
     pool: the connections, shared by the sessions of all scopes of one cloud; see `connection_pool`.
+    outages: which services do not answer, shared in the same way.
     """
 
     def __init__(
         self,
         auth: plugin.BaseAuthPlugin | None,
         pool: requests.Session,
+        outages: Outages,
         *,
         verify: bool | str | None = True,
         cert: str | tuple[str, str] | None = None,
@@ -67,6 +68,7 @@ class CloudSession(session.Session):
             # Else urllib3 writes a warning to the terminal for each request.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self.read_only = read_only
+        self.outages = outages
         self._login = threading.RLock()
         self._used = threading.local()
         self._read: AnswerCache | None = None
@@ -82,7 +84,9 @@ class CloudSession(session.Session):
 
     def with_auth(self, auth: plugin.BaseAuthPlugin) -> CloudSession:
         """The same transport with another login."""
-        return CloudSession(auth, self.session, verify=self.verify, cert=self.cert, read_only=self.read_only)
+        return CloudSession(
+            auth, self.session, self.outages, verify=self.verify, cert=self.cert, read_only=self.read_only
+        )
 
     def forget(self) -> None:
         """Log in anew at the next request."""
@@ -116,7 +120,7 @@ class CloudSession(session.Session):
         for wait_s in RENEWAL_WAITS_S if renewable else ():
             if response.status_code != 401:
                 break
-            time.sleep(wait_s)
+            self.outages.pause(wait_s)
             if not self.invalidate(kwargs.get("auth")):
                 break
             response = self._request_with_retries(url, method, **kwargs)
@@ -134,12 +138,30 @@ class CloudSession(session.Session):
         return authenticated is False and url == getattr(self.auth, "auth_url", None)
 
     def _request_with_retries(self, url: str, method: str, **kwargs: Any) -> requests.Response:
-        """Repeat what the connections do not: a write that was refused, a read whose answer was cut short."""
-        if method in _WRITES:
-            return _REFUSED_AGAIN(super().request, url, method, **kwargs)
-        if method in _READS:
-            return _CUT_SHORT_AGAIN(super().request, url, method, **kwargs)
-        return super().request(url, method, **kwargs)
+        """Repeat what is safe to repeat for as long as the service does not answer."""
+        is_safe = method in _SAFE or _is_login(method, kwargs)
+        return self.outages.wait_out(
+            partial(super().request, url, method, **kwargs),
+            name=lambda: self._service(url, **kwargs),
+            why=lambda state: why_again(state, method, url, is_safe=is_safe),
+        )
+
+    def _service(self, url: str, *, endpoint_filter: Mapping[str, Any] | None = None, **_: Any) -> str:
+        """What the service that a request is for is called, by its official type; else by its address."""
+        service_type = (endpoint_filter or {}).get("service_type") or self._type_at(url)
+        if service_type is None:
+            return f"the service at {urlsplit(url).netloc}"
+        return f"the {ServiceTypes().get_service_type(service_type) or service_type} service"
+
+    def _type_at(self, url: str) -> str | None:
+        """The type of the service at an address, where it is Keystone's or one of the catalog."""
+        login: Any = self.auth
+        access = getattr(login, "auth_ref", None)
+        catalog = access.service_catalog.get_endpoints() if access else {}
+        known = {item["url"]: kind for kind, items in catalog.items() for item in items if item.get("url")}
+        known[getattr(login, "auth_url", None) or url] = "identity"
+        at = [kind for known_url, kind in known.items() if url.startswith(unversioned(known_url))]
+        return at[0] if at else None
 
     def get_auth_headers(self, auth: plugin.BaseAuthPlugin | None = None) -> dict[str, str] | None:
         """The headers with the token, remembered as the one that this thread uses."""
@@ -193,39 +215,29 @@ class CloudAdapter(session.TCPKeepAliveAdapter):
         super().init_poolmanager(*args, blocksize=SEND_BLOCK_BYTES, **kwargs)
 
 
-class _Retry(Retry):
-    """urllib3's retries, which do not let a cloud stop a run for hours."""
-
-    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
-        """What the header Retry-After asks for, up to a limit."""
-        asked_s = super().get_retry_after(response)
-        return None if asked_s is None else min(asked_s, RETRY_AFTER_MAX_S)
-
-
 def connection_pool(size: int) -> requests.Session:
-    """Connections for `size` threads, with the retries of what is safe to repeat.
-
-    A refused connection is tried again for every method, because nothing was sent.
-    """
-    retries = _Retry(
-        total=6,
-        connect=2,
-        read=3,
-        status=5,
-        other=0,
-        redirect=0,
-        allowed_methods=("GET", "HEAD", "OPTIONS", "DELETE"),
-        status_forcelist=BUSY_STATUSES,
-        backoff_factor=BACKOFF_S,
-        backoff_max=30,
-        backoff_jitter=BACKOFF_S,
-        raise_on_status=False,
-    )
+    """Connections for `size` threads; they repeat nothing by themselves."""
     pool = requests.Session()
-    adapter = CloudAdapter(max_retries=retries, pool_connections=32, pool_maxsize=size)
+    adapter = CloudAdapter(pool_connections=32, pool_maxsize=size)
     pool.mount("http://", adapter)
     pool.mount("https://", adapter)
     return pool
+
+
+def why_again(state: RetryCallState, method: str, url: str, *, is_safe: bool) -> str:
+    """Why a request failed that may be sent again; empty when it did not fail, or may not be.
+
+    is_safe: whether it changes nothing that it has not changed before.
+    """
+    assert state.outcome is not None
+    if (error := state.outcome.exception()) is not None:
+        if not isinstance(error, exceptions.ConnectionError) or "CERTIFICATE" in str(error):
+            return ""
+        return str(explain(error)) if is_safe or _was_not_sent(error) else ""
+    response: requests.Response = state.outcome.result()
+    if not (_is_refused(response) or (is_safe and response.status_code in BUSY_STATUSES)):
+        return ""
+    return str(explain(exceptions.from_response(response, method, url)))
 
 
 def _is_refused(response: requests.Response) -> bool:
@@ -234,33 +246,11 @@ def _is_refused(response: requests.Response) -> bool:
     return limited or response.status_code in REFUSED_STATUSES
 
 
-def _pause_s(state: RetryCallState) -> float:
-    """How long to wait before the next attempt: as the cloud asks, up to a limit, else twice as long each time."""
-    answered = state.outcome is not None and not state.outcome.failed
-    asked = _last_answer(state).headers.get("Retry-After", "") if answered else ""
-    pause_s = float(asked) if asked.isdecimal() else BACKOFF_S * 2 ** (state.attempt_number - 1)
-    return min(pause_s, RETRY_AFTER_MAX_S) + random.uniform(0, BACKOFF_S if pause_s else 0)
-
-
-def _last_answer(state: RetryCallState) -> requests.Response:
-    """What the last attempt returned; raises what it raised."""
-    assert state.outcome is not None
-    answer: requests.Response = state.outcome.result()
-    return answer
-
-
-_REFUSED_AGAIN = Retrying(
-    retry=retry_if_result(_is_refused),
-    stop=stop_after_attempt(1 + WRITE_RETRIES),
-    wait=_pause_s,
-    retry_error_callback=_last_answer,
-)
-_CUT_SHORT_AGAIN = Retrying(
-    retry=retry_if_exception_type(exceptions.UnknownConnectionError),
-    stop=stop_after_attempt(1 + READ_RETRIES),
-    wait=_pause_s,
-    retry_error_callback=_last_answer,
-)
+def _was_not_sent(error: BaseException | None) -> bool:
+    """Whether there was no connection to send a request on."""
+    while error is not None and not isinstance(error, _NO_CONNECTION):
+        error = error.__context__
+    return error is not None
 
 
 def is_stream(body: object) -> bool:

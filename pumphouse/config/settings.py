@@ -92,16 +92,18 @@ class Policies:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is done at a time.
+    """How much is done at a time, and for how long a service that does not answer is waited for.
 
     workers: API calls at once.
     transfers: images copied at once.
     bytes_per_second: of all transfers together; None for no limit.
+    outage_s: seconds until what needs a service that does not answer has failed.
     """
 
     workers: int = 16
     transfers: int = 4
     bytes_per_second: int | None = None
+    outage_s: int = 600
 
 
 @dataclass(frozen=True)

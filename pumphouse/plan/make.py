@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import rights
-from pumphouse.config.settings import Limits, Mappings, Policies
+from pumphouse.config.settings import Mappings, Policies
 from pumphouse.model import Action, LimitSettings, Plan, Record, Ref, RunSettings, Selection, Settings, Step
 from pumphouse.plan import uncarried
 from pumphouse.plan.decide import block, decide_all
@@ -183,7 +183,10 @@ def cfg_of(config: Config) -> RunSettings:
 
 
 def planned_config(config: Config, plan: Plan) -> Config:
-    """The configuration with the settings of a plan instead of its own, but for the file of passwords."""
+    """The configuration with the settings of a plan instead of its own.
+
+    What a plan does not have stays: the file of passwords, and how long a service is waited for.
+    """
     policies = {
         **plan.settings["policies"],
         "on_failure": plan.cfg["on_failure"],
@@ -194,7 +197,7 @@ def planned_config(config: Config, plan: Plan) -> Config:
         config,
         mappings=Mappings(**plan.settings["mappings"]),
         policies=Policies(**policies),
-        limits=Limits(**plan.cfg["limits"]),
+        limits=replace(config.limits, **plan.cfg["limits"]),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,19 +13,23 @@ from typing import Any, Protocol
 
 from taskflow import states, task
 from taskflow.engines.action_engine.engine import ParallelActionEngine
+from taskflow.engines.action_engine.executor import REVERTED
 from taskflow.persistence.models import FlowDetail
 from taskflow.storage import META_PROGRESS_DETAILS, Storage
 from taskflow.types.failure import Failure
+from tenacity import RetryCallState, Retrying, wait_exponential
 
-from pumphouse.errors import NotFoundError, explain, mask_secrets
+from pumphouse.cloud.outage import Outages
+from pumphouse.errors import Interruption, NotFoundError, explain, is_unavailable, mask_secrets
 from pumphouse.flows import unit_flow
 from pumphouse.model import Json, Outcome, Unit
 from pumphouse.run.outcomes import REVERT_STATES
 from pumphouse.run.record import FACTORY, Run
-from pumphouse.tasks.base import Migration
+from pumphouse.tasks.base import Migration, kept_result
 
 LOG = logging.getLogger(__name__)
 
+_UNDER_WAY = {states.RUNNING, states.REVERTING}
 # By the names in flow details; a closed table, so that no store can make a process call anything else.
 FACTORIES: dict[str, Callable[[Migration, Unit], Any]] = {FACTORY: unit_flow}
 
@@ -40,6 +45,9 @@ class Listener(Protocol):
 
     def outcome_reported(self, outcome: Outcome) -> None:
         """The outcome of a resource is known."""
+
+    def stopping(self, tasks: int) -> None:
+        """The run is to end, and waits for so many tasks that are under way."""
 
 
 class GuardedListener:
@@ -60,6 +68,10 @@ class GuardedListener:
     def outcome_reported(self, outcome: Outcome) -> None:
         """The outcome of a resource is known."""
         self._notify(self._listener.outcome_reported, outcome)
+
+    def stopping(self, tasks: int) -> None:
+        """The run waits for tasks that are under way."""
+        self._notify(self._listener.stopping, tasks)
 
     def _notify(self, method: Callable[..., None], *args: Any) -> None:
         try:
@@ -106,6 +118,74 @@ class Engine(ParallelActionEngine):  # type: ignore[misc]
         return storage
 
 
+class TaskThreads(ThreadPoolExecutor):
+    """Threads that run tasks, and run them again through an outage.
+
+    A task that Ctrl-C interrupts is recorded as under way, as if the process had ended, and so begins again.
+    under_way: how many tasks run.
+    """
+
+    def __init__(self, workers: int, outages: Outages) -> None:
+        super().__init__(workers, "task")
+        self._outages = outages
+        self._lock = threading.Lock()
+        self.under_way = 0
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run one of TaskFlow's calls, which returns what it did to a task, and the result or the failure."""
+        return super().submit(self._run, call, *args, **kwargs)
+
+    def _run(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._outages.stop.is_set():
+            raise CancelledError
+        self._count(1)
+        try:
+            return self._attempts(args[0])(call, *args, **kwargs)
+        except Interruption as error:
+            raise CancelledError from error
+        finally:
+            self._count(-1)
+
+    def _attempts(self, item: task.Task) -> Retrying:
+        """Pauses that double, until they are as long together as a service is waited for.
+
+        What a call waits for by itself does not count: it may have been at work for hours.
+        """
+        limit_s = self._outages.limit_s or 0.0
+
+        def announce(state: RetryCallState) -> None:
+            LOG.info("%s: tried again: %s", item.name, explain(_outcome(state)[1].exception))
+
+        def give_up(state: RetryCallState) -> Any:
+            done, failure = _outcome(state)
+            kept = kept_result(f"{item.name}: {explain(failure.exception)}")
+            return (done, kept if done == REVERTED else failure)
+
+        return Retrying(
+            retry=lambda state: _is_lost(*_outcome(state)),
+            stop=lambda state: state.idle_for >= limit_s,
+            wait=wait_exponential(max=limit_s / 4),
+            sleep=self._outages.pause,
+            before_sleep=announce,
+            retry_error_callback=give_up,
+        )
+
+    def _count(self, difference: int) -> None:
+        with self._lock:
+            self.under_way += difference
+
+
+def _outcome(state: RetryCallState) -> tuple[str, Any]:
+    """What TaskFlow's call did to a task, and the result or the failure; raises what it raised."""
+    assert state.outcome is not None
+    outcome: tuple[str, Any] = state.outcome.result()
+    return outcome
+
+
+def _is_lost(_done: str, result: Any) -> bool:
+    return isinstance(result, Failure) and is_unavailable(result.exception)
+
+
 @dataclass(frozen=True)
 class Engines:
     """What the engines of all units of a run share.
@@ -116,7 +196,7 @@ class Engines:
     run: Run
     migration: Migration
     listener: Listener
-    executor: Executor
+    threads: TaskThreads
     keep_failed: bool = False
 
     def load(self, unit: Unit, detail: FlowDetail, results: Mapping[str, Json]) -> Any:
@@ -125,7 +205,7 @@ class Engines:
         results: what the Ensure tasks of the units before it have provided.
         """
         flow = flow_from_detail(self.migration, unit, detail)
-        options = {"executor": self.executor, "never_resolve": self.keep_failed}
+        options = {"executor": self.threads, "never_resolve": self.keep_failed}
         engine = Engine(flow, detail, self.run.store, options)
         # Not as part of what is recorded: a process that dies in that write leaves what no engine can load.
         needed = {name: results[name] for name in flow.requires if name in results}
@@ -163,14 +243,9 @@ def _noted(atom: Any) -> Json:
 def correct_suspended_state(run: Run, detail: FlowDetail) -> None:
     """Record a unit as suspended that TaskFlow recorded as reverted.
 
-    TaskFlow does so when it suspends an engine all of whose started tasks are still queued.
+    TaskFlow does so when it suspends an engine all of whose started tasks are still queued, or interrupted.
     """
-    found = {atom.state for atom in detail}
-    if (
-        detail.state == states.REVERTED
-        and states.RUNNING in found
-        and not {states.FAILURE, *REVERT_STATES} & found
-    ):
+    if detail.state == states.REVERTED and _UNDER_WAY & {atom.state for atom in detail}:
         detail.state = states.SUSPENDED
         save(run, detail)
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from graphlib import TopologicalSorter
@@ -18,12 +18,13 @@ from taskflow.persistence.models import FlowDetail
 
 from pumphouse.cloud.access import RoleLoan
 from pumphouse.cloud.loans import Loan
-from pumphouse.errors import EXIT_CONNECTION, PumphouseError, explain
+from pumphouse.errors import EXIT_CONNECTION, Interruption, PumphouseError, explain
 from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit
 from pumphouse.run.engine import (
     Engines,
     GuardedListener,
     Listener,
+    TaskThreads,
     correct_suspended_state,
     is_revert_unfinished,
     reset_failed_tasks,
@@ -61,7 +62,8 @@ class StoreLostError(PumphouseError):
 class Execution:
     """What the threads of one process share while it executes or reverts a run.
 
-    stop: set from outside, halt from within: units under way are suspended and no other is started.
+    stop: set from outside, halt from within: units under way are suspended and no other is started; with stop,
+        also what waits and copies ends.
     active: the engines that are running, by the names of their units.
     """
 
@@ -136,13 +138,15 @@ def open_execution(
 
     keep_failed: whether the tasks of a failed unit stay done.
     """
+    for waiting in (migration.source.outages, migration.destination.outages, migration.transfers):
+        waiting.stop = stop
     with (
-        ThreadPoolExecutor(run.plan.cfg["limits"]["workers"], "task") as executor,
+        TaskThreads(run.plan.cfg["limits"]["workers"], migration.destination.outages) as threads,
         _loans(run, migration),
         ExitStack() as tenant_access,
     ):
         guarded = GuardedListener(listener)
-        engines = Engines(run, migration, guarded, executor, keep_failed)
+        engines = Engines(run, migration, guarded, threads, keep_failed)
         yield Execution(run, migration, guarded, stop, engines, tenant_access)
         _end_tenant_access(tenant_access)
 
@@ -150,7 +154,7 @@ def open_execution(
 def execute_run(run: Run, migration: Migration, listener: Listener, stop: threading.Event) -> Report:
     """Execute what is not done yet of a recorded run, and report the outcome of every resource of its plan.
 
-    stop: once set, tasks under way are finished and no other is started.
+    stop: once set, tasks under way are finished, but for those that wait or copy, and no other is started.
 
     Raises StoreLostError when the state store fails; what was done until then can be resumed.
     """
@@ -196,13 +200,18 @@ def schedule_units(
             done, _ = wait(futures, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
                 sorter.done(futures.pop(future))
-                future.result()
+                _raise_failure(future)
     except BaseException:
         state.halt.set()
         raise
     finally:
         suspended = _suspend_units(state, futures)
     for future in suspended:
+        _raise_failure(future)
+
+
+def _raise_failure(future: Future[None]) -> None:
+    with suppress(Interruption):  # what it left is reported as not done
         future.result()
 
 
@@ -212,6 +221,7 @@ def _suspend_units(state: Execution, futures: Iterable[Future[None]]) -> list[Fu
     pending = set(started)
     while pending:
         state.suspend_all()
+        state.listener.stopping(state.engines.threads.under_way)
         pending = wait(pending, timeout=_POLL_S).not_done
     return started
 
@@ -254,8 +264,8 @@ def _end_tenant_access(tenant_access: ExitStack) -> None:
     """End the access to the tenant; a role that stays is said in the log, because the report must not be lost."""
     try:
         tenant_access.close()
-    except PumphouseError as error:
-        LOG.error("%s", explain(error))
+    except (PumphouseError, Interruption) as error:
+        LOG.error("the access to the tenant is not ended: %s", explain(error))
 
 
 def _final_state(state: Execution) -> str:

@@ -15,7 +15,7 @@ from taskflow.types.failure import Failure
 
 from pumphouse.cloud.check import clock_difference_s
 from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
-from pumphouse.run.engine import Listener, flow_from_detail, save
+from pumphouse.run.engine import Listener, correct_suspended_state, flow_from_detail, save
 from pumphouse.run.execute import Execution, explained_store_failures, open_execution, schedule_units
 from pumphouse.run.outcomes import (
     ensured_results,
@@ -261,6 +261,7 @@ def _revert_unit(state: Execution, planned: UnitRevert) -> None:
         return
     _mark_for_revert(state.run, detail, kept_tasks)
     state.run_engine(state.engines.load(planned.unit, detail, state.results), planned.unit, detail)
+    correct_suspended_state(state.run, detail)
     if detail.state == states.REVERTED:
         state.report([_kept(planned, outcome) for outcome in reverted_outcomes(planned.unit, detail)])
 

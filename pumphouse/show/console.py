@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from pumphouse.show.text import printable
 # rich takes 80 columns for a pipe, which breaks ids and reasons in two.
 _PIPE_COLUMNS = 400
 _INDENT = 4
+# Shows the cursor, which rich hides under bars: DECTCEM of the VT220.
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 def console(stderr: bool = False) -> PrintableConsole:
@@ -49,6 +52,11 @@ class PrintableConsole(Console):
         if isinstance(renderable, Text) and (plain := printable(renderable.plain)) != renderable.plain:
             renderable = renderable.blank_copy(plain)
         return super().render(renderable, options)
+
+    def leave_terminal(self) -> None:
+        """Leave a terminal as it was found, without any lock or buffer: the process is about to end at once."""
+        if self.is_terminal:
+            os.write(self.file.fileno(), _SHOW_CURSOR + b"\n")
 
     def _line(self, printed: Any) -> Any:
         if isinstance(printed, Text):

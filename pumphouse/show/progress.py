@@ -21,17 +21,22 @@ from pumphouse.model import Action, Outcome, Plan, Ref
 from pumphouse.show.console import PrintableConsole
 from pumphouse.show.report import outcome_text
 from pumphouse.show.text import printable
-from pumphouse.tasks.base import symbol
+from pumphouse.tasks.base import counted, symbol
 
 if TYPE_CHECKING:
     from pumphouse.run.engine import Listener
 
 
 class LineListener:
-    """Prints one line for each finished resource; for logs and pipes."""
+    """Prints one line for each finished resource; for logs and pipes.
 
-    def __init__(self, out: PrintableConsole) -> None:
+    go_on: the command that goes on with the run.
+    """
+
+    def __init__(self, out: PrintableConsole, go_on: str) -> None:
         self._out = out
+        self._go_on = go_on
+        self._is_stopping = False
 
     def task_started(self, line: str) -> None:
         """Do nothing: only what is finished is printed."""
@@ -43,12 +48,23 @@ class LineListener:
         """Print the line."""
         self._out.print(outcome_text(outcome), soft_wrap=not self._out.is_terminal)
 
+    def stopping(self, tasks: int) -> None:
+        """Say it once."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._out.print(
+                f"{_stopping_text(tasks)}; nothing else is started, copies and waits are broken off; "
+                f"again to stop at once. Go on with {self._go_on}",
+                style="yellow",
+                soft_wrap=not self._out.is_terminal,
+            )
+
 
 class BarListener(LineListener):
     """Adds two bars below the lines: finished resources with the newest task, and copied bytes with their speed."""
 
-    def __init__(self, out: PrintableConsole, plan: Plan) -> None:
-        super().__init__(out)
+    def __init__(self, out: PrintableConsole, plan: Plan, go_on: str) -> None:
+        super().__init__(out, go_on)
         self._lock = threading.Lock()
         self._copied: dict[str, int] = {}
         self._planned = {
@@ -73,7 +89,13 @@ class BarListener(LineListener):
 
     def task_started(self, line: str) -> None:
         """Show the task that has begun last."""
-        self._resources.update(self._done, description=printable(line))
+        if not self._is_stopping:
+            self._resources.update(self._done, description=printable(line))
+
+    def stopping(self, tasks: int) -> None:
+        """Say it once, and then show how many tasks are still waited for."""
+        super().stopping(tasks)
+        self._resources.update(self._done, description=_stopping_text(tasks))
 
     def bytes_copied(self, name: str, copied: int) -> None:
         """Move the bar of bytes."""
@@ -94,12 +116,19 @@ class BarListener(LineListener):
         return sum(copied for name, copied in self._copied.items() if name.startswith(symbol(ref, "")))
 
 
+def _stopping_text(tasks: int) -> str:
+    return f"stopping: waiting for {counted(tasks, 'task')}"
+
+
 @contextmanager
-def progress_listener(plan: Plan, out: PrintableConsole) -> Iterator[Listener]:
-    """A listener that shows the progress of a run: bars on a terminal, lines elsewhere."""
+def progress_listener(plan: Plan, out: PrintableConsole, go_on: str) -> Iterator[Listener]:
+    """A listener that shows the progress of a run: bars on a terminal, lines elsewhere.
+
+    go_on: the command that goes on with the run.
+    """
     if not out.is_terminal:
-        yield LineListener(out)
+        yield LineListener(out, go_on)
         return
-    bars = BarListener(out, plan)
+    bars = BarListener(out, plan, go_on)
     with bars.live():
         yield bars

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
 
 from taskflow import task
 from taskflow.types.failure import Failure
-from tenacity import (
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_exponential,
-)
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from pumphouse.cloud.wait import OUTAGE_S
-from pumphouse.errors import ConfigError, ConflictError, PumphouseError, explain, http_status, is_unavailable
+from pumphouse.errors import (
+    ConfigError,
+    ConflictError,
+    Interruption,
+    OutageError,
+    PumphouseError,
+    explain,
+    http_status,
+    is_unavailable,
+)
 from pumphouse.model import Json, Record, Ref, Settings, Step
 
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ _ID_DIGITS = 8
 LOOKS_S = (0.0, 1.0, 3.0)
 # With 1, 2 and 4 s between them.
 CLEARING_ATTEMPTS = 4
-# How long to wait at most before each look whether a service is back.
-OUTAGE_PAUSE_MAX_S = 15.0
 
 T = TypeVar("T")
 
@@ -270,14 +270,16 @@ class EnsureMixin:
         try:
             if not self._is_ours:
                 return []
-            return [self.undo(found) for found in through_outage(lambda: list(self.leftovers(data, ensured)))]
+            return [self.undo(found) for found in self.leftovers(data, ensured)]
         except ConflictError:  # what is there is not ours
             return []
-        except Exception as error:  # a revert must not raise
+        except Exception as error:
+            if is_unavailable(error):
+                raise
             return [f"{self.name}: what it left behind could not be looked for: {explain(error)}"]
 
     def undo(self, destination_id: str) -> str:
-        """Remove the resource; returns why it could not be removed, because a revert must not raise."""
+        """Remove the resource; returns why it could not be removed. Raises as `why_not_undone` does."""
         return why_not_undone(self.name, self.remove, destination_id)
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> Iterable[str]:
@@ -358,8 +360,12 @@ def create_in_tenant(
 
 
 def why_not_undone(name: str, remove: Callable[..., Any], *args: Any) -> str:
-    """Call what takes something back; returns why that failed, and nothing when it did not. Absence is success."""
-    why = _why_it_stays(through_outage, remove, *args)
+    """Call what takes something back; returns why that failed, and nothing when it did not. Absence is success.
+
+    Raises only what a service that is not there raises: whoever runs the task then calls its revert again. Any
+    other error that a revert raised would leave all earlier tasks as they are.
+    """
+    why = _why_it_stays(remove, *args, raised=is_unavailable)
     if why:
         LOG.error("%s: could not be undone: %s", name, why)
     return f"{name}: {why}" if why else ""
@@ -370,10 +376,14 @@ def why_not_removed(delete: Callable[..., Any], *args: Any) -> str:
     return _why_it_stays(persistently, delete, *args)
 
 
-def _why_it_stays(remove: Callable[..., Any], *args: Any) -> str:
+def _why_it_stays(
+    remove: Callable[..., Any], *args: Any, raised: Callable[[Exception], bool] = lambda error: False
+) -> str:
     try:
         remove(*args)
-    except Exception as error:  # a revert that raises would leave all earlier tasks as they are
+    except Exception as error:
+        if raised(error):
+            raise
         return "" if http_status(error) == 404 else str(explain(error))
     return ""
 
@@ -381,29 +391,17 @@ def _why_it_stays(remove: Callable[..., Any], *args: Any) -> str:
 def persistently(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Call what clears away, and call it again when it fails: nobody comes back for what stays behind.
 
-    Raises what the last call raised; that something is not there at once.
+    Raises what the last call raised; at once that something is not there, or that its service is not.
     """
     attempts = Retrying(
-        retry=retry_if_exception(lambda error: http_status(error) != 404),
+        retry=retry_if_exception(
+            lambda error: http_status(error) != 404 and not isinstance(error, OutageError | Interruption)
+        ),
         stop=stop_after_attempt(CLEARING_ATTEMPTS),
         wait=wait_exponential(),
         reraise=True,
     )
     return attempts(function, *args, **kwargs)
-
-
-def through_outage(function: Callable[..., T], *args: Any) -> T:
-    """Call what takes something back, and call it again for as long as its service is not there, up to OUTAGE_S.
-
-    Raises what the last call raised.
-    """
-    attempts = Retrying(
-        retry=retry_if_exception(is_unavailable),
-        stop=stop_after_delay(OUTAGE_S),
-        wait=wait_exponential(max=OUTAGE_PAUSE_MAX_S),
-        reraise=True,
-    )
-    return attempts(function, *args)
 
 
 def kept_result(*reasons: str) -> Json | None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from pumphouse.cloud import Cloud
+from pumphouse.cloud.outage import not_waited_for
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Ref
 from pumphouse.tasks import KINDS as MIGRATED
@@ -106,7 +107,7 @@ def verify(
             )
     known = known or Known()
     twin_id = _twin(source, destination, tenant_id, mappings, known)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, not_waited_for(source.outages, destination.outages):
         sides = pool.map(keystone.read, (source, destination), (tenant_id, twin_id))
         mine, theirs = sides
         recorded = {**known.ids, Ref("tenant", tenant_id): twin_id}

@@ -186,13 +186,16 @@ class Operator:
         self._count = 0
         self.configure()
 
-    def configure(self, workers: int = 16, state_url: str = "", **policies: Any) -> None:
-        """Write the configuration, with the policies that are given."""
+    def configure(
+        self, workers: int = 16, state_url: str = "", limits: Mapping[str, Any] | None = None, **policies: Any
+    ) -> None:
+        """Write the configuration, with the policies and the other limits that are given."""
         settings = {"passwords_file": str(self.passwords), **policies}
+        limits = {"workers": workers, **(limits or {})}
         (self.folder / "pumphouse.yaml").write_text(
             f"clouds_file: {self.lab.clouds_yaml}\n"
             "source: {cloud: source}\ndestination: {cloud: destination}\n"
-            f"policies: {json.dumps(settings)}\nlimits: {{workers: {workers}}}\n"
+            f"policies: {json.dumps(settings)}\nlimits: {json.dumps(limits)}\n"
             f"state: {{url: '{state_url or f'sqlite:///{self.folder}/state.db'}'}}\n"
         )
 

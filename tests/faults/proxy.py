@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab import Lab
-from tests.faults.rules import IMAGE_BYTES, Action, Answered, Cut, Request, Rule
+from tests.faults.rules import IMAGE_BYTES, Action, Answered, Cut, Outage, Request, Rule
 
 BLOCK_BYTES = 1 << 16
 SMALL_BODY_BYTES = 1 << 16
@@ -56,7 +56,7 @@ class Proxy(ThreadingHTTPServer):
 
     def __init__(self, lab: Lab) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.rules: Sequence[Rule] = ()
+        self.rules: Sequence[Rule | Outage] = ()
         self.exchanges: deque[Exchange] = deque(maxlen=RECORDS_MAX)
         self.downloaded: Counter[str] = Counter()
         self.uploaded: Counter[str] = Counter()

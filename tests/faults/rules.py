@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
@@ -83,6 +84,14 @@ class Delay(Action):
 
     def before(self, request: Request) -> None:
         threading.Event().wait(self.seconds)
+
+
+class Hang(Delay):
+    """The service does not answer, and in the end the connection breaks."""
+
+    def before(self, request: Request) -> None:
+        super().before(request)
+        raise Cut
 
 
 @dataclass
@@ -247,6 +256,33 @@ class Rule:
             and re.search(self.path, request.path)
             and re.search(self.body.encode(), request.body)
         )
+
+
+@dataclass
+class Outage:
+    """A service that is away for a while, from a request on that may be for another service.
+
+    service: a pattern of file names.
+    how: what is done to each request, given the seconds that are left.
+    begins: the rule that acts on the request at which it begins.
+    """
+
+    service: str
+    how: Callable[[float], Action]
+    seconds: float
+    begins: Rule
+    harmed: int = 0
+    _end_s: float | None = None
+
+    def action(self, request: Request) -> Action | None:
+        """What is done to this request; None for nothing."""
+        now_s = time.monotonic()
+        if self._end_s is None and self.begins.action(request) is not None:
+            self._end_s = now_s + self.seconds
+        if self._end_s is None or now_s >= self._end_s or not fnmatch(request.service, self.service):
+            return None
+        self.harmed += 1
+        return self.how(self._end_s - now_s)
 
 
 def one_in_ten(seed: int) -> list[Rule]:

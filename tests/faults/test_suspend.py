@@ -40,7 +40,7 @@ def test_the_first_lets_finish_what_runs(
     hold = Hold("upload")
     command, run = held(operator, world, proxy, hold)
     command.signal(number)
-    command.says(f"interrupted: .*pumphouse resume {run}")
+    command.says(f"stopping: waiting for 1 task;.* Go on with pumphouse resume {run}")
     hold.go_on.set()
     ended = command.wait().expect(INTERRUPTED)
     assert f"pumphouse resume {run}" in ended.stderr
@@ -56,7 +56,7 @@ def test_the_second_ends_at_once(
     hold = Hold("upload")
     command, run = held(operator, world, proxy, hold)
     command.signal(number)
-    command.says("interrupted: ")
+    command.says("stopping: ")
     start_s = time.monotonic()
     command.signal(number)
     ended = command.wait().expect(INTERRUPTED)

@@ -29,6 +29,7 @@ from pumphouse.run.record import create_run, describe_owner, list_books, load_ru
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+from pumphouse.tasks.glance.transfer import TransferLimits
 from tests.unit.memory import RecordingListener, World, made_kind
 
 # What a store may not like: each of the things that a task reads has all of it.
@@ -135,7 +136,7 @@ def go_on(store: Backend, log: Log) -> dict[str, int]:
     books = list_books(store)
     run = load_run(store, books[-1]) if books else create_run(store, plan())
     print("recorded", flush=True)
-    migration = Migration(world, world, {"mappings": {}, "policies": {}}, None)  # type: ignore[arg-type]
+    migration = Migration(world, world, {"mappings": {}, "policies": {}}, TransferLimits(1))
     with locked(store, lock_name(run.book.meta), lambda: describe_owner(store, run.book.meta)):
         report = execute_run(run, migration, RecordingListener(), threading.Event())
     return {str(state): count for state, count in report.count().items()}

@@ -12,6 +12,7 @@ from typing import Any
 from taskflow import task
 
 from pumphouse import tasks
+from pumphouse.cloud.outage import Outages
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step
 from pumphouse.plan.units import units
@@ -19,6 +20,7 @@ from pumphouse.run.execute import execute_run
 from pumphouse.run.record import Run
 from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
 from pumphouse.tasks.fields import Fields
+from pumphouse.tasks.glance.transfer import TransferLimits
 from pumphouse.tasks.kind import Kind
 
 
@@ -31,9 +33,10 @@ class World:
         self.tries: list[str] = []
         self.failing: set[str] = set()
         self.stuck: set[str] = set()
-        self.on_make = lambda name: None
+        self.on_make = self.on_undo = lambda name: None
         self.tenants_in_use = 0
         self.loans = SimpleNamespace(on_change=None)
+        self.outages = Outages("destination")
 
     @contextmanager
     def in_tenant(self, tenant_id: str) -> Iterator[World]:
@@ -54,6 +57,7 @@ class Make(BaseCloudTask):
         return {"id": f"new-{name}", "made": True, "notes": [f"{name} is new"]}
 
     def revert(self, name: str, **_: Any) -> dict[str, str]:
+        self.cloud.on_undo(name)
         if name in self.cloud.stuck:
             return {"kept": f"{name} is stuck"}
         self.cloud.things.discard(name)
@@ -89,6 +93,9 @@ class RecordingListener:
 
     def outcome_reported(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+
+    def stopping(self, tasks: int) -> None:
+        self.lines.append(f"stopping: {tasks}")
 
 
 def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs: Any) -> Step:
@@ -134,7 +141,7 @@ def planned(*steps: Step, on_failure: str = "revert", fail_fast: bool = False) -
 
 
 def migration(world: World) -> Migration:
-    return Migration(world, world, {"mappings": {}, "policies": {}}, None)
+    return Migration(world, world, {"mappings": {}, "policies": {}}, TransferLimits(1))
 
 
 def execute(

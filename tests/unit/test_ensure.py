@@ -128,25 +128,16 @@ def test_what_an_interrupted_execute_has_made_is_removed(ensure: Any, result: ob
     assert not ensure.begun
 
 
-def test_a_revert_waits_for_a_service_that_is_not_there(ensure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
-    ensure.execute(DATA)
-    refusals = [
-        exceptions.ServiceUnavailable(),
-        exceptions.ConnectFailure("refused"),
-        exceptions.BadGateway(),
-    ]
-
-    def remove(destination_id: str) -> None:
-        if refusals:
-            raise refusals.pop()
-        del ensure.cloud.by_id[destination_id]
-
-    ensure.remove = remove
-    assert ensure.revert({"id": "d", "made": True}, DATA) is None
+def test_a_revert_that_meets_an_outage_raises_so_that_it_is_called_again(ensure: Any) -> None:
+    made = ensure.execute(DATA)
+    for result in (made, None):
+        ensure.begun = True
+        for error in (exceptions.ConnectFailure("cut"), exceptions.BadGateway()):
+            ensure.cloud.remove_instead = [error]
+            with pytest.raises(type(error)):
+                ensure.revert(result, DATA)
+    assert ensure.revert(made, DATA) is None
     assert ensure.cloud.by_id == {}
-    assert len(waited) == 3
 
 
 def test_a_second_process_takes_what_the_first_has_made() -> None:

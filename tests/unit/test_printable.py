@@ -6,6 +6,8 @@ import ast
 import io
 import json
 import logging
+import os
+import pty
 import re
 import sys
 import unicodedata
@@ -132,7 +134,7 @@ def show_verification(text: str, out: PrintableConsole) -> None:
 def show_lines(text: str, out: PrintableConsole) -> None:
     # Lines that begin with the state are the real ones.
     for outcome in outcomes_with(text):
-        LineListener(out).outcome_reported(replace(outcome, state=State.KEPT))
+        LineListener(out, "resume").outcome_reported(replace(outcome, state=State.KEPT))
 
 
 def show_tenants(text: str, out: PrintableConsole) -> None:
@@ -260,7 +262,7 @@ def test_bars_show_any_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     file = Terminal()
     out = PrintableConsole(file=file, force_terminal=True, width=200)
-    bars = BarListener(out, plan_with(text))
+    bars = BarListener(out, plan_with(text), "resume")
     with bars.live() as _:
         bars.task_started(f"create network {text}")
         bars.bytes_copied("network-n-copy", 1)
@@ -274,6 +276,38 @@ def test_bars_show_any_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b]" not in file.getvalue()
     assert "\x1b[2J" not in file.getvalue()
     assert not any(line.startswith(FORGED) for line in re.split(r"[\r\n]", shown))
+
+
+@pytest.mark.parametrize("width", [40, 200])
+def test_what_is_waited_for_is_said_above_the_bars_and_then_shown_in_them(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    file = Terminal()
+    out = PrintableConsole(file=file, force_terminal=True, width=width)
+    bars = BarListener(out, plan_with("a"), "pumphouse resume 1a2b3c4d")
+    with bars.live():
+        for tasks in (3, 1):
+            bars.stopping(tasks)
+        bars.task_started("create network a")
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue())
+    words = " ".join(shown.split())
+    assert words.count("again to stop at once. Go on with pumphouse resume 1a2b3c4d") == 1
+    assert "stopping: waiting for 3 tasks; nothing else is started" in words
+    assert "stopping: waiting for 1 task" in words or width == 40
+    assert "create network a" not in shown
+
+
+def test_a_terminal_is_left_with_its_cursor_and_a_pipe_as_it_is() -> None:
+    for opened in (pty.openpty, os.pipe):
+        reading, writing = opened()
+        with open(writing, "w") as file:
+            out = PrintableConsole(file=file, force_terminal=opened is pty.openpty)
+            out.leave_terminal()
+            out.file.write("end")
+            file.flush()
+            assert os.read(reading, 100) == (b"\x1b[?25h\r\nend" if opened is pty.openpty else b"end")
+        os.close(reading)
 
 
 # What is not printed by a console.

@@ -45,9 +45,12 @@ def reloaded(recorded: Run) -> Run:
     return load_run(recorded.store, find_book(recorded.store, recorded.id))
 
 
-def undo(recorded: Run, world: World, *, force: bool = False) -> tuple[Any, list[revert.UnitRevert]]:
+def undo(
+    recorded: Run, world: World, *, force: bool = False, stop: threading.Event | None = None
+) -> tuple[Any, list[revert.UnitRevert]]:
     undos = revert.plan_revert(recorded, migration(world), force=force)
-    report = revert.revert_run(recorded, migration(world), undos, RecordingListener(), threading.Event())
+    stop = stop or threading.Event()
+    report = revert.revert_run(recorded, migration(world), undos, RecordingListener(), stop)
     return report, undos
 
 

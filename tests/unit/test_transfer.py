@@ -25,7 +25,7 @@ from keystoneauth1.adapter import Adapter
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
-from pumphouse.errors import TransferError
+from pumphouse.errors import BrokenOffError, Interruption, TransferError
 from pumphouse.tasks.glance.transfer import CHUNK_BYTES, Copied, Hashes, TransferLimits, copy_image
 
 SIZE_BYTES = 24 * CHUNK_BYTES + 12345
@@ -453,6 +453,28 @@ def test_an_error_of_the_caller_stops_the_copy(pair: Pair) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-")]
     assert pair.source.becomes_idle()
     assert pair.destination.becomes_idle()
+
+
+def test_a_copy_is_broken_off_when_the_run_is_to_end(pair: Pair) -> None:
+    limits = TransferLimits(1, bytes_per_second=CHUNK_BYTES)
+    pair.progress = type("Stop", (list,), {"append": staticmethod(lambda _: limits.stop.set())})()
+    start_s = time.monotonic()
+    with pytest.raises(Interruption):
+        pair.copy(limits)
+    assert time.monotonic() - start_s < 10
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-")]
+    assert pair.source.becomes_idle()
+    assert pair.destination.becomes_idle()
+
+
+@pytest.mark.parametrize(("status", "is_final"), [(403, True), (404, True), (401, False), (503, False)])
+def test_another_attempt_is_worth_it_where_the_answer_may_be_another(
+    pair: Pair, status: int, is_final: bool
+) -> None:
+    pair.source.send = lambda handler, _: handler.refuse(status)
+    with pytest.raises(TransferError) as failed:
+        pair.copy()
+    assert isinstance(failed.value, BrokenOffError) is not is_final
 
 
 def test_a_token_about_to_expire_is_renewed_before_the_upload(pair: Pair) -> None:

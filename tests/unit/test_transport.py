@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -22,9 +24,10 @@ from hypothesis import strategies as st
 from keystoneauth1 import exceptions
 from keystoneauth1.identity import generic, v3
 
-from pumphouse.cloud import transport
+from pumphouse.cloud import outage, transport
+from pumphouse.cloud.outage import Outages
 from pumphouse.cloud.transport import CloudSession, SecretFilter, connection_pool, mask_secrets
-from pumphouse.errors import ReadOnlyError
+from pumphouse.errors import Interruption, OutageError, ReadOnlyError
 
 PASSWORD = "correct horse battery"
 BREAK_OFF = 0
@@ -143,7 +146,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallCloud]:
-    monkeypatch.setattr(transport, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(outage, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(outage, "PAUSE_MAX_S", 0.05)
+    monkeypatch.setattr(outage, "LOGIN_S", 0.3)
     cloud = SmallCloud()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"cloud": cloud}))
     server.daemon_threads = True
@@ -157,7 +162,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallCloud]:
 
 def session_of(cloud: SmallCloud, *, threads: int = 4, read_only: bool = False) -> CloudSession:
     login = v3.Password(cloud.url, username="u", password=PASSWORD, user_domain_id="default", project_id="p")
-    return CloudSession(login, connection_pool(threads), read_only=read_only)
+    return CloudSession(login, connection_pool(threads), Outages("source"), read_only=read_only)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -200,17 +205,17 @@ def test_the_cloud_says_how_long_to_wait(cloud: SmallCloud) -> None:
 
 
 def test_a_cloud_cannot_ask_for_hours(cloud: SmallCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "RETRY_AFTER_MAX_S", 0.1)
+    monkeypatch.setattr(outage, "RETRY_AFTER_MAX_S", 0.1)
     cloud.answers["GET"] = [503, 429]
     cloud.headers["Retry-After"] = "7200"
     assert session_of(cloud).get(f"{cloud.url}/servers").status_code == 200
 
 
 def test_a_busy_cloud_ends_as_its_own_error(cloud: SmallCloud) -> None:
-    cloud.answers["GET"] = [503] * 20
+    cloud.answers["GET"], cloud.headers = [503] * 1000, {}
     with pytest.raises(exceptions.ServiceUnavailable):
         session_of(cloud).get(f"{cloud.url}/servers")
-    assert cloud.counted() == {"GET": 6}
+    assert 3 < cloud.counted()["GET"] < 60
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -440,7 +445,9 @@ def test_a_cloud_that_tells_its_versions_only_with_a_token_can_be_logged_in_to(c
         project_domain_id="default",
     )
 
-    assert CloudSession(auth, connection_pool(1)).get("/servers", endpoint_filter={"service_type": "compute"})
+    assert CloudSession(auth, connection_pool(1), Outages("source")).get(
+        "/servers", endpoint_filter={"service_type": "compute"}
+    )
 
     assert [path for method, path, _ in cloud.requests if method == "POST"] == ["/v3/auth/tokens"]
 
@@ -469,3 +476,90 @@ def test_reading_once_sends_every_write_and_remembers_what_is_not_there(cloud: S
             with pytest.raises(exceptions.NotFound):
                 session.get(f"{cloud.url}/servers/gone")
     assert cloud.counted() == {"GET": 1, "POST": 2}
+
+
+def patient_session_of(cloud: SmallCloud, limit_s: float, **options: Any) -> tuple[CloudSession, list[str]]:
+    """A session that has logged in, and what it says of outages."""
+    session, said = session_of(cloud, **options), []
+    session.get_token()
+    session.outages.limit_s, session.outages.say = limit_s, said.append
+    return session, said
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, BREAK_OFF])
+def test_many_threads_wait_for_a_service_and_it_is_said_once(
+    cloud: SmallCloud, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(outage, "QUIET_S", 0.05)
+    session, said = patient_session_of(cloud, 30, threads=8)
+    cloud.answers["GET"], cloud.headers = [status] * 60, {}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(session.get, [f"{cloud.url}/servers"] * 8))
+    assert {answer.status_code for answer in answers} == {200}
+    began, ended = said
+    assert re.fullmatch(
+        r"the [a-z]+ service of the source does not answer since \d\d:\d\d:\d\d and is waited for, up to 30 s: .+",
+        began,
+    )
+    assert re.fullmatch(r"the [a-z]+ service of the source answers again, after \d+ s", ended)
+
+
+def test_a_service_that_stays_away_is_given_up_by_all_at_once_until_it_answers(cloud: SmallCloud) -> None:
+    session, _ = patient_session_of(cloud, 0.5)
+    cloud.answers["GET"], cloud.headers = [503] * 1000, {}
+    with pytest.raises(OutageError, match="503") as given_up:
+        session.get(f"{cloud.url}/servers")
+    assert "limits.outage_s says, 0.5 s" in given_up.value.hint
+    asked = cloud.counted()["GET"]
+    with pytest.raises(OutageError):
+        session.get(f"{cloud.url}/servers")
+    assert cloud.counted()["GET"] == asked + 1
+    cloud.answers["GET"] = []
+    assert session.get(f"{cloud.url}/servers").status_code == 200
+    cloud.answers["GET"] = [503, 503]
+    assert session.get(f"{cloud.url}/servers").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_what_was_never_sent_is_sent_when_there_is_a_connection(cloud: SmallCloud, method: str) -> None:
+    session, _ = patient_session_of(cloud, 30)
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve() -> None:
+        servers.append(ThreadingHTTPServer(("127.0.0.1", port), type("Late", (Handler,), {"cloud": cloud})))
+        servers[0].serve_forever(0.01)
+
+    later = threading.Timer(0.5, serve)
+    later.start()
+    answer = session.request(f"http://127.0.0.1:{port}/v3/servers", method, json={"a": 1})
+    servers[0].shutdown()
+    servers[0].server_close()
+    assert (answer.status_code, cloud.counted()) == (200, {method: 1})
+
+
+def test_nobody_waits_any_more_once_the_run_is_to_end(cloud: SmallCloud) -> None:
+    session, _ = patient_session_of(cloud, 30)
+    cloud.answers["GET"], cloud.headers["Retry-After"] = [503], "20"
+    threading.Timer(0.2, session.outages.stop.set).start()
+    start_s = time.monotonic()
+    with pytest.raises(Interruption):
+        session.get(f"{cloud.url}/servers")
+    assert time.monotonic() - start_s < 5
+
+
+@pytest.mark.parametrize(
+    ("path", "filters", "title"),
+    [
+        ("/servers", {"endpoint_filter": {"service_type": "volumev3"}}, "the block-storage service"),
+        ("/v3/auth/tokens", {}, "the identity service"),
+        ("http://elsewhere:9292/v2/images", {}, "the service at elsewhere:9292"),
+    ],
+)
+def test_a_service_is_called_by_its_official_type_or_else_by_its_address(
+    cloud: SmallCloud, path: str, filters: dict[str, Any], title: str
+) -> None:
+    session, _ = patient_session_of(cloud, 30)
+    url = path if path.startswith("http") else cloud.url.removesuffix("/v3") + path
+    assert session._service(url, **filters) == title

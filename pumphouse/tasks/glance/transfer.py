@@ -21,7 +21,7 @@ import urllib3.exceptions
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.exceptions import ClientException, ConnectFailure
 
-from pumphouse.errors import BrokenOffError, TransferError, explain
+from pumphouse.errors import BrokenOffError, Interruption, TransferError, explain, http_status
 
 CHUNK_BYTES = 1 << 20
 PREFETCH_CHUNKS = 8
@@ -32,6 +32,10 @@ CONNECT_S = 10
 STALL_S = 300
 # Glance looks at the token when the upload starts, not when it ends.
 TOKEN_LIFE_S = 600
+POLL_S = 0.5
+# Of the answers 4xx those that another attempt may not get: a token that was revoked, a record that still waits
+# for the bytes of an earlier attempt, a limit of the rate.
+PASSING_STATUSES = (401, 408, 409, 429)
 
 _NETWORK_ERRORS = (ClientException, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _HINT = "the destination's image is not usable; once the cause is gone, run the migration again"
@@ -84,6 +88,7 @@ class TransferLimits:
     """How many transfers run at a time, and how fast all of them together may be; shared by a run.
 
     slot: a semaphore, to be held while bytes move.
+    stop: once set, no byte is moved any more.
     chunk_bytes: how much to read at once, small enough for an even flow at a low rate.
     """
 
@@ -94,6 +99,7 @@ class TransferLimits:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slot = threading.BoundedSemaphore(transfers)
+        self.stop = threading.Event()
         self.chunk_bytes = min(CHUNK_BYTES, max(1 << 14, (bytes_per_second or CHUNK_BYTES * 8) // 8))
         self._bytes_per_second = bytes_per_second
         self._clock = clock
@@ -128,7 +134,7 @@ def copy_image(
     on_progress: is given the bytes moved so far, every quarter second or 16 MiB, and at the end.
 
     Raises TransferError when the bytes do not arrive, or not the same bytes; deleting the destination's
-    record is then up to the caller. A source whose bytes do not match its own hash is found before the
+    record is then up to the caller. Raises Interruption once the copies are to stop. A source whose bytes do not match its own hash is found before the
     last chunk is sent, so that the destination's image never becomes active.
     """
     reading, writing = source.adapter("image"), destination.adapter("image")
@@ -203,7 +209,7 @@ class _Stream:
             raise TransferError(f"{self._title}: the upload was about to be sent a second time", _HINT)
         self._taken = True
         reported_s, reported_bytes = time.monotonic(), 0
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -212,6 +218,12 @@ class _Stream:
             if now_s - reported_s >= PROGRESS_S or self.sent_bytes - reported_bytes >= PROGRESS_BYTES:
                 reported_s, reported_bytes = now_s, self.sent_bytes
                 self._on_progress(self.sent_bytes)
+
+    def _next(self) -> bytes | BaseException | None:
+        while not self._limits.stop.is_set():
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=POLL_S)
+        raise Interruption
 
     def _fill(self) -> None:
         try:
@@ -298,7 +310,7 @@ def _put(images: Adapter, image_id: str, stream: _Stream, title: str) -> None:
     except _NETWORK_ERRORS as error:
         broken = f"{title}: the destination broke off after {_of(stream.sent_bytes, len(stream))}"
         lost = isinstance(error, ConnectFailure) and stream.sent_bytes
-        raise BrokenOffError(broken if lost else f"{broken}: {explain(error)}", _HINT) from error
+        raise _failed(error)(broken if lost else f"{broken}: {explain(error)}", _HINT) from error
     if response.status_code != 204:
         raise TransferError(f"{title}: the destination answered {response.status_code}, not 204", _HINT)
 
@@ -337,7 +349,13 @@ def _blaming(what: str) -> Iterator[None]:
     except urllib3.exceptions.ProtocolError as error:
         raise BrokenOffError(what, _HINT) from error
     except _NETWORK_ERRORS as error:
-        raise BrokenOffError(f"{what}: {explain(error)}", _HINT) from error
+        raise _failed(error)(f"{what}: {explain(error)}", _HINT) from error
+
+
+def _failed(error: Exception) -> type[TransferError]:
+    """What an error means to a copy: that it broke off, or that another attempt would end in the same way."""
+    status = http_status(error) or 500
+    return TransferError if 400 <= status < 500 and status not in PASSING_STATUSES else BrokenOffError
 
 
 def _of(done_bytes: int, size_bytes: int) -> str:

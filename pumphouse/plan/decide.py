@@ -25,7 +25,7 @@ def decide_all(
     left_out: Collection[Ref],
 ) -> dict[Ref, Step]:
     """The decision for every record; kind by kind, because twins are recognised by the twins of their parents."""
-    records = {ref: _looked_through(record) for ref, record in records.items()}
+    records = {ref: KINDS[ref.kind].looked_through(record) for ref, record in records.items()}
     steps: dict[Ref, Step] = {}
     ids: dict[Ref, str] = {}
     for name, kind in KINDS.items():
@@ -46,12 +46,6 @@ def decide_all(
             if step.destination_id:
                 ids[record.ref] = step.destination_id
     return steps
-
-
-def _looked_through(record: Record) -> Record:
-    """The record with notes on what its kind does not carry, in the place of the answer that it was made of."""
-    notes = () if record.must_exist else KINDS[record.ref.kind].fields.notes(record.answer)
-    return replace(record, notes=(*record.notes, *notes), answer={})
 
 
 def _named(record: Record, names: Mapping[Ref, str]) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,6 +114,11 @@ class Kind:
         if not destination.has(self.service):
             return f"the destination has no {self.service} service"
         return "" if can_make(destination, self.rights) else REFUSED
+
+    def looked_through(self, record: Record) -> Record:
+        """The record with notes on what is not carried, in the place of the answer that it was made of."""
+        notes = () if record.must_exist else self.fields.notes(record.answer)
+        return replace(record, notes=(*record.notes, *notes), answer={})
 
     @property
     def title(self) -> str:

@@ -82,7 +82,7 @@ class ByHand:
                 fetched = self.kinds[kind].fetch(source, ids)
                 assert sorted(fetched) == sorted(ids)
                 found |= {record.ref: record for record in fetched.values()}
-        return found
+        return {ref: self.kinds[ref.kind].looked_through(record) for ref, record in found.items()}
 
     def steps(self, on_conflict: str = "fail") -> dict[Ref, Step]:
         """The decision for each record."""

@@ -93,5 +93,10 @@ class Fields:
         return found
 
 
+def parts(of: str, names: str) -> str:
+    """The parts of a field as a list of fields has them."""
+    return " ".join(f"{of}/{name}" for name in names.split())
+
+
 def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

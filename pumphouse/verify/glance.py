@@ -20,7 +20,7 @@ _OWN = {
     "container_format", "min_disk", "min_ram", "visibility", "protected", "os_hidden", "size", "checksum",
     "os_hash_algo", "os_hash_value", "owner_id", "owner_project_name", "owner_user_name", "members", "bytes",
 }  # fmt: skip
-_OWN_PREFIXES = (OURS, "os_glance_", "img_signature")
+_OWN_PREFIXES = (OURS, "os_glance_", "img_signature", "cinder_encryption_key_")
 _WITHOUT_BYTES = ("queued", "saving", "uploading", "importing", "killed", "deleted", "pending_delete")
 CHUNK_BYTES = 1024 * 1024
 

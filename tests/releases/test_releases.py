@@ -41,6 +41,7 @@ def test_a_tenant_arrives_field_by_field_and_byte_by_byte(
     result = runner.json("migrate", "tenant", sample.name, "--yes")
     (tenant_id,) = (item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
     assert compare(before, facts(lab.dir, "destination", tenant_id)) == []
+    assert [note for note in result["notes"] if "not known to Pumphouse" in note] == []
     verified = runner.json("verify", "tenant", sample.name)
     seen(f"{lab.clouds()[0].release.name} to the newest: {result['summary']}, then {verified['summary']}")
     assert [verified["summary"][verdict] for verdict in ("different", "missing", "extra")] == [0, 0, 0]

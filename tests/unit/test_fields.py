@@ -13,6 +13,7 @@ from pumphouse.plan.decide import decide_all
 from pumphouse.plan.make import unknown_fields
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.fields import Fields, Noted
+from pumphouse.tasks.glance.common import custom_properties
 
 FIELDS = Fields(
     carried="name tags addresses/*/ip metadata *",
@@ -93,3 +94,25 @@ def test_a_plan_says_what_is_not_carried_and_keeps_no_answer() -> None:
     notes = {ref.id: step.record.notes for ref, step in steps.items()}
     assert notes == {"a": ("its metadata are not carried: no call of Nova sets them",), "b": (), "c": ()}
     assert [step.record.answer for step in steps.values()] == [{}, {}, {}]
+
+
+def test_what_is_said_to_become_of_the_properties_of_an_image_is_done() -> None:
+    image = {
+        "owner_id": "u",
+        "owner_team": "shop",
+        "owner_specified.openstack.md5": "",
+        "os_glance_import_task": "t",
+    }
+    image |= {
+        "cinder_encryption_key_id": "k",
+        "img_signature": "s",
+        "pumphouse_source_id": "i",
+        "vendor": "v",
+    }
+    properties = {"owner_team": "shop", "owner_specified.openstack.md5": "", "vendor": "v"}
+    assert custom_properties(image) == properties
+    said = KINDS["image"].fields.notes(image)
+    assert [note.partition(" is not carried")[0] for note in said] == [
+        "cinder_encryption_key_id",
+        "its signature",
+    ]

@@ -45,10 +45,10 @@ BOOT_IMAGES = ("kernel_id", "ramdisk_id")
 _OWN = {
     "id", "owner", "status", "tags", "created_at", "updated_at", "virtual_size", "file", "self", "schema",
     "direct_url", "locations", "stores", "base_image_ref", "instance_uuid", "image_type", "image_location",
-    "image_state", "user_id", "block_device_mapping", "boot_roles", "kernel_id", "ramdisk_id", STAMP,
+    "image_state", "user_id", "block_device_mapping", "boot_roles", "kernel_id", "ramdisk_id", "owner_id",
+    "owner_project_name", "owner_user_name", STAMP,
 }  # fmt: skip
-_OWN_PREFIXES = ("os_glance_", "os_hash_", "img_signature", "owner_", "pumphouse_")
-_KEPT_PREFIX = "owner_specified."
+_OWN_PREFIXES = ("os_glance_", "os_hash_", "img_signature", "cinder_encryption_key_", "pumphouse_")
 _IDS_PER_CALL = 50
 
 
@@ -187,7 +187,7 @@ class UploadImage(BaseCloudsTask):
 
 def _is_custom(key: str) -> bool:
     own = key in _OWN or key in FIELDS or key in HASHES
-    return not own and (key.startswith(_KEPT_PREFIX) or not key.startswith(_OWN_PREFIXES))
+    return not own and not key.startswith(_OWN_PREFIXES)
 
 
 def _owner(data: Json, ensured: Mapping[str, Ensured]) -> str | None:

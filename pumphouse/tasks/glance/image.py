@@ -225,7 +225,7 @@ KIND = Kind(
     find_anywhere=find_anywhere,
     fields=Fields(
         carried="name disk_format container_format min_disk min_ram status visibility protected os_hidden tags "
-        "members/status owner_specified.* *",
+        "members/status *",
         mapped={
             "owner": "the tenant's twin",
             "kernel_id": "the image's twin",
@@ -233,10 +233,12 @@ KIND = Kind(
             "members/member_id": "the tenant's twin",
         },
         derived="id created_at updated_at size virtual_size checksum os_hash_* file self schema direct_url locations "
-        "stores os_glance_* owner_* base_image_ref instance_uuid image_type image_location image_state user_id "
+        "stores os_glance_* owner_id owner_project_name owner_user_name base_image_ref instance_uuid image_type image_location image_state user_id "
         "boot_roles pumphouse_* members/image_id members/created_at members/updated_at members/schema",
         noted={
             "img_signature*": "its signature is not carried: the key lies in the source's Barbican; sign it again",
+            "cinder_encryption_key_*": "{name} is not carried: its bytes are encrypted, and the key lies in the "
+            "source's Barbican; retype the volume that it was made of, and upload that",
             "block_device_mapping": "its block device mapping is not carried: it names snapshots of the source",
         },
     ),

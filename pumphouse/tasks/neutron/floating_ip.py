@@ -25,7 +25,7 @@ from pumphouse.tasks.base import (
     symbol,
     why_not_undone,
 )
-from pumphouse.tasks.fields import Fields
+from pumphouse.tasks.fields import Fields, parts
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     DERIVED,
@@ -247,9 +247,11 @@ KIND = Kind(
     strangers=partial(strangers_in, FLOATING_IPS),
     fields=Fields(
         carried="description dns_name dns_domain tags floating_ip_address fixed_ip_address "
-        "port_forwardings/protocol port_forwardings/internal_ip_address port_forwardings/internal_port "
-        "port_forwardings/external_port port_forwardings/internal_port_range port_forwardings/external_port_range "
-        "port_forwardings/description",
+        + parts(
+            "port_forwardings",
+            "protocol internal_ip_address internal_port internal_port_range external_port external_port_range "
+            "description",
+        ),
         mapped={
             **TWIN_TENANT,
             "floating_network_id": "the external network's twin",

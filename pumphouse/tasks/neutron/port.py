@@ -20,7 +20,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     retrieve_record,
 )
-from pumphouse.tasks.fields import Fields, Noted
+from pumphouse.tasks.fields import Fields, Noted, parts
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     DERIVED,
@@ -259,10 +259,12 @@ KIND = Kind(
             "trunk_details": "the trunk's twin",
         },
         derived=f"{DERIVED} status device_owner dns_assignment ip_allocation resource_request qos_network_policy_id "
-        "binding:host_id binding:vif_type binding:vif_details binding:profile/pci_vendor_info "
-        "binding:profile/pci_slot binding:profile/allocation binding:profile/arq_uuid "
-        "binding:profile/physical_network binding:profile/card_serial_number binding:profile/vf_num "
-        "binding:profile/pf_mac_address binding:profile/device_mac_address binding:profile/migrating_to",
+        "binding:host_id binding:vif_type binding:vif_details "
+        + parts(
+            "binding:profile",
+            "pci_vendor_info pci_slot allocation arq_uuid physical_network card_serial_number vf_num pf_mac_address "
+            "device_mac_address migrating_to",
+        ),
         noted={
             **NO_QOS,
             "binding:profile/*": "{name} ({value}) is not carried: set it at the destination where it is wanted",

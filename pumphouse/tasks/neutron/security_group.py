@@ -22,7 +22,7 @@ from pumphouse.tasks.base import (
     symbol,
     why_not_undone,
 )
-from pumphouse.tasks.fields import Fields
+from pumphouse.tasks.fields import Fields, parts
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     DERIVED,
@@ -241,17 +241,21 @@ KIND = Kind(
     tenant_tasks=tenant_tasks,
     strangers=strangers,
     fields=Fields(
-        carried="name description stateful tags security_group_rules/direction security_group_rules/ethertype "
-        "security_group_rules/protocol security_group_rules/port_range_min security_group_rules/port_range_max "
-        "security_group_rules/remote_ip_prefix security_group_rules/description",
+        carried="name description stateful tags "
+        + parts(
+            "security_group_rules",
+            "direction ethertype protocol port_range_min port_range_max remote_ip_prefix description",
+        ),
         mapped={
             **TWIN_TENANT,
             "security_group_rules/remote_group_id": "the security group's twin",
             "security_group_rules/remote_address_group_id": "the address group's twin",
         },
-        derived=f"{DERIVED} shared security_group_rules/security_group_id security_group_rules/project_id "
-        "security_group_rules/normalized_cidr security_group_rules/belongs_to_default_sg "
-        + " ".join(f"security_group_rules/{name}" for name in DERIVED.split()),
+        derived=f"{DERIVED} shared "
+        + parts(
+            "security_group_rules",
+            f"{DERIVED} project_id security_group_id normalized_cidr belongs_to_default_sg",
+        ),
         noted={"security_group_rules/tags": "the tags of its rules are not carried: {value}"},
     ),
 )

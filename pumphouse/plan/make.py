@@ -112,7 +112,7 @@ def make_plan(
         notes=(
             *rights.notes(source, destination),
             *selection_notes(own, steps),
-            *unknown_fields(records.values()),
+            *unknown_fields(records[ref] for ref in steps),
             *(note for found in notes for note in found.result()),
         ),
         left_out=tuple(sorted(set(left_out) - steps.keys())),

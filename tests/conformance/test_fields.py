@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 import yaml
 
 from lab import Lab
-from pumphouse.cloud import Cloud
-from pumphouse.model import Record
+from pumphouse.cloud import Cloud, call
+from pumphouse.model import Json, Record
 from pumphouse.plan.make import discover, with_needs
 from pumphouse.tasks import KINDS
 from tests.conformance.conftest import Story
@@ -30,16 +31,30 @@ MICROVERSIONS = {
 }
 
 
+# What is asked for of single resources, when they are moved.
+PARTS: dict[str, Callable[[Cloud, str], Json]] = {
+    "server": lambda cloud, i: {
+        **call(cloud.adapter("compute"), "GET", f"/servers/{i}/os-interface"),
+        **call(cloud.adapter("compute"), "GET", f"/servers/{i}/os-volume_attachments"),
+    },
+    "image": lambda cloud, i: {"members": list(cloud.glance.image_members.list(i))},
+    "floating_ip": lambda cloud, i: call(cloud.neutron, "GET", f"/floatingips/{i}/port_forwardings"),
+}
+
+
 @pytest.fixture(scope="module", params=MICROVERSIONS)
-def records(
-    lab: Lab, story: Story, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> list[Record]:
-    """All that a plan reads of the sample tenant."""
+def source(lab: Lab, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cloud:
+    """The source, asked in these microversions."""
     clouds_file: Path = tmp_path_factory.mktemp("clouds") / "clouds.yaml"
     clouds = yaml.safe_load(lab.clouds_yaml.read_text())["clouds"]
     clouds["source"] |= MICROVERSIONS[request.param]
     clouds_file.write_text(json.dumps({"clouds": clouds}))
-    source = Cloud.from_clouds_yaml("source", clouds_file=clouds_file, read_only=True)
+    return Cloud.from_clouds_yaml("source", clouds_file=clouds_file, read_only=True)
+
+
+@pytest.fixture(scope="module")
+def records(source: Cloud, story: Story) -> list[Record]:
+    """All that a plan reads of the sample tenant."""
     policies = {"user_passwords": "generate", "root_disk": "snapshot", "source_servers": "stop"}
     with ThreadPoolExecutor() as pool:
         own = discover(source, story.sample.tenant_id, policies, pool)
@@ -51,4 +66,11 @@ def test_every_field_is_known(records: list[Record], kind: str) -> None:
     answers = [record.answer for record in records if record.ref.kind == kind]
     assert answers
     assert all(answers) != (kind in UNANSWERED)
+    assert {field for answer in answers for field in KINDS[kind].fields.unknown(answer)} == set()
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_every_field_of_a_part_is_known(source: Cloud, records: list[Record], kind: str) -> None:
+    answers = [PARTS[kind](source, record.ref.id) for record in records if record.ref.kind == kind]
+    assert any(part for answer in answers for part in answer.values())
     assert {field for answer in answers for field in KINDS[kind].fields.unknown(answer)} == set()

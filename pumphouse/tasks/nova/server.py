@@ -581,13 +581,16 @@ KIND = Kind(
     find_anywhere=find_anywhere,
     fields=Fields(
         carried="name description metadata tags accessIPv4 accessIPv6 config_drive status locked locked_reason "
-        "OS-EXT-SRV-ATTR:hostname OS-EXT-SRV-ATTR:user_data os-extended-volumes:volumes_attached/delete_on_termination",
+        "OS-EXT-SRV-ATTR:hostname OS-EXT-SRV-ATTR:user_data os-extended-volumes:volumes_attached/delete_on_termination "
+        "interfaceAttachments/tag volumeAttachments/tag volumeAttachments/device volumeAttachments/delete_on_termination",
         mapped={
             "tenant_id": "the tenant's twin",
             "key_name": "the keypair's twin",
             "flavor": "the flavor's twin",
             "image": "the bytes of its disk, or the image's twin",
             "os-extended-volumes:volumes_attached/id": "the volume's twin",
+            "interfaceAttachments/port_id": "the port's twin",
+            "volumeAttachments/volumeId": "the volume's twin",
             "addresses": "its ports' twins",
             "security_groups": "its ports' twins",
             "server_groups": "the server group's twin",
@@ -602,7 +605,10 @@ KIND = Kind(
         "OS-EXT-STS:task_state OS-EXT-STS:vm_state OS-EXT-STS:power_state "
         "OS-SRV-USG:launched_at OS-SRV-USG:terminated_at OS-EXT-SRV-ATTR:host OS-EXT-SRV-ATTR:instance_name "
         "OS-EXT-SRV-ATTR:hypervisor_hostname "
-        "OS-EXT-SRV-ATTR:launch_index OS-EXT-SRV-ATTR:reservation_id OS-EXT-SRV-ATTR:root_device_name",
+        "OS-EXT-SRV-ATTR:launch_index OS-EXT-SRV-ATTR:reservation_id OS-EXT-SRV-ATTR:root_device_name "
+        "interfaceAttachments/net_id interfaceAttachments/mac_addr interfaceAttachments/port_state "
+        "interfaceAttachments/fixed_ips volumeAttachments/id volumeAttachments/serverId "
+        "volumeAttachments/attachment_id volumeAttachments/bdm_uuid",
         noted={
             "user_id": "it becomes the operator's own server in the tenant: Nova gives it to who boots it",
             "OS-DCF:diskConfig": Noted(

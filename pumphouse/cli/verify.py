@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +14,7 @@ from pumphouse.cli.invocation import Invocation, invocation_options, refuse_othe
 from pumphouse.errors import EXIT_DIFFERENT, EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
-    from taskflow.persistence.base import Backend
-
-    from pumphouse.model import Plan, Ref
+    from pumphouse.model import Plan, Ref, Step
     from pumphouse.run.record import Run
     from pumphouse.verify import Known
 
@@ -30,8 +28,15 @@ def verify_command() -> None:
 @click.argument("tenant", metavar="ID_OR_NAME")
 @click.option("--run", metavar="RUN", help="Take the ids from this recorded run, not from stamps and names.")
 @click.option("--deep", is_flag=True, help="Read the bytes of the tenant's images at both clouds.")
+@click.option(
+    "--all/--only-differences",
+    "show_equal",
+    help="List what is equal as well; it is only counted by default, except in JSON and YAML.",
+)
 @invocation_options()
-def tenant_command(tenant: str, run: str | None, deep: bool, invocation: Invocation) -> None:
+def tenant_command(
+    tenant: str, run: str | None, deep: bool, show_equal: bool, invocation: Invocation
+) -> None:
     """Read a tenant and its twin afresh and compare them field by field; exit code 6 when anything differs."""
     from pumphouse.plan.lookup import find_tenant
     from pumphouse.show.verification import print_verification, verification_data
@@ -41,58 +46,78 @@ def tenant_command(tenant: str, run: str | None, deep: bool, invocation: Invocat
     tenant_id = find_tenant(source, tenant)
     known = _known(invocation, tenant_id, run)
     mappings = asdict(invocation.config.mappings)
-    found = verify(source, destination, tenant_id, mappings, known, deep=deep)
+    with _progress() as progress:
+        found = verify(source, destination, tenant_id, mappings, known, deep=deep, progress=progress)
     if invocation.is_table:
-        print_verification(found, invocation.console)
+        print_verification(found, invocation.console, show_equal=show_equal)
     else:
         invocation.print_data(verification_data(found))
     sys.exit(EXIT_DONE if found.is_equal else EXIT_DIFFERENT)
 
 
-def _known(invocation: Invocation, tenant_id: str, wanted: str | None) -> Known:
-    """What the state store knows of a tenant.
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Say what has been read: a line that changes on a terminal, else a line each."""
+    from pumphouse.show.console import console
 
-    wanted: the run to take the ids and names from; of the other runs only the statuses of servers are taken.
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield lambda what: out.print(f"read {what}")
+        return
+    with out.status("reading both clouds") as status:
+        yield lambda what: status.update(f"read {what}")
+
+
+def _known(invocation: Invocation, tenant_id: str, wanted: str | None) -> Known:
+    """What the operator chose, and what the state store knows of a tenant.
+
+    wanted: the run to take the ids, the policies and the choice from; of the other runs only the names that their plans
+    gave and the statuses of servers are taken.
     """
-    from pumphouse.run.record import find_book, load_run
+    from pumphouse.plan.make import title
+    from pumphouse.run.record import find_book, load_run, tenant_books
     from pumphouse.store import open_store
     from pumphouse.verify import Known
 
     with closing(open_store(invocation.config.state_url)) as store:
-        statuses = _statuses(invocation, store, tenant_id)
+        books = tenant_books(store, tenant_id, title(invocation.source), title(invocation.destination))
+        steps = [step for book in books for step in load_run(store, book).plan.steps()]
+        known = Known(
+            names={step.ref: step.name for step in steps},
+            statuses=_statuses(steps),
+            policies=asdict(invocation.config.policies),
+        )
         if wanted is None:
-            return Known(statuses=statuses)
+            return known
         run = load_run(store, find_book(store, wanted))
         refuse_other_clouds(invocation, run.plan, f"run {run.id}")
-        return _known_of_run(run, tenant_id, statuses)
+        return _known_of_run(run, tenant_id, known)
 
 
-def _statuses(invocation: Invocation, store: Backend, tenant_id: str) -> dict[Ref, str]:
+def _statuses(steps: Iterable[Step]) -> dict[Ref, str]:
     """The statuses that the servers of the source had before the runs of the tenant stopped them."""
-    from pumphouse.plan.make import title
-    from pumphouse.run.record import load_run, tenant_books
-
-    books = tenant_books(store, tenant_id, title(invocation.source), title(invocation.destination))
     return {
         step.ref: step.record.data["status"]
-        for book in books
-        for step in load_run(store, book).plan.steps()
+        for step in steps
         if step.ref.kind == "server" and step.destination_id is None and "status" in step.record.data
     }
 
 
-def _known_of_run(run: Run, tenant_id: str, statuses: Mapping[Ref, str]) -> Known:
+def _known_of_run(run: Run, tenant_id: str, known: Known) -> Known:
     from pumphouse.run.outcomes import build_report
-    from pumphouse.verify import Known
 
     if run.plan.tenant.id != tenant_id:
         raise UsageError(
             f"run {run.id} is of tenant {run.plan.tenant_name}", "name that tenant, or another run"
         )
     outcomes = build_report(run.id, run.book.meta["state"], run.plan, run.all_details()).outcomes
-    ids = {outcome.ref: outcome.destination_id for outcome in outcomes if outcome.destination_id}
-    names = {step.ref: step.name for step in run.plan.steps() if step.name != step.record.name}
-    return Known(ids, names, statuses, _chosen(run.plan))
+    return replace(
+        known,
+        ids={outcome.ref: outcome.destination_id for outcome in outcomes if outcome.destination_id},
+        names={step.ref: step.name for step in run.plan.steps()},
+        chosen=_chosen(run.plan),
+        policies=run.plan.settings["policies"],
+    )
 
 
 def _chosen(plan: Plan) -> set[Ref] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.model import Json, Ref
 from pumphouse.show.console import PrintableConsole, styled
-from pumphouse.verify import Verification, not_compared
+from pumphouse.tasks import KINDS as MIGRATED
+from pumphouse.verify import KINDS, Verification
 from pumphouse.verify.compare import Difference, Finding, Missing, Named, Verdict
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _COLOURS = {
     Verdict.EXTRA: "bold red",
 }
 _VALUE_LENGTH = 200
+ALL_OF_IT = "all of it"
 
 
 def verification_data(found: Verification) -> Json:
@@ -36,9 +38,16 @@ def verification_data(found: Verification) -> Json:
     }
 
 
-def print_verification(found: Verification, out: PrintableConsole) -> None:
+def not_compared() -> dict[str, Mapping[str, str]]:
+    """What is not compared, by kind: the field, or all of it, and why."""
+    whole = {name: {ALL_OF_IT: kind.not_compared} for name, kind in MIGRATED.items() if kind.not_compared}
+    return {**whole, **{kind.name: kind.not_compared for kind in KINDS if kind.not_compared}}
+
+
+def print_verification(found: Verification, out: PrintableConsole, *, show_equal: bool) -> None:
     """One line for each resource, then its differences; then what could not be compared, and the counts."""
-    for finding in found.findings:
+    shown = [f for f in found.findings if show_equal or f.verdict is not Verdict.EQUAL]
+    for finding in shown:
         out.print(_line(finding))
         for difference in finding.differences:
             out.print(
@@ -94,7 +103,9 @@ def value_data(value: Any) -> Any:
             return [value_data(part) for part in value]
         case dict():
             return {key: value_data(part) for key, part in value.items()}
-    return value
+        case None | bool() | int() | float():
+            return value
+    return str(value)
 
 
 def _finding(finding: Finding) -> Json:

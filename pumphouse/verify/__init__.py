@@ -7,20 +7,21 @@ fields are its own, so that a field which the one forgets is found by the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from pumphouse.cloud import Cloud
 from pumphouse.cloud.outage import not_waited_for
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Ref
-from pumphouse.tasks import KINDS as MIGRATED
 from pumphouse.verify import cinder, glance, keystone, neutron, nova, quotas
 from pumphouse.verify.compare import (
     Finding,
     Item,
     Items,
+    Named,
     Twins,
     Verdict,
     compare_items,
@@ -40,22 +41,25 @@ KINDS = (
     *cinder.KINDS,
 )
 Mappings = Mapping[str, Mapping[str, str]]
-ALL_OF_IT = "all of it"
 NOT_CHOSEN = "the run was not to migrate it"
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a recorded run knows: the ids that source resources have at the destination, and their names there.
+    """What an operator chose, and what recorded runs say of it.
 
+    ids: those that source resources have at the destination.
+    names: those that plans gave at the destination.
     statuses: of the source's servers before the migration stopped them.
     chosen: what was to be migrated, where that was not all of the tenant.
+    policies: those of the configuration, or of the run.
     """
 
     ids: Mapping[Ref, str] = field(default_factory=dict)
     names: Mapping[Ref, str] = field(default_factory=dict)
     statuses: Mapping[Ref, str] = field(default_factory=dict)
     chosen: Collection[Ref] | None = None
+    policies: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,12 @@ class Verification:
 
     @property
     def is_equal(self) -> bool:
-        """Whether all has arrived."""
+        """Whether all has arrived that the operator wanted."""
         return not any(finding.is_bad for finding in self.findings)
 
     def count(self) -> Counter[Verdict]:
         """How many findings there are of each verdict."""
         return Counter(finding.verdict for finding in self.findings)
-
-
-def not_compared() -> dict[str, Mapping[str, str]]:
-    """What is not compared, by kind: the field, or all of it, and why."""
-    whole = {name: {ALL_OF_IT: kind.not_compared} for name, kind in MIGRATED.items() if kind.not_compared}
-    return {**whole, **{kind.name: kind.not_compared for kind in KINDS if kind.not_compared}}
 
 
 def verify(
@@ -91,11 +89,13 @@ def verify(
     known: Known | None = None,
     *,
     deep: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Read a tenant and its twin afresh, by list calls, and compare them field by field.
 
     mappings: the configuration's, source name to destination name.
     deep: read the bytes of the tenant's images too.
+    progress: told what has been read, e.g. `network of the source`.
 
     Raises NotFoundError when the destination has no twin of the tenant, UsageError for a login that sees too little.
     """
@@ -110,25 +110,35 @@ def verify(
     with ThreadPoolExecutor() as pool, not_waited_for(source.outages, destination.outages):
         sides = pool.map(keystone.read, (source, destination), (tenant_id, twin_id))
         mine, theirs = sides
+        progress("identity of both clouds")
         recorded = {**known.ids, Ref("tenant", tenant_id): twin_id}
         people = pair(keystone.KINDS, needed(mine), theirs, mappings, recorded)
         users = {ref.id: item.ref.id for ref, item in people.items.items() if ref.kind == "user"}
         unknown = {item.ref.id for item in needed(mine)["user"]} - users.keys()
+        snapshots_asked = known.policies.get("volume_snapshots") == "copy"
         reads = [
-            (source, tenant_id, {*users, *unknown}, deep),
-            (destination, twin_id, set(users.values()), deep),
+            _Read(source, tenant_id, {*users, *unknown}, deep, snapshots_asked, progress),
+            _Read(destination, twin_id, set(users.values()), deep, snapshots_asked, progress),
         ]
-        rest = list(pool.map(lambda arguments: _read(*arguments), reads))
-    ours, there = needed({**mine, **rest[0]}), {**theirs, **rest[1]}
+        rest = list(pool.map(_read, reads))
+    there = {**theirs, **rest[1]}
+    ours = needed({**mine, **rest[0], "quota": _limits(rest[0]["quota"], there["quota"], people)})
     ours["server"] = [_as_it_was(server, known) for server in ours.get("server", ())]
     if known.chosen is not None:
         ours = {kind: [_as_chosen(item, known.chosen) for item in listed] for kind, listed in ours.items()}
-    twins = pair(KINDS, ours, there, mappings, recorded)
-    passed_over = {i.ref for listed in ours.values() for i in listed if i.not_expected == NOT_CHOSEN}
+    named = {kind: [_as_named(item, known.names) for item in listed] for kind, listed in ours.items()}
+    twins = pair(KINDS, named, there, mappings, recorded)
+    passed_over = {i.ref: i.not_expected for listed in ours.values() for i in listed if _is_passed_over(i)}
     findings = (
         _excused(found, passed_over) for found in compare_items(KINDS, ours, there, twins, known.names)
     )
     return Verification(tenant_id, twin_id, deep, tuple(findings))
+
+
+def _limits(mine: Sequence[Item], theirs: Sequence[Item], people: Twins) -> list[Item]:
+    """The source's limits: the tenant's own, and those that its twin has as its own."""
+    own = {item.identity for item in theirs if item.owned}
+    return [replace(item, owned=item.owned or people.translate(item.identity) in own) for item in mine]
 
 
 def _twin(source: Cloud, destination: Cloud, tenant_id: str, mappings: Mappings, known: Known) -> str:
@@ -166,24 +176,59 @@ def _as_chosen(item: Item, chosen: Collection[Ref]) -> Item:
     return replace(item, not_expected=item.not_expected or NOT_CHOSEN)
 
 
-def _excused(found: Finding, passed_over: Collection[Ref]) -> Finding:
+def _as_named(item: Item, names: Mapping[Ref, str]) -> Item:
+    """An item with the identity that it has under the name that a plan gave it."""
+    return replace(item, identity=_with_name(item.identity, item.name, names.get(item.ref, item.name)))
+
+
+def _with_name(identity: Hashable, old: str, new: str) -> Hashable:
+    if isinstance(identity, tuple):
+        return tuple(_with_name(part, old, new) for part in identity)
+    if isinstance(identity, Named):
+        return replace(identity, name=new) if identity.name == old else identity
+    return new if identity == old else identity
+
+
+def _is_passed_over(item: Item) -> bool:
+    """Whether what its twin is like is not the migration's: it was left out, or belongs to who is not migrated."""
+    return item.not_expected == NOT_CHOSEN or bool(item.not_expected and item.ref.kind in ("user", "group"))
+
+
+def _excused(found: Finding, passed_over: Mapping[Ref, str]) -> Finding:
     """A finding without reproach where a twin differs that the run had nothing to do with."""
-    if found.verdict is not Verdict.DIFFERENT or Ref(found.kind, found.source_id or "") not in passed_over:
+    ref = Ref(found.kind, found.source_id or "")
+    if found.verdict is not Verdict.DIFFERENT or ref not in passed_over:
         return found
-    return replace(found, verdict=Verdict.NOTED, reason=NOT_CHOSEN)
+    return replace(found, verdict=Verdict.NOTED, reason=passed_over[ref])
 
 
-def _read(cloud: Cloud, tenant_id: str, users: set[str], deep: bool) -> Items:
+class _Read(NamedTuple):
+    """What of one cloud is read."""
+
+    cloud: Cloud
+    tenant_id: str
+    users: Collection[str]
+    deep: bool
+    snapshots_asked: bool
+    progress: Callable[[str], None]
+
+
+def _read(asked: _Read) -> Items:
+    cloud, tenant_id = asked.cloud, asked.tenant_id
+    parts: dict[str, Callable[[], Items]] = {
+        "image": lambda: {"image": glance.read(cloud, tenant_id, deep=asked.deep)},
+        "quota": lambda: {"quota": quotas.read(cloud, tenant_id, asked.users)},
+        "compute": lambda: nova.read(cloud, tenant_id, asked.users),
+        "network": lambda: neutron.read(cloud, tenant_id),
+        "volume": lambda: cinder.read(cloud, tenant_id, snapshots_asked=asked.snapshots_asked),
+    }
+    merged: dict[str, Sequence[Item]] = {}
     with ThreadPoolExecutor() as pool:
-        images = pool.submit(glance.read, cloud, tenant_id, deep=deep)
-        limits = pool.submit(quotas.read, cloud, tenant_id)
-        parts = [
-            pool.submit(nova.read, cloud, tenant_id, users),
-            pool.submit(neutron.read, cloud, tenant_id),
-            pool.submit(cinder.read, cloud, tenant_id),
-        ]
-    merged = {kind: items for part in parts for kind, items in part.result().items()}
-    return {**merged, "image": images.result(), "quota": limits.result()}
+        started = {pool.submit(read): name for name, read in parts.items()}
+        for part in as_completed(started):
+            merged |= part.result()
+            asked.progress(f"{started[part]} of the {cloud.name}")
+    return merged
 
 
-__all__ = ["KINDS", "Finding", "Known", "Twins", "Verdict", "Verification", "not_compared", "verify"]
+__all__ = ["KINDS", "Finding", "Known", "Twins", "Verdict", "Verification", "verify"]

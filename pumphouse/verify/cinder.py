@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from pumphouse.cloud import Cloud, get_all
+from pumphouse.cloud import Cloud, call, get_all, or_none
+from pumphouse.errors import http_status
 from pumphouse.model import Json, Ref
-from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind
-from pumphouse.verify.fields import OURS, mapped, plain, renamed
+from pumphouse.verify.fields import ATTEMPT, STAMP, mapped, metadata, plain
 
 # What Cinder itself keeps among a volume's metadata, and writes about the image that a volume came from.
 _ADMIN = ("readonly", "attached_mode")
 _PROVENANCE = ("image_id", "signature_verified")
-_NOT_ASKED = "snapshots are not migrated unless asked for"
-_TEMPORARY = f"{OURS}attempt"
+_NOT_ASKED = "policies.volume_snapshots leaves it"
+_BEING_DELETED = ("deleting", "error_deleting", "deleted")
+# Block Storage API: the volumes of each group in the list (Pike).
+_GROUPS_SINCE = "3.25"
 
 
 def _metadata(raw: Json) -> Json:
-    return {k: v for k, v in raw["metadata"].items() if k not in _ADMIN and not k.startswith(OURS)}
+    return {k: v for k, v in metadata(raw).items() if k not in _ADMIN}
 
 
 def _image_metadata(raw: Json) -> Json:
-    found = raw.get("volume_image_metadata") or {}
-    return {k: v for k, v in found.items() if k not in _PROVENANCE and not k.startswith(OURS)}
+    return {k: v for k, v in metadata(raw, "volume_image_metadata").items() if k not in _PROVENANCE}
 
 
 def _attachments(raw: Json) -> frozenset[Any]:
@@ -32,10 +34,6 @@ def _attachments(raw: Json) -> frozenset[Any]:
 
 def _is_true(value: Any) -> bool:
     return str(value).lower() == "true"
-
-
-def _encrypted(wanted: Any, _actual: Any) -> str:
-    return "the key is the source's; the destination's volume type decides" if wanted else ""
 
 
 VOLUME = Kind(
@@ -47,7 +45,7 @@ VOLUME = Kind(
         Field("bootable", lambda raw: _is_true(raw["bootable"])),
         *plain("multiattach"),
         Field("readonly", lambda raw: _is_true(raw["metadata"].get("readonly"))),
-        Field("encrypted", lambda raw: bool(raw.get("encrypted")), _encrypted),
+        Field("encrypted", lambda raw: bool(raw.get("encrypted"))),
         Field("metadata", _metadata),
         Field("image metadata", _image_metadata),
         Field("attachments", _attachments),
@@ -58,36 +56,73 @@ VOLUME = Kind(
 # Compared with the volume that it becomes.
 SNAPSHOT = Kind(
     "volume_snapshot",
-    (*plain("name", "description"), renamed("size", "size"), Field("metadata", _metadata)),
+    (
+        *plain("name", "description", "size"),
+        mapped("type", "volume_types", "volume_type"),
+        Field("bootable", lambda raw: _is_true(raw.get("bootable"))),
+        Field("metadata", _metadata),
+    ),
     lambda raw: raw["id"],
 )
-KINDS = (VOLUME, SNAPSHOT)
+# Nothing migrates these: all of a tenant are one resource, so that hundreds of backups are one line.
+BACKUPS, GROUPS = (
+    Kind(name, plain("number"), lambda raw: "all") for name in ("volume_backups", "volume_groups")
+)
+KINDS = (VOLUME, SNAPSHOT, BACKUPS, GROUPS)
 
 
-def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
-    """The volumes and snapshots of a tenant."""
+def read(cloud: Cloud, tenant_id: str, *, snapshots_asked: bool) -> dict[str, list[Item]]:
+    """The volumes and snapshots of a tenant, and how many backups and groups of volumes it has."""
     if not cloud.has("block-storage"):
         return {}
     cinder = cloud.cinder
     query = {"all_tenants": 1, "project_id": tenant_id}
     volumes = get_all(cinder, "/volumes/detail", "volumes", **query)
     snapshots = get_all(cinder, "/snapshots/detail", "snapshots", **query)
+    backups = or_none(get_all, cinder, "/backups/detail", "backups", **query) or []
     owner = "os-extended-snapshot-attributes:project_id"
     volumes = [v for v in volumes if v["os-vol-tenant-attr:tenant_id"] == tenant_id]
+    by_id = {volume["id"]: volume for volume in volumes}
+    inherited = ("volume_type", "bootable")
+    snapshots = [
+        {**{key: by_id.get(s["volume_id"], {}).get(key) for key in inherited}, **s}
+        for s in snapshots
+        if s.get(owner, tenant_id) == tenant_id
+    ]
+    refused = "" if snapshots_asked else _NOT_ASKED
     return {
         "volume": [_item(VOLUME, v) for v in volumes],
         "volume_snapshot": [
-            *(_item(SNAPSHOT, s, _NOT_ASKED) for s in snapshots if s.get(owner, tenant_id) == tenant_id),
+            *(_item(SNAPSHOT, s, refused) for s in snapshots),
             *(_item(SNAPSHOT, v, owned=False) for v in volumes if STAMP in v["metadata"]),
         ],
+        "volume_backups": _all(BACKUPS, tenant_id, backups),
+        "volume_groups": _all(GROUPS, tenant_id, _groups(cinder, by_id)),
     }
 
 
+def _groups(cinder: Any, volumes: Collection[str]) -> list[Json]:
+    """The generic groups that have any of the volumes; none where Cinder is older than they are."""
+    query = {"all_tenants": 1, "list_volume": "true"}
+    try:
+        found = call(cinder, "GET", "/groups/detail", params=query, microversion=_GROUPS_SINCE)["groups"]
+    except Exception as error:
+        if http_status(error) not in (404, 406):
+            raise
+        return []
+    return [group for group in found if set(group.get("volumes") or ()) & set(volumes)]
+
+
+def _all(kind: Kind, tenant_id: str, found: Collection[Json]) -> list[Item]:
+    name = ", ".join(sorted(str(raw.get("name") or raw["id"]) for raw in found))
+    return [kind.item({"number": len(found)}, tenant_id, name=name)] if found else []
+
+
 def _item(kind: Kind, raw: Json, refused: str = "", *, owned: bool = True) -> Item:
-    temporary = _TEMPORARY in raw["metadata"]
+    temporary = ATTEMPT in raw["metadata"]
     if temporary:
         refused = "a temporary one of a migration"
-    elif raw["status"].startswith("error"):
+    elif raw["status"] in _BEING_DELETED:
         refused = f"its status is {raw['status']}"
     stamp = raw["metadata"].get(STAMP, "")
     return kind.item(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from pumphouse.model import Json, Ref
 
 ABSENT = "(this cloud has no such field)"
+NOT_KNOWN = "(not known)"
 _REFERS = "refers to what is not at the destination: {}"
+_RENAMED = "the plan gives it this name"
 # How a set of twins was told.
 BY_RUN, BY_STAMP, BY_IDENTITY = "recorded run", "stamp", "identity"
 
@@ -41,8 +43,9 @@ def _none(_wanted: Any, _actual: Any) -> str:
 class Field:
     """A field that is compared.
 
-    read: gives its value of the service's JSON: scalars, Refs, Named, and tuples, frozensets and dicts of them.
-    excuse: given both values, why this difference is none that a migration could avoid; empty when it could.
+    read: gives its value of the service's JSON: scalars, Refs, Named, and tuples, frozensets and dicts of them;
+        NOT_KNOWN where the service does not tell it.
+    excuse: given both values, why this difference is by design and takes nothing from the tenant; else empty.
     secret: whether only a hash of it is shown.
     """
 
@@ -81,9 +84,9 @@ class Item:
     name: for people.
     stamp: the source's id that it carries; empty when none.
     owned: whether it is the tenant's, and not only used by it.
-    not_expected: why no migration brings it; empty when one does.
+    not_expected: why it need not be at the destination: the operator left it out, or nothing is lost without it.
     temporary: whether a migration needed it for a while only.
-    tolerated: whether it is nobody's business at the destination.
+    tolerated: whether it is nobody's business when the other side has none.
     """
 
     ref: Ref
@@ -251,43 +254,36 @@ def compare_items(
 ) -> list[Finding]:
     """All findings, kind by kind.
 
-    names: of what was given another name at the destination on purpose.
+    names: those that the plan of a run gave at the destination.
     """
     findings: list[Finding] = []
-    foreign = {i.ref for listed in source.values() for i in listed if not i.owned or i.not_expected}
-    owned = {i.ref for listed in source.values() for i in listed} - foreign
+    known = {item.ref: item for listed in source.values() for item in listed}
     matched = {item.ref for item in twins.items.values()}
-    # A volume may be made of a snapshot; two of one resource are still one too many.
-    others = {k: {r.id: r for r in owned | foreign if r.kind != k} for k in source}
     for kind in kinds:
         if not kind.fields:
             continue
         for item in source.get(kind.name, ()):
-            findings.append(_finding(kind, item, twins, names, owned))
+            findings.append(_finding(kind, item, twins, names, known))
         if not kind.shared:
-            findings += _surplus(destination.get(kind.name, ()), matched, others.get(kind.name, {}))
+            # A volume may be made of a snapshot; two of one resource are still one too many.
+            others = {ref.id: ref for ref in known if ref.kind != kind.name}
+            findings += _surplus(destination.get(kind.name, ()), matched, others)
     return findings
 
 
 def _finding(
-    kind: Kind, item: Item, twins: Twins, names: Mapping[Ref, str], owned: Collection[Ref]
+    kind: Kind, item: Item, twins: Twins, names: Mapping[Ref, str], known: Mapping[Ref, Item]
 ) -> Finding:
     twin = twins.items.get(item.ref)
     if twin is None:
-        foreign = [m.ref for m in _missing(twins.translate(item.identity)) if m.ref not in owned]
-        excuse = item.not_expected or (_REFERS.format(", ".join(map(str, foreign))) if foreign else "")
+        lost = [missing.ref for missing in _missing(twins.translate(item.identity))]
+        excuse = item.not_expected or _not_expected(lost, known) or "a service makes it" * item.tolerated
         verdict = Verdict.NOTED if excuse else Verdict.MISSING
-        return Finding(verdict, kind.name, item.name, item.ref.id, reason=excuse or "not at the destination")
+        reason = excuse or (_refers(lost) if lost else "not at the destination")
+        return Finding(verdict, kind.name, item.name, item.ref.id, reason=reason)
     fields = kind.fields if item.owned or kind.shared else ()
-    facts = {
-        **item.facts,
-        **({"name": names[item.ref]} if item.ref in names and "name" in item.facts else {}),
-    }
-    differences = tuple(
-        found
-        for f in fields
-        if (found := _difference(f, twins.translate(facts[f.name]), twin.facts[f.name], owned))
-    )
+    differences = tuple(found for f in fields if (found := _difference(f, item, twin, twins, known)))
+    differences = tuple(_as_planned(found, item.ref, names, known) for found in differences)
     bad = any(not found.excuse for found in differences)
     verdict = Verdict.DIFFERENT if bad else Verdict.NOTED if differences else Verdict.EQUAL
     compared = tuple(f.name for f in fields)
@@ -301,6 +297,36 @@ def _finding(
         compared,
         differences,
     )
+
+
+def _refers(lost: Iterable[Ref]) -> str:
+    return _REFERS.format(", ".join(map(str, lost)))
+
+
+def _not_expected(lost: Sequence[Ref], known: Mapping[Ref, Item]) -> str:
+    """Why nothing that is referred to need be there; empty when any of it has to."""
+    reasons = [known[ref].not_expected if ref in known else "" for ref in lost]
+    if not all(reasons):
+        return ""
+    return "; ".join(f"refers to {ref}: {reason}" for ref, reason in zip(lost, reasons, strict=True))
+
+
+def _as_planned(
+    found: Difference, ref: Ref, names: Mapping[Ref, str], known: Mapping[Ref, Item]
+) -> Difference:
+    """A difference, excused where it is but the name that the plan gives."""
+    mine, actual = found.source, found.destination
+    given = {names.get(ref)} if found.field == "name" else set()
+    if isinstance(mine, Named) and isinstance(actual, Named):
+        actual = actual.name
+        if found.field != "name":
+            # A flavor that was deleted at the source has no address there but that of its server.
+            given = {
+                name
+                for other, name in names.items()
+                if f"{other.kind}s" == mine.mapping and (other not in known or known[other].name == mine.name)
+            }
+    return replace(found, excuse=_RENAMED) if actual in given else found
 
 
 def _surplus(
@@ -320,29 +346,45 @@ def _surplus(
         yield Finding(verdict, item.ref.kind, item.name, item.stamp or None, item.ref.id, reason=reason)
 
 
-def _difference(f: Field, wanted: Any, actual: Any, owned: Collection[Ref]) -> Difference | None:
+def _difference(
+    f: Field, item: Item, twin: Item, twins: Twins, known: Mapping[Ref, Item]
+) -> Difference | None:
+    mine, actual = item.facts[f.name], twin.facts[f.name]
+    wanted = twins.translate(mine)
     if _same(wanted, actual):
         return None
-    lost = [missing.ref for missing in _missing(wanted) if missing.ref not in owned]
-    excuse = f.excuse(wanted, actual)
-    if ABSENT in (wanted, actual):
-        excuse = excuse or (
-            "the destination's service has no such field" if actual == ABSENT else "the source's has not"
-        )
-    if lost and _same(_without(wanted, lost), actual):
-        excuse = _REFERS.format(", ".join(map(str, lost)))
-    if isinstance(wanted, frozenset) and isinstance(actual, frozenset):
-        wanted, actual = wanted - actual, actual - wanted
-    if isinstance(wanted, dict) and isinstance(actual, dict):
+    excuse = f.excuse(wanted, actual) or _untold(wanted, actual)
+    lost = [m.ref for m in _missing(wanted) if m.ref in known and known[m.ref].not_expected]
+    if not excuse and lost and _same(_without(wanted, lost), actual):
+        excuse = _not_expected(lost, known)
+    return Difference(f.name, *_apart(mine, wanted, actual, twins), excuse)
+
+
+def _untold(wanted: Any, actual: Any) -> str:
+    """What the services do not tell of the values; empty when they tell both."""
+    if NOT_KNOWN in (wanted, actual):
+        return "not known: the services do not tell it"
+    if actual == ABSENT:
+        return "the destination's service has no such field"
+    return "the source's has not" if wanted == ABSENT else ""
+
+
+def _apart(mine: Any, wanted: Any, actual: Any, twins: Twins) -> tuple[Any, Any]:
+    """Each side's own value; of sets and mappings that in which they differ."""
+    if isinstance(mine, frozenset) and isinstance(actual, frozenset):
+        return frozenset(part for part in mine if twins.translate(part) not in actual), actual - wanted
+    if isinstance(mine, dict) and isinstance(actual, dict):
         keys = {key for key in wanted.keys() | actual.keys() if wanted.get(key) != actual.get(key)}
-        wanted, actual = ({k: v for k, v in side.items() if k in keys} for side in (wanted, actual))
-    return Difference(f.name, wanted, actual, excuse)
+        mine, actual = ({k: v for k, v in side.items() if k in keys} for side in (mine, actual))
+    return mine, actual
 
 
 def _same(wanted: Any, actual: Any) -> bool:
-    """Nothing is nothing, however a service of some release says it."""
+    """Nothing is nothing, however a service of some release says it; what is not known is never the same."""
     empty: tuple[Any, ...] = (None, "", (), frozenset(), {}, ABSENT)
-    return bool(wanted == actual or (wanted in empty and actual in empty))
+    return NOT_KNOWN not in (wanted, actual) and bool(
+        wanted == actual or (wanted in empty and actual in empty)
+    )
 
 
 def _missing(value: Any) -> Iterator[Missing]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pumphouse.model import Json, Ref
-from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import ABSENT, Field, Named
 
-# Whatever a migration writes into a resource for itself begins so.
-OURS = "pumphouse_"
+# What a migration leaves in what it made: the source's id of it. All else of its own is gone when it has ended.
+STAMP = "pumphouse_source_id"
+# What only what is needed for a while carries.
+ATTEMPT = "pumphouse_attempt"
 
 
 def plain(*names: str) -> tuple[Field, ...]:
@@ -43,14 +44,21 @@ def mapped(name: str, mapping: str, key: str) -> Field:
     return Field(name, lambda raw: Named(mapping, raw[key]) if raw.get(key) else None)
 
 
+def others(*known: str) -> Callable[[Json], Json]:
+    """The fields that are not these: what a service lets people add under names of their own."""
+    return lambda raw: {
+        name: value for name, value in raw.items() if name not in (*known, STAMP) and value is not None
+    }
+
+
 def tags(raw: Json) -> frozenset[str]:
-    """The tags that are not a migration's."""
-    return frozenset(tag for tag in raw.get("tags") or () if not tag.startswith(OURS))
+    """The tags that are no stamp."""
+    return frozenset(tag for tag in raw.get("tags") or () if not tag.startswith(f"{STAMP}="))
 
 
 def metadata(raw: Json, key: str = "metadata") -> Json:
-    """The key-value pairs that are not a migration's."""
-    return {name: value for name, value in (raw.get(key) or {}).items() if not name.startswith(OURS)}
+    """The key-value pairs that are no stamp."""
+    return {name: value for name, value in (raw.get(key) or {}).items() if name != STAMP}
 
 
 def ref(kind: str, item_id: str | None) -> Ref | None:

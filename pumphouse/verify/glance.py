@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pumphouse.cloud import Cloud, get_all
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Json, Ref
-from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind
-from pumphouse.verify.fields import OURS, plain, reference, tags
+from pumphouse.verify.fields import ATTEMPT, STAMP, plain, reference, tags
 
-# Image API v2: what a cloud writes into an image itself.
-_OWN = {
+# Image API v2: what Glance itself says of an image, and refuses from anybody else.
+_GLANCES = {
     "id", "name", "owner", "status", "tags", "created_at", "updated_at", "virtual_size", "file", "self", "schema",
-    "direct_url", "locations", "stores", "base_image_ref", "instance_uuid", "image_type", "image_location",
-    "image_state", "user_id", "block_device_mapping", "boot_roles", "kernel_id", "ramdisk_id", "disk_format",
-    "container_format", "min_disk", "min_ram", "visibility", "protected", "os_hidden", "size", "checksum",
-    "os_hash_algo", "os_hash_value", "owner_id", "owner_project_name", "owner_user_name", "members", "bytes",
+    "direct_url", "locations", "stores", "kernel_id", "ramdisk_id", "disk_format", "container_format", "min_disk",
+    "min_ram", "visibility", "protected", "os_hidden", "size", "checksum", "os_hash_algo", "os_hash_value", STAMP,
 }  # fmt: skip
-_OWN_PREFIXES = (OURS, "os_glance_", "img_signature", "cinder_encryption_key_")
-_WITHOUT_BYTES = ("queued", "saving", "uploading", "importing", "killed", "deleted", "pending_delete")
+_RESERVED = "os_glance_"
+# Where nobody's property can be: what the listing of images does not tell.
+_MEMBERS, _BYTES = f"{_RESERVED}members", f"{_RESERVED}bytes"
+# What Nova writes into the snapshot that it makes of a server; on any other image it is its owner's.
+_NOVAS = {
+    "base_image_ref", "image_location", "image_state", "image_type", "instance_uuid", "user_id", "boot_roles",
+    "block_device_mapping", "bdm_v2", "owner_id", "owner_project_name", "owner_user_name", "clean_attempts",
+}  # fmt: skip
+# There is nothing in them; and one that is being written is lost like any other.
+_EMPTY = ("queued", "killed", "deleted", "pending_delete")
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -29,17 +35,18 @@ def _properties(raw: Json) -> Json:
     return {
         key: value
         for key, value in raw.items()
-        if key not in _OWN and not key.startswith(_OWN_PREFIXES) and value is not None
+        if key not in _GLANCES and not key.startswith(_RESERVED) and value is not None
     }
 
 
-def _kept_private(wanted: Any, actual: Any) -> str:
-    # Which of the forms a user may set is the destination's policy.
-    return (
-        "the destination's policy may refuse it"
-        if wanted in ("public", "community") and actual == "private"
-        else ""
-    )
+def _is_snapshot(properties: Json) -> bool:
+    return properties.get("image_type") == "snapshot" and "instance_uuid" in properties
+
+
+def _of_the_server(wanted: Any, actual: Any) -> str:
+    lost = {key for key in wanted.keys() | actual.keys() if wanted.get(key) != actual.get(key)}
+    is_only_novas = _is_snapshot(wanted) and lost <= _NOVAS and not lost & actual.keys()
+    return "Nova wrote it into the snapshot of a server, of which it speaks" if is_only_novas else ""
 
 
 def _hash(raw: Json) -> Any:
@@ -60,21 +67,20 @@ IMAGE = Kind(
     "image",
     (
         *plain("name", "status", "disk_format", "container_format", "min_disk", "min_ram"),
-        Field("properties", _properties),
+        Field("properties", _properties, _of_the_server),
         Field("tags", tags),
-        Field("visibility", lambda raw: raw["visibility"], _kept_private),
-        *plain("protected", "os_hidden"),
+        *plain("visibility", "protected", "os_hidden"),
         reference("owner", "tenant", "owner"),
         reference("kernel_id", "image", "kernel_id"),
         reference("ramdisk_id", "image", "ramdisk_id"),
         Field(
             "members",
-            lambda raw: frozenset((Ref("tenant", m["member_id"]), m["status"]) for m in raw["members"]),
+            lambda raw: frozenset((Ref("tenant", m["member_id"]), m["status"]) for m in raw[_MEMBERS]),
         ),
         *plain("size"),
         Field("hash", _hash, _other_algorithm),
         Field("checksum", lambda raw: raw.get("checksum"), _unhashed),
-        Field("bytes", lambda raw: raw.get("bytes")),
+        Field("bytes", lambda raw: raw.get(_BYTES)),
     ),
     lambda raw: (
         (raw["name"], _hash(raw) or raw.get("checksum")) if raw.get("checksum") or _hash(raw) else None
@@ -90,26 +96,36 @@ def read(cloud: Cloud, tenant_id: str, *, deep: bool) -> list[Item]:
     glance = cloud.adapter("image")
     asked = [{"visibility": "all", "os_hidden": hidden, "limit": 500} for hidden in ("false", "true")]
     images = [image for query in asked for image in get_all(glance, "/images", "images", **query)]
+    with ThreadPoolExecutor() as pool:
+        members = pool.map(lambda image: _members(glance, image, tenant_id), images)
+        for image, found in zip(images, members, strict=True):
+            image[_MEMBERS] = found
     for image in images:
-        mine = image["owner"] == tenant_id
-        shared = mine and image["visibility"] == "shared"
-        image["members"] = get_all(glance, f"/images/{image['id']}/members", "members") if shared else []
-        if deep and mine and image["status"] == "active":
-            image["bytes"] = sha512(glance, image["id"])
+        if deep and image["owner"] == tenant_id and image["status"] == "active":
+            image[_BYTES] = sha512(glance, image["id"])
     return [_item(image, tenant_id) for image in images]
 
 
+def _members(glance: Any, image: Json, tenant_id: str) -> list[Json]:
+    """Who an image of the tenant is shared with: no list tells it of several."""
+    if image["owner"] != tenant_id or image["visibility"] != "shared":
+        return []
+    return get_all(glance, f"/images/{image['id']}/members", "members")
+
+
 def _item(raw: Json, tenant_id: str) -> Item:
-    refused = f"its status is {raw['status']}: it has no bytes" if raw["status"] in _WITHOUT_BYTES else ""
+    refused = f"its status is {raw['status']}: it has no bytes" if raw["status"] in _EMPTY else ""
     # A snapshot on its way from a server's disk to its twin's belongs to the migration.
-    temporary = f"{OURS}attempt" in raw
+    temporary = ATTEMPT in raw
     if temporary:
         refused = "a temporary image of a migration"
+    # Nova copies the properties of the image that a server booted from into the server's snapshots.
+    stamp = "" if _is_snapshot(raw) else raw.get(STAMP) or ""
     return IMAGE.item(
         raw,
         raw["id"],
         name=raw["name"] or "",
-        stamp=raw.get(STAMP) or "",
+        stamp=stamp,
         owned=raw["owner"] == tenant_id,
         not_expected=refused,
         temporary=temporary,

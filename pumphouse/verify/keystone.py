@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.model import Json, Ref
-from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import mapped, plain, ref, reference, refs, tags
+from pumphouse.verify.fields import STAMP, mapped, others, plain, ref, reference, refs, tags
 
 # What no migration grants, and whose accounts it never moves.
 PRIVILEGED = ("admin", "service")
+_NO_ROLE = "it has no role in the tenant that a migration grants"
 
 
 def _parent(raw: Json) -> Any:
@@ -20,8 +21,14 @@ def _parent(raw: Json) -> Any:
     return None if raw.get("parent_id") in (None, raw["domain_id"]) else Ref("tenant", raw["parent_id"])
 
 
-def _enabled(wanted: Any, actual: Any) -> str:
-    return "it has to be enabled when its password is set" if wanted and not actual else ""
+def _default_project(raw: Json) -> Any:
+    """The tenant; another project only by its name, because it is not the tenant's to bring it."""
+    project_id, other = raw.get("default_project_id"), raw["other_default"]
+    return Named("tenants", other) if other else ref("tenant", project_id)
+
+
+def _of_another(wanted: Any, actual: Any) -> str:
+    return "it is another tenant" if isinstance(wanted, Named) and actual is None else ""
 
 
 def _options(raw: Json) -> Json:
@@ -31,6 +38,8 @@ def _options(raw: Json) -> Json:
 
 _DOMAIN = reference("domain", "domain", "domain_id")
 _OPTIONS = Field("options", _options)
+# What Keystone itself says of anything.
+_OWN = ("id", "name", "description", "enabled", "domain_id", "options", "links")
 
 DOMAIN = Kind("domain", (), lambda raw: Named("domains", raw["name"]), shared=True)
 TENANT = Kind(
@@ -41,12 +50,19 @@ TENANT = Kind(
         Field("parent", _parent),
         Field("tags", tags),
         _OPTIONS,
+        Field("extra attributes", others(*_OWN, "parent_id", "is_domain", "tags")),
     ),
     lambda raw: (raw["name"], Ref("domain", raw["domain_id"])),
 )
 ROLE = Kind(
     "role",
-    (mapped("name", "roles", "name"), *plain("description"), _DOMAIN, _OPTIONS),
+    (
+        mapped("name", "roles", "name"),
+        *plain("description"),
+        _DOMAIN,
+        _OPTIONS,
+        Field("extra attributes", others(*_OWN)),
+    ),
     lambda raw: (Named("roles", raw["name"]), ref("domain", raw.get("domain_id"))),
     {"implied roles": "they are rules of the cloud, not of the tenant"},
     shared=True,
@@ -55,14 +71,17 @@ USER = Kind(
     "user",
     (
         mapped("name", "users", "name"),
-        *plain("email", "description"),
-        Field("enabled", lambda raw: raw["enabled"], _enabled),
-        reference("default project", "tenant", "default_project_id"),
+        *plain("email", "description", "enabled"),
+        Field("default project", _default_project, _of_another),
         _DOMAIN,
         _OPTIONS,
+        Field(
+            "extra attributes",
+            others(*_OWN, "email", "default_project_id", "other_default", "password_expires_at"),
+        ),
     ),
     lambda raw: (Named("users", raw["name"]), Ref("domain", raw["domain_id"])),
-    {"password": "Keystone tells it to nobody"},
+    {"password": "Keystone tells it to nobody", "password_expires_at": "the destination's rules say when"},
     shared=True,
 )
 GROUP = Kind(
@@ -71,6 +90,7 @@ GROUP = Kind(
         *plain("name", "description"),
         _DOMAIN,
         Field("members", lambda raw: refs("user", raw["members"])),
+        Field("extra attributes", others(*_OWN, "members")),
     ),
     lambda raw: (raw["name"], Ref("domain", raw["domain_id"])),
     shared=True,
@@ -95,21 +115,24 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
     found["roles"] += _domain_roles(keystone, found["roles"], grants)
     for group in found["groups"]:
         path = f"/groups/{group['id']}/users"
-        group["members"] = (
-            [u["id"] for u in get_all(keystone, path, "users")] if group["id"] in groups else []
-        )
+        listed = get_all(keystone, path, "users") if group["id"] in groups else []
+        group["members"] = [user["id"] for user in listed]
     names = {user["id"]: user["name"] for user in found["users"]}
-    services = _services(keystone)
+    projects = {project["id"]: project["name"] for project in found["projects"]}
+    for user in found["users"]:
+        project_id = user.get("default_project_id")
+        user["other_default"] = None if project_id == tenant_id else projects.get(project_id)
+    accounts = _accounts(keystone, cloud)
+    granted = [g for g in grants if g["role"]["name"].lower() not in PRIVILEGED]
+    mine = {g[actor]["id"] for g in granted for actor in ("user", "group") if actor in g}
+    mine |= {user_id for group in found["groups"] if group["id"] in mine for user_id in group["members"]}
     return {
         "domain": [_item(DOMAIN, raw, owned=False) for raw in found["domains"]],
-        "tenant": [_tenant(raw, tenant_id) for raw in found["projects"]],
+        "tenant": [_item(TENANT, raw, owned=raw["id"] == tenant_id) for raw in found["projects"]],
         "role": [_item(ROLE, raw, owned=False) for raw in found["roles"]],
-        "user": [
-            _item(USER, raw, owned=False, not_expected=_account(raw["id"], cloud, services))
-            for raw in found["users"]
-        ],
-        "group": [_item(GROUP, raw, owned=False) for raw in found["groups"]],
-        "assignment": [_assignment(raw, names, cloud, services) for raw in grants],
+        "user": [_actor(USER, raw, mine, accounts) for raw in found["users"]],
+        "group": [_actor(GROUP, raw, mine, accounts) for raw in found["groups"]],
+        "assignment": [_assignment(raw, names, accounts) for raw in grants],
     }
 
 
@@ -117,14 +140,9 @@ def _item(kind: Kind, raw: Json, **options: Any) -> Item:
     return kind.item(raw, raw["id"], name=raw["name"], stamp=raw.get(STAMP) or "", **options)
 
 
-def _tenant(raw: Json, tenant_id: str) -> Item:
-    mine = raw["id"] == tenant_id
-    return _item(
-        TENANT,
-        raw,
-        owned=mine,
-        not_expected="" if mine else "another tenant, which is not at the destination",
-    )
+def _actor(kind: Kind, raw: Json, mine: Collection[str], accounts: Mapping[str, str]) -> Item:
+    refused = accounts.get(raw["id"], "" if raw["id"] in mine else _NO_ROLE)
+    return _item(kind, raw, owned=False, not_expected=refused)
 
 
 def _grant(raw: Json) -> tuple[Any, ...]:
@@ -132,35 +150,39 @@ def _grant(raw: Json) -> tuple[Any, ...]:
     return actor, Ref("role", raw["role"]["id"]), "OS-INHERIT:inherited_to" in raw["scope"]
 
 
-def _assignment(raw: Json, names: Json, cloud: Cloud, services: set[str]) -> Item:
+def _assignment(raw: Json, names: Json, accounts: Mapping[str, str]) -> Item:
     actor, role, inherited = _grant(raw)
     who = names.get(actor.id, "") if actor.kind == "user" else raw["group"]["name"]
     name = f"{raw['role']['name']} of {actor.kind} {who or actor.id}{', inherited' * inherited}"
-    refused = _account(actor.id, cloud, services)
-    if not who:
-        refused = f"its {actor.kind} no longer exists"
-    elif raw["role"]["name"].lower() in PRIVILEGED:
+    account = accounts.get(actor.id, "") if who else f"its {actor.kind} no longer exists"
+    refused = account
+    if not account and raw["role"]["name"].lower() in PRIVILEGED:
         refused = f"the role {raw['role']['name']} is never granted by a migration"
     item_id = ".".join((actor.kind, actor.id, role.id, *["inherited"] * inherited))
-    return ASSIGNMENT.item(raw, item_id, name=name, not_expected=refused, tolerated=bool(refused))
+    return ASSIGNMENT.item(raw, item_id, name=name, not_expected=refused, tolerated=bool(account))
 
 
-def _account(user_id: str, cloud: Cloud, services: set[str]) -> str:
-    """Whose account a user is that no migration moves; empty for all others."""
-    if user_id == cloud.user_id:
-        return "the operator's own account"
-    return "the account of a service" if user_id in services else ""
+def _accounts(keystone: Any, cloud: Cloud) -> dict[str, str]:
+    """Whose account a user is that no migration moves: the operator's, and those of the services.
 
-
-def _services(keystone: Any) -> set[str]:
-    """The users that hold the role `service` anywhere, or any role on a project of the services."""
-    roles = get_all(keystone, "/roles", "roles", name="service")
+    A service's account holds the role `service` anywhere, or the role `admin` on a project of the services.
+    """
+    roles = {
+        name: [role["id"] for role in get_all(keystone, "/roles", "roles", name=name)] for name in PRIVILEGED
+    }
     projects = [
-        p for name in ("service", "services") for p in get_all(keystone, "/projects", "projects", name=name)
+        p["id"]
+        for name in ("service", "services")
+        for p in get_all(keystone, "/projects", "projects", name=name)
     ]
-    queries = [f"role.id={role['id']}" for role in roles] + [f"scope.project.id={p['id']}" for p in projects]
+    queries = [f"role.id={role_id}" for role_id in roles["service"]]
+    queries += [f"role.id={role_id}&scope.project.id={p}" for role_id in roles["admin"] for p in projects]
     grants = [g for q in queries for g in get_all(keystone, f"/role_assignments?{q}", "role_assignments")]
-    return {grant["user"]["id"] for grant in grants if "user" in grant}
+    services = {grant["user"]["id"] for grant in grants if "user" in grant}
+    return {
+        **dict.fromkeys(services, "the account of a service"),
+        cloud.user_id: "the operator's own account",
+    }
 
 
 def _domain_roles(keystone: Any, listed: list[Json], grants: list[Json]) -> list[Json]:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 from pumphouse.cloud import Cloud, get_all, or_none
 from pumphouse.model import Json, Ref
-from pumphouse.tasks.base import STAMP
 from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import ordered, plain, ref, reference, refs, tag_stamp, tags, unordered
+from pumphouse.verify.fields import (
+    STAMP,
+    ordered,
+    plain,
+    ref,
+    reference,
+    refs,
+    renamed,
+    tag_stamp,
+    tags,
+    unordered,
+)
 
 _TAGS = Field("tags", tags)
 _ANYWHERE = ("0.0.0.0/0", "::/0")
@@ -91,8 +101,11 @@ def _outside(_wanted: Any, _actual: Any) -> str:
     return "addresses of an external network are the destination's to give"
 
 
-def _device(raw: Json) -> Ref | None:
-    return Ref("server", raw["device_id"]) if raw["device_owner"].startswith("compute:") else None
+def _device(raw: Json) -> Any:
+    """What a port belongs to; a user may write anything there for a port that no service uses."""
+    owner, device_id = raw["device_owner"], raw["device_id"]
+    kind = {"compute": "server", "trunk": "trunk"}.get(owner.partition(":")[0])
+    return ref(kind, device_id) if kind else (owner, device_id) if owner or device_id else None
 
 
 def _subports(raw: Json) -> frozenset[Any]:
@@ -116,8 +129,24 @@ def _forwardings(raw: Json) -> frozenset[Any]:
     )
 
 
-def _external_pool(wanted: Any, actual: Any) -> str:
-    return "the destination gave another address; DNS and whoever knows the old one need it" if actual else ""
+@dataclass(frozen=True)
+class Floating:
+    """A floating address, and the addresses that its network has."""
+
+    address: str
+    subnets: frozenset[str] = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.address
+
+    def has(self, other: str) -> bool:
+        """Whether its network has another address, too."""
+        return any(ipaddress.ip_address(other) in ipaddress.ip_network(cidr) for cidr in self.subnets)
+
+
+def _elsewhere(wanted: Floating, actual: Floating) -> str:
+    given = "the destination's network does not have that address; DNS and whoever knows it need the other"
+    return "" if actual.has(wanted.address) else given
 
 
 NETWORK = Kind(
@@ -127,6 +156,8 @@ NETWORK = Kind(
             "name", "description", "admin_state_up", "mtu", "port_security_enabled", "shared", "dns_domain"
         ),
         unordered("availability_zone_hints"),
+        renamed("external", "router:external"),
+        Field("gateways of others", lambda raw: raw["gateways"]),
         _TAGS,
     ),
     _network_identity,
@@ -184,6 +215,7 @@ ROUTER = Kind(
         Field("gateway addresses", _gateway_ips, _outside),
         Field("interfaces", lambda raw: raw["interfaces"]),
         Field("routes", lambda raw: _host_routes({"host_routes": raw["routes"]})),
+        unordered("availability_zone_hints"),
         _TAGS,
     ),
     lambda raw: raw["name"] or None,
@@ -219,7 +251,7 @@ FLOATING_IP = Kind(
     "floating_ip",
     (
         reference("external network", "network", "floating_network_id"),
-        Field("address", lambda raw: raw["floating_ip_address"], _external_pool),
+        Field("address", lambda raw: Floating(raw["floating_ip_address"], raw["subnets"]), _elsewhere),
         reference("port", "port", "port_id"),
         *plain("fixed_ip_address", "description", "dns_name", "dns_domain"),
         Field("port forwardings", _forwardings),
@@ -243,7 +275,14 @@ _PATHS = {
     "floatingips": "/floatingips",
 }
 # What the tenant may use without owning it.
-_OF_ALL = ("networks", "subnets")
+_OF_ALL = ("networks", "subnets", "subnetpools")
+# Networking API: the owners of the ports that join a network to a router; a replica has the same addresses.
+_LINKS = (
+    "network:router_interface",
+    "network:router_interface_distributed",
+    "network:ha_router_replicated_interface",
+)
+_IDS_PER_CALL = 50
 
 
 def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
@@ -257,10 +296,20 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
     with ThreadPoolExecutor() as pool:
         found = dict(zip(_PATHS, pool.map(lambda key: _list(neutron, key, tenant_id), _PATHS), strict=True))
     ports = found["ports"]
-    interfaces = _interfaces(ports + _foreign_interfaces(neutron, found["routers"]))
+    mine = [network["id"] for network in found["networks"] if network["project_id"] == tenant_id]
+    routers = {router["id"]: router for router in found["routers"]}
+    links = _links(neutron, "network_id", mine) + _links(neutron, "device_id", list(routers))
     for router in found["routers"]:
-        router["interfaces"] = frozenset(interfaces[router["id"]])
+        router["interfaces"] = _addresses(link for link in links if link["device_id"] == router["id"])
+    for network in found["networks"]:
+        network["gateways"] = _addresses(
+            link for link in links if link["network_id"] == network["id"] and link["device_id"] not in routers
+        )
     for floating_ip in found["floatingips"]:
+        network_id = floating_ip["floating_network_id"]
+        floating_ip["subnets"] = frozenset(
+            subnet["cidr"] for subnet in found["subnets"] if subnet["network_id"] == network_id
+        )
         if floating_ip.get("port_forwardings"):
             path = f"/floatingips/{floating_ip['id']}/port_forwardings"
             floating_ip["forwardings"] = get_all(neutron, path, "port_forwardings")
@@ -286,21 +335,18 @@ def _list(neutron: Any, key: str, tenant_id: str) -> list[Json]:
     return [item for item in items if key in _OF_ALL or item["project_id"] == tenant_id]
 
 
-def _foreign_interfaces(neutron: Any, routers: list[Json]) -> list[Json]:
-    """The ports of the tenant's routers that an administrator made: they are in the administrator's project."""
-    ids = [router["id"] for router in routers]
-    return get_all(neutron, "/ports", "ports", device_id=ids) if ids else []
+def _links(neutron: Any, field_name: str, ids: list[str]) -> list[Json]:
+    """The ports of routers by one of their fields, of whichever project: an administrator's are in their own."""
+    chunks = [ids[n : n + _IDS_PER_CALL] for n in range(0, len(ids), _IDS_PER_CALL)]
+    ports = [port for chunk in chunks for port in get_all(neutron, "/ports", "ports", **{field_name: chunk})]
+    return [port for port in ports if port["device_owner"] in _LINKS]
 
 
-def _interfaces(ports: Iterable[Json]) -> dict[str, set[Any]]:
-    """The inside addresses of each router."""
-    found: dict[str, set[Any]] = defaultdict(set)
-    for port in ports:
-        if port["device_owner"].startswith("network:") and "gateway" not in port["device_owner"]:
-            found[port["device_id"]] |= {
-                (Ref("network", port["network_id"]), *fixed) for fixed in _fixed_ips(port)
-            }
-    return found
+def _addresses(links: Iterable[Json]) -> frozenset[Any]:
+    """The inside addresses of routers."""
+    return frozenset(
+        (Ref("network", link["network_id"]), *fixed) for link in links for fixed in _fixed_ips(link)
+    )
 
 
 def _policy(raw: Json) -> tuple[Any, ...]:
@@ -319,6 +365,18 @@ def _item(kind: Kind, raw: Json, tenant_id: str) -> Item:
         name = f"{raw['action']} to {raw['target_tenant']}"
     stamp = tag_stamp(raw) or str(raw.get("description") or "").partition(f"{STAMP}=")[2]
     owned = raw["project_id"] == tenant_id
-    # Neutron makes it where somebody uses it first, and a migration in every tenant.
-    automatic = kind is SECURITY_GROUP and name == "default"
+    automatic = kind is SECURITY_GROUP and name == "default" and _rules(raw) == _automatic(raw["id"])
     return kind.item(raw, raw["id"], name=name, stamp=stamp, owned=owned, tolerated=automatic)
+
+
+def _automatic(group_id: str) -> frozenset[Any]:
+    """The rules of the group that Neutron makes in each tenant that somebody looks at."""
+    group, rest = Ref("security_group", group_id), (None, None, None, None)
+    return frozenset(
+        rule
+        for version in ("IPv4", "IPv6")
+        for rule in (
+            ("egress", version, *rest, None, None, ""),
+            ("ingress", version, *rest, group, None, ""),
+        )
+    )

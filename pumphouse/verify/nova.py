@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Ref
-from pumphouse.tasks.base import STAMP
-from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import mapped, metadata, plain, ref, reference, refs, renamed, tag_stamp, tags
+from pumphouse.verify.compare import ABSENT, NOT_KNOWN, Field, Item, Kind, Named
+from pumphouse.verify.fields import STAMP, mapped, metadata, plain, ref, reference, refs, renamed, tag_stamp, tags
 
-_FLAVOR_STAMP = f"{STAMP}="
 _ARRIVES_OFF = ("PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE", "STOPPED")
-_NOT_MIGRATED = ("ERROR", "BUILD", "DELETED", "SOFT_DELETED", "UNKNOWN", "REVERT_RESIZE", "VERIFY_RESIZE")
+_DELETED = ("DELETED", "SOFT_DELETED")
+# Compute API: the tag of each network card in os-interface (Stein), the cards in diagnostics (Pike).
+_TAGS_SINCE, _CARDS_SINCE = (2, 70), (2, 48)
+# What Nova answers of a server that does not run, or where its hypervisor tells none.
+_NO_DIAGNOSTICS = (400, 404, 409, 501)
 _PAGE = 500
-# Before the NICs of a server of which nobody tells the order; behind the name of a keypair that is gone.
-UNTOLD = "in an order that Nova does not tell of server "
+# Behind the name of a keypair that is gone.
 DELETED = ", which was deleted"
 # The status of a server of which no recorded run tells whether it ran before a migration stopped it.
 STOPPED = "SHUTOFF, perhaps by the migration"
@@ -59,40 +62,23 @@ def _addresses(raw: Json) -> Json:
     }
 
 
-def _nics(nova: Any, raw: Json) -> tuple[str, ...]:
-    """The MAC addresses in the order of the NICs; UNTOLD before them where Nova does not tell it.
+def _macs(raw: Json) -> list[tuple[str, ...]]:
+    """The MAC addresses of the cards on each network, of all networks of one name together."""
+    listed = raw["addresses"].values()
+    return [tuple(dict.fromkeys(a["OS-EXT-IPS-MAC:mac_addr"] for a in addresses)) for addresses in listed]
 
-    It lists addresses by network, where the first NIC on it is; what a guest that runs has is in its diagnostics.
+
+def _order(raw: Json) -> Any:
+    """The MAC addresses in the order of the cards.
+
+    Nova lists the networks by the first card of each, so that of two networks one of which has several cards only the
+    hypervisor tells it, and that only of a server that runs.
     """
-    listed = [{a["OS-EXT-IPS-MAC:mac_addr"]: a for a in group} for group in raw["addresses"].values()]
-    macs = [mac for group in listed for mac in group]
-    if all(len(group) == 1 for group in listed[:-1]) and all(listed):
-        return tuple(macs)
-    told = _diagnosed(nova, raw["id"]) if raw["status"] == "ACTIVE" else []
-    # With its id, so that it equals no other, in whatever order that one's are.
-    return tuple(told) or (f"{UNTOLD}{raw['id']}", *sorted(macs))
-
-
-def _diagnosed(nova: Any, server_id: str) -> list[str]:
-    try:
-        told = call(nova, "GET", f"/servers/{server_id}/diagnostics")
-    except Exception as error:
-        if http_status(error) in (400, 404, 409, 501):
-            return []
-        raise
-    return [nic["mac_address"] for nic in told.get("nic_details", ())]
-
-
-def _order(wanted: Any, actual: Any) -> str:
-    both = [{mac for mac in macs if not mac.startswith(UNTOLD)} for macs in (wanted, actual)]
-    is_told = (len(wanted), len(actual)) == (len(both[0]), len(both[1]))
-    return "" if is_told or both[0] != both[1] else "Nova does not tell in which order the NICs are"
-
-
-def _nic_tags(nova: Any, server_id: str) -> dict[str, str]:
-    """The tags of NICs by their MAC addresses; Nova shows them since 2.70."""
-    listed = call(nova, "GET", f"/servers/{server_id}/os-interface")["interfaceAttachments"]
-    return {nic["mac_addr"]: nic["tag"] for nic in listed if nic.get("tag")}
+    networks, told = _macs(raw), raw.get("cards")
+    flat = tuple(mac for macs in networks for mac in macs)
+    if all(len(macs) == 1 for macs in networks[:-1]):
+        return flat
+    return tuple(told) if told and sorted(told) == sorted(flat) else NOT_KNOWN
 
 
 def _key(wanted: Any, actual: Any) -> str:
@@ -127,12 +113,6 @@ def _boot(raw: Json) -> str:
     return "image" if raw.get("image") else "volume"
 
 
-def _description(raw: Json) -> str:
-    """A flavor's own; a migration that has not ended has its mark there."""
-    text = raw.get("description") or ""
-    return "" if text.startswith(_FLAVOR_STAMP) else text
-
-
 FLAVOR = Kind(
     "flavor",
     (
@@ -143,7 +123,8 @@ FLAVOR = Kind(
         *plain("rxtx_factor"),
         renamed("is_public", "os-flavor-access:is_public"),
         Field("extra_specs", lambda raw: raw["extra_specs"]),
-        Field("description", _description),
+        *plain("description"),
+        renamed("disabled", "OS-FLV-DISABLED:disabled"),
         Field("access", lambda raw: refs("tenant", raw["access"])),
         Field(
             "id",
@@ -187,10 +168,12 @@ SERVER = Kind(
         Field("flavor", _server_flavor),
         Field("flavor's values", _flavor_values),
         Field("server_groups", lambda raw: refs("server_group", raw.get("server_groups") or ())),
-        *plain("accessIPv4", "accessIPv6"),
-        Field("NICs", lambda raw: raw["nics"], _order),
-        Field("NIC tags", lambda raw: raw["nic_tags"]),
+        Field("NICs", lambda raw: frozenset(mac for macs in _macs(raw) for mac in macs)),
+        Field("order of NICs", _order),
+        Field("tags of NICs", lambda raw: raw["nic_tags"]),
         Field("addresses", _addresses),
+        *plain("accessIPv4", "accessIPv6", "trusted_image_certificates"),
+        renamed("diskConfig", "OS-DCF:diskConfig"),
         Field("boots from", _boot),
         Field("volumes", _volumes),
         renamed("root_device_name", "OS-EXT-SRV-ATTR:root_device_name"),
@@ -213,13 +196,12 @@ def read(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list
     nova = cloud.adapter("compute")
     query = {"all_tenants": 1, "project_id": tenant_id}
     servers = [s for s in get_all(nova, "/servers/detail", "servers", **query) if s["tenant_id"] == tenant_id]
-    for server in servers:
-        attached = server.get("os-extended-volumes:volumes_attached")
-        server["volumes"] = _attachments(nova, server["id"]) if attached else []
-        server["nics"] = _nics(nova, server)
-        server["nic_tags"] = _nic_tags(nova, server["id"]) if server["nics"] else {}
+    owners = sorted(users)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(_complete, cloud), servers))
+        listed = pool.map(lambda user: get_all(nova, "/os-keypairs", "keypairs", user_id=user), owners)
+        keypairs = dict(zip(owners, listed, strict=True))
     _name_deleted_keys(nova, servers)
-    keypairs = {user: get_all(nova, "/os-keypairs", "keypairs", user_id=user) for user in sorted(users)}
     used = {server["flavor"].get("original_name") for server in servers}
     return {
         "flavor": _flavors(nova, tenant_id, used),
@@ -233,6 +215,22 @@ def read(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list
         ],
         "server": [_server(raw) for raw in servers],
     }
+
+
+def _complete(cloud: Cloud, server: Json) -> None:
+    """Add what no list tells of a server: its volumes, and its network cards."""
+    nova, path = cloud.adapter("compute"), f"/servers/{server['id']}"
+    version = (cloud.nova.api_version.ver_major, cloud.nova.api_version.ver_minor)
+    attached = server.get("os-extended-volumes:volumes_attached")
+    server["volumes"] = (
+        call(nova, "GET", f"{path}/os-volume_attachments")["volumeAttachments"] if attached else []
+    )
+    server["nic_tags"] = ABSENT
+    if version >= _TAGS_SINCE:
+        cards = call(nova, "GET", f"{path}/os-interface")["interfaceAttachments"]
+        server["nic_tags"] = {card["mac_addr"]: card["tag"] for card in cards if card.get("tag")}
+    if version >= _CARDS_SINCE and _order(server) == NOT_KNOWN:
+        server["cards"] = _cards(nova, path)
 
 
 def _name_deleted_keys(nova: Any, servers: Collection[Json]) -> None:
@@ -252,9 +250,15 @@ def _stamp(raw: Json) -> str:
     return raw["metadata"].get(STAMP) or tag_stamp(raw)
 
 
-def _attachments(nova: Any, server_id: str) -> list[Json]:
-    found: list[Json] = call(nova, "GET", f"/servers/{server_id}/os-volume_attachments")["volumeAttachments"]
-    return found
+def _cards(nova: Any, path: str) -> list[str]:
+    """The MAC addresses of a server's network cards in their order; none where its hypervisor does not tell."""
+    try:
+        found = call(nova, "GET", f"{path}/diagnostics")["nic_details"]
+    except Exception as error:
+        if http_status(error) not in _NO_DIAGNOSTICS:
+            raise
+        return []
+    return [card["mac_address"] for card in found]
 
 
 def _flavors(nova: Any, tenant_id: str, used: Collection[str | None]) -> list[Item]:
@@ -291,7 +295,5 @@ def _keypair(raw: Json, user_id: str) -> Item:
 
 
 def _server(raw: Json) -> Item:
-    refused = ""
-    if raw["status"] in _NOT_MIGRATED:
-        refused = f"a server that is {raw['status']} is not migrated"
+    refused = "it is deleted already" if raw["status"] in _DELETED else ""
     return SERVER.item(raw, raw["id"], name=raw["name"], stamp=_stamp(raw), not_expected=refused)

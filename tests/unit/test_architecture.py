@@ -82,3 +82,11 @@ def test_a_kind_never_imports_another(module: str) -> None:
 def test_taskflow_is_imported_only_where_flows_are_made(module: str) -> None:
     if room(module) not in TASKFLOW_ROOMS:
         assert [name for name in runtime_imports(MODULES[module]) if name.startswith("taskflow")] == []
+
+
+def test_verify_has_nothing_from_those_who_move() -> None:
+    """It reads with the clients of clouds and knows addresses; what it expects is its own."""
+    allowed = {"pumphouse.cloud", "pumphouse.errors", "pumphouse.model", "pumphouse.verify"}
+    for module in (name for name in MODULES if room(name) == "verify"):
+        ours = {name for name in runtime_imports(MODULES[module]) if name.startswith("pumphouse.")}
+        assert {name for name in ours if ".".join(name.split(".")[:2]) not in allowed} == set()

@@ -128,7 +128,7 @@ def show_verification(text: str, out: PrintableConsole) -> None:
     findings = [
         Finding(verdict, "network", text, reason=text, differences=differences) for verdict in Verdict
     ]
-    print_verification(Verification("t", "u", False, tuple(findings)), out)
+    print_verification(Verification("t", "u", False, tuple(findings)), out, show_equal=True)
 
 
 def show_lines(text: str, out: PrintableConsole) -> None:

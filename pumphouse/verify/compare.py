@@ -315,18 +315,22 @@ def _as_planned(
     found: Difference, ref: Ref, names: Mapping[Ref, str], known: Mapping[Ref, Item]
 ) -> Difference:
     """A difference, excused where it is but the name that the plan gives."""
-    mine, actual = found.source, found.destination
-    given = {names.get(ref)} if found.field == "name" else set()
-    if isinstance(mine, Named) and isinstance(actual, Named):
-        actual = actual.name
-        if found.field != "name":
-            # A flavor that was deleted at the source has no address there but that of its server.
-            given = {
-                name
-                for other, name in names.items()
-                if f"{other.kind}s" == mine.mapping and (other not in known or known[other].name == mine.name)
-            }
-    return replace(found, excuse=_RENAMED) if actual in given else found
+    mine, actual = (
+        value.name if isinstance(value, Named) else value for value in (found.source, found.destination)
+    )
+    if found.field == "name":
+        is_planned = actual == names.get(ref)
+    elif isinstance(found.source, Named):
+        # A flavor that was deleted at the source has no address there but that of its server.
+        is_planned = any(
+            f"{other.kind}s" == found.source.mapping
+            and name == actual
+            and (other not in known or known[other].name == mine)
+            for other, name in names.items()
+        )
+    else:
+        return found
+    return replace(found, excuse=_RENAMED) if is_planned else found
 
 
 def _surplus(

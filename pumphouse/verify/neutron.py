@@ -25,6 +25,7 @@ from pumphouse.verify.fields import (
 )
 
 _TAGS = Field("tags", tags)
+_OWNER = reference("owner", "tenant", "project_id")
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 # The kinds that a share names otherwise.
 _SHARED_KINDS = {"subnetpool": "subnet_pool"}
@@ -84,6 +85,7 @@ def _rule(rule: Json) -> tuple[Any, ...]:
         ref("security_group", rule["remote_group_id"]),
         ref("address_group", rule.get("remote_address_group_id")),
         rule["description"] or "",
+        tags(rule),
     )
 
 
@@ -158,6 +160,7 @@ NETWORK = Kind(
         unordered("availability_zone_hints"),
         renamed("external", "router:external"),
         Field("gateways of others", lambda raw: raw["gateways"]),
+        _OWNER,
         _TAGS,
     ),
     _network_identity,
@@ -169,6 +172,7 @@ SUBNET_POOL = Kind(
         *plain("name", "description", "ip_version", "default_quota", "shared"),
         *(_number(name) for name in ("default_prefixlen", "min_prefixlen", "max_prefixlen")),
         unordered("prefixes"),
+        _OWNER,
         _TAGS,
     ),
     lambda raw: (Ref("tenant", raw["project_id"]), raw["name"]) if raw["name"] else None,
@@ -188,6 +192,7 @@ SUBNET = Kind(
         Field("host_routes", _host_routes),
         *plain("ipv6_ra_mode", "ipv6_address_mode"),
         unordered("service_types"),
+        _OWNER,
         _TAGS,
     ),
     lambda raw: (Ref("network", raw["network_id"]), raw["cidr"]),
@@ -371,12 +376,10 @@ def _item(kind: Kind, raw: Json, tenant_id: str) -> Item:
 
 def _automatic(group_id: str) -> frozenset[Any]:
     """The rules of the group that Neutron makes in each tenant that somebody looks at."""
-    group, rest = Ref("security_group", group_id), (None, None, None, None)
+    itself, rest = Ref("security_group", group_id), (None, None, None, None)
+    ways: tuple[tuple[str, Ref | None], ...] = (("egress", None), ("ingress", itself))
     return frozenset(
-        rule
+        (way, version, *rest, group, None, "", frozenset())
         for version in ("IPv4", "IPv6")
-        for rule in (
-            ("egress", version, *rest, None, None, ""),
-            ("ingress", version, *rest, group, None, ""),
-        )
+        for way, group in ways
     )

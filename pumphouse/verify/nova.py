@@ -13,7 +13,18 @@ from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import ABSENT, NOT_KNOWN, Field, Item, Kind, Named
-from pumphouse.verify.fields import STAMP, mapped, metadata, plain, ref, reference, refs, renamed, tag_stamp, tags
+from pumphouse.verify.fields import (
+    STAMP,
+    mapped,
+    metadata,
+    plain,
+    ref,
+    reference,
+    refs,
+    renamed,
+    tag_stamp,
+    tags,
+)
 
 _ARRIVES_OFF = ("PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE", "STOPPED")
 _DELETED = ("DELETED", "SOFT_DELETED")
@@ -162,7 +173,7 @@ SERVER = Kind(
         Field("tags", tags),
         Field("key_name", lambda raw: raw["key_name"], _key),
         Field("user_data", _user_data),
-        Field("config_drive", lambda raw: bool(raw["config_drive"])),
+        Field("config_drive", lambda raw: str(raw["config_drive"]).lower() == "true"),
         renamed("hostname", "OS-EXT-SRV-ATTR:hostname"),
         mapped("availability_zone", "availability_zones", "OS-EXT-AZ:availability_zone"),
         Field("flavor", _server_flavor),
@@ -175,6 +186,8 @@ SERVER = Kind(
         *plain("accessIPv4", "accessIPv6", "trusted_image_certificates"),
         renamed("diskConfig", "OS-DCF:diskConfig"),
         Field("boots from", _boot),
+        reference("kernel", "image", "OS-EXT-SRV-ATTR:kernel_id"),
+        reference("ramdisk", "image", "OS-EXT-SRV-ATTR:ramdisk_id"),
         Field("volumes", _volumes),
         renamed("root_device_name", "OS-EXT-SRV-ATTR:root_device_name"),
         Field("user", lambda raw: ref("user", raw["user_id"]), _owner),

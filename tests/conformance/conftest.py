@@ -14,10 +14,12 @@ from openstack.connection import Connection
 from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes, connect, get, post, send, until
+from pumphouse.verify import Known
 from tests.faults.driver import KILLED
 from tests.real.breaks import BREAKS, There
 from tests.real.conftest import discard, lab
 from tests.real.listing import Listing, changes, listing
+from tests.real.mutation import SOME, Bench
 from tests.real.runner import Runner
 
 __all__ = ["lab"]
@@ -38,6 +40,7 @@ class Story:
     killed: how many resources the run had made that was killed in the middle.
     first, second: the reports of the run after it, and of one more.
     verified: what verify says of the result.
+    noticed: whether verify notices when the destination says one thing otherwise, by kind and field.
     broken: what verify says when somebody has changed it.
     after: all that there is at the destination when all runs are reverted.
     """
@@ -49,6 +52,7 @@ class Story:
     first: Any = None
     second: Any = None
     verified: Any = None
+    noticed: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
     broken: Any = None
     moved: Listing = field(default_factory=dict)
     after: Listing = field(default_factory=dict)
@@ -145,6 +149,8 @@ def tell(lab: Lab, runner: Runner, story: Story, namesake: Sample) -> None:
     # The table first: what it says is read by whoever finds this failed.
     runner.run("verify", "tenant", sample.tenant_id, exit_code=0)
     story.verified = runner.json("verify", "tenant", sample.tenant_id, "--deep")
+    known = Known(policies={"volume_snapshots": "copy"})
+    story.noticed = Bench.of(lab, sample.tenant_id, known).noticed(SOME)
     story.moved = listing(lab.clouds_yaml, "destination")
     story.second = runner.json("migrate", "tenant", sample.tenant_id, "--yes")
     assert changes(story.moved, listing(lab.clouds_yaml, "destination"))["added"] == []

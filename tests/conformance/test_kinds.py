@@ -12,6 +12,7 @@ from pumphouse.verify import KINDS as COMPARED
 from tests.conformance.conftest import CHANGED, Story
 from tests.real.breaks import BREAKS, bad_fields
 from tests.real.listing import COLLECTIONS, SHOWN_IN, changes
+from tests.real.mutation import SOME
 
 # What bears no stamp of the source's id, and why none is needed to know it again.
 UNSTAMPED = {
@@ -124,6 +125,10 @@ def test_what_somebody_broke_is_named_by_verify(story: Story) -> None:
     assert found == {
         (each.kind, each.name.format(shop=story.sample.name), each.verdict): each.fields for each in changed
     }
+
+
+def test_what_the_destination_says_otherwise_is_noticed_by_verify(story: Story) -> None:
+    assert story.noticed == {field: [True] for field in SOME}
 
 
 def test_the_run_was_killed_in_the_middle(story: Story) -> None:

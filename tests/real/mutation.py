@@ -1,6 +1,6 @@
 """What a cloud said of a tenant, said again with one thing changed: whether verify notices any change at all.
 
-What is changed is the answer of the service, and not the resource: some of it no API lets anybody change.
+What is changed is the answer of the service, and not the resource: most of it no API lets anybody change.
 """
 
 from __future__ import annotations
@@ -8,18 +8,175 @@ from __future__ import annotations
 import copy
 import ipaddress
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from lab import Lab
 from pumphouse.cloud import Cloud
+from pumphouse.errors import NotFoundError, http_status
 from pumphouse.verify import Finding, Known, Verification, verify
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]
+# The value of what is not there any more.
+GONE = object()
+# What is put into lists that are empty, and into fields that are, where not any text will do.
+EXAMPLES: dict[str, Any] = {
+    "allowed_address_pairs": {"ip_address": "192.0.2.9", "mac_address": "fa:16:3e:00:00:09"},
+    "attachments": {"server_id": "another", "device": "/dev/sdz"},
+    "extra_dhcp_opts": {"opt_name": "mtu", "opt_value": "1400", "ip_version": 4},
+    "fixed_ips": {"subnet_id": "another", "ip_address": "192.0.2.9"},
+    "host_routes": {"destination": "192.0.2.0/29", "nexthop": "192.0.2.9"},
+    "remote_ip_prefix": "192.0.2.0/29",
+}
 MAPPINGS: dict[str, dict[str, str]] = {}
+# A field of each kind, for those who have no time for all.
+SOME = {
+    ("flavor", "extra_specs.shop:rack"),
+    ("floating_ip", "port_id"),
+    ("image", "hw_machine_type"),
+    ("keypair", "public_key"),
+    ("network", "port_security_enabled"),
+    ("port", "allowed_address_pairs.*.ip_address"),
+    ("router", "routes.*.nexthop"),
+    ("security_group", "security_group_rules.*.direction"),
+    ("server", "interfaceAttachments.*.tag"),
+    ("server_group", "policy"),
+    ("subnet", "gateway_ip"),
+    ("tenant", "description"),
+    ("trunk", "sub_ports.*.segmentation_id"),
+    ("user", "enabled"),
+    ("volume", "all of it"),
+}
+_TIMES = {"created_at", "updated_at", "revision_number", "tenant_id"}
+_QOS = {"qos_policy_id"}
+# The fields that no migration carries over, by kind: times and numbers of the service, what it says in another place
+# again, and what the destination gives. Of all others verify has to notice every change.
+NOT_COMPARED: dict[str, set[str]] = {
+    "address_group": _TIMES,
+    # Each of them is said where it is: the user, the group, the project and the role by themselves.
+    "assignment": {
+        *("links.assignment", "scope.OS-INHERIT:inherited_to", "role.name"),
+        *(
+            f"{what}{name}"
+            for what in ("group", "user", "scope.project")
+            for name in (".name", ".domain.name")
+        ),
+    },
+    "flavor": {"links.*", "links.*.href", "links.*.rel", "flavor_access.*.flavor_id"},
+    "floating_ip": {
+        *_TIMES,
+        *_QOS,
+        # The destination gives another, and its router and port say the rest.
+        *("floating_ip_address", "router_id", "status", "port_details"),
+        *(
+            f"port_details.{name}"
+            for name in (
+                *("admin_state_up", "device_id", "device_owner", "mac_address"),
+                *("name", "network_id", "status"),
+            )
+        ),
+        # In the list; verify reads each from its own address.
+        *(
+            f"port_forwardings.*.{name}"
+            for name in (
+                *("external_port", "internal_ip_address", "internal_port", "internal_port_id", "protocol"),
+                *("internal_port_range", "external_port_range"),
+            )
+        ),
+    },
+    "group": {"links.self"},
+    # With another algorithm the checksum is compared.
+    "image": {
+        *_TIMES,
+        *("file", "schema", "self", "stores", "virtual_size", "os_hash_algo"),
+        *(f"members.*.{name}" for name in ("created_at", "updated_at", "image_id", "schema")),
+    },
+    "keypair": set(),
+    "network": {
+        *_TIMES,
+        *_QOS,
+        *("availability_zones", "ipv4_address_scope", "ipv6_address_scope", "status", "subnets.*"),
+        *(f"provider:{name}" for name in ("network_type", "physical_network", "segmentation_id")),
+    },
+    "port": {
+        *_TIMES,
+        *_QOS,
+        # Behind the colon of the owner of a server's port is where its host is.
+        *("qos_network_policy_id", "resource_request", "status", "device_owner"),
+        *(f"binding:{name}" for name in ("host_id", "profile", "vif_details", "vif_type")),
+        *("binding:vif_details.bound_drivers.0", "binding:vif_details.port_filter"),
+        "dns_assignment.*",
+        *(f"dns_assignment.*.{name}" for name in ("fqdn", "hostname", "ip_address")),
+        *("trunk_details.trunk_id", "trunk_details.sub_ports.*"),
+        *(
+            f"trunk_details.sub_ports.*.{name}"
+            for name in ("mac_address", "port_id", "segmentation_id", "segmentation_type")
+        ),
+    },
+    "rbac_policy": {"tenant_id"},
+    # Of single domains there are roles that no list has: one that is missing in it is asked for by its id.
+    "role": {"links.self", "all of it"},
+    "router": {
+        *_TIMES,
+        *("availability_zones", "distributed", "flavor_id", "ha", "status"),
+        *(f"external_gateway_info.external_fixed_ips.*{name}" for name in ("", ".ip_address", ".subnet_id")),
+    },
+    "security_group": {
+        *_TIMES,
+        "shared",
+        *(
+            f"security_group_rules.*.{name}"
+            for name in (
+                *("belongs_to_default_sg", "created_at", "normalized_cidr", "project_id", "revision_number"),
+                *("security_group_id", "standard_attr_id", "tenant_id", "updated_at"),
+            )
+        ),
+    },
+    "server": {
+        *(
+            f"OS-EXT-SRV-ATTR:{name}"
+            for name in (
+                *("host", "hypervisor_hostname", "instance_name"),
+                *("launch_index", "reservation_id"),
+            )
+        ),
+        *(f"OS-EXT-STS:{name}" for name in ("power_state", "task_state", "vm_state")),
+        *("OS-SRV-USG:launched_at", "OS-SRV-USG:terminated_at", "created", "updated"),
+        *("hostId", "host_status", "pinned_availability_zone", "progress", "user_id"),
+        *("image.links.*", "image.links.*.href", "image.links.*.rel", "security_groups.*"),
+        *("links.*", "links.*.href", "links.*.rel", "security_groups.*.name"),
+        *(f"os-extended-volumes:volumes_attached.*{name}" for name in ("", ".delete_on_termination")),
+        # The last of them is a floating address, which is compared by itself.
+        *(f"addresses.{net}.*" for net in ("front", "back", "storage")),
+        *(
+            f"addresses.{net}.*.{name}"
+            for net in ("front", "back", "storage")
+            for name in ("OS-EXT-IPS:type", "version")
+        ),
+        *(f"volumeAttachments.*.{name}" for name in ("attachment_id", "bdm_uuid", "serverId")),
+        *(f"interfaceAttachments.*{name}" for name in ("", ".fixed_ips.*", ".net_id", ".port_state")),
+        *(f"interfaceAttachments.*.fixed_ips.*.{name}" for name in ("ip_address", "subnet_id")),
+        *("interfaceAttachments.*.mac_addr", "interfaceAttachments.*.port_id"),
+    },
+    "server_group": {"user_id"},
+    "subnet": {*_TIMES, "router:external"},
+    "subnet_pool": {*_TIMES, "address_scope_id", "is_default"},
+    "tenant": {"is_domain", "links.self", "pumphouse_source_id"},
+    "trunk": {*_TIMES, "status"},
+    "user": {"links.self", "password_expires_at", "pumphouse_source_id"},
+    "volume": {
+        *_TIMES,
+        *("links.*", "links.*.href", "links.*.rel"),
+        *(f"attachments.*.{name}" for name in ("attached_at", "attachment_id", "host_name", "volume_id")),
+        *("consistencygroup_id", "migration_status", "replication_status", "snapshot_id", "source_volid"),
+        *("os-vol-host-attr:host", "os-vol-mig-status-attr:migstat", "os-vol-mig-status-attr:name_id"),
+        *("user_id", "volume_image_metadata.signature_verified"),
+    },
+}
 
 
 @dataclass
@@ -38,8 +195,7 @@ class Recorded:
         service = (options.get("endpoint_filter") or {}).get("service_type")
         if service is None or options.get("authenticated") is False:
             return self._ask(url, method, **options)
-        params = options.get("params") or {}
-        key = json.dumps([service, method, url, params], default=list)
+        key = json.dumps([service, method, url, options.get("params") or {}], default=list)
         if key not in self.answers:
             answer = self._ask(url, method, **options)
             if answer.status_code >= 400:
@@ -50,9 +206,9 @@ class Recorded:
 
 
 class Mutation(NamedTuple):
-    """One change: the resource that verify has to name, the field, and the answer that is changed.
+    """One change of an answer.
 
-    path: where in the answer the resource is; field: where in the resource, empty where all of it is gone.
+    finding: the resource that verify has to name; path: where in the answer it is; field: where in the resource.
     """
 
     finding: Finding
@@ -83,23 +239,29 @@ class Bench:
             Recorded(Cloud.from_clouds_yaml(name, clouds_file=lab.clouds_yaml, read_only=True))
             for name in ("source", "destination")
         ]
-        bench = cls(clouds[0], clouds[1], tenant_id, known)
-        bench.verify()
-        return bench
+        return cls(clouds[0], clouds[1], tenant_id, known)
 
     def verify(self) -> Verification:
         """What verify says of what both clouds say."""
         return verify(self.source.cloud, self.destination.cloud, self.tenant_id, MAPPINGS, self.known)
 
-    def named(self, mutation: Mutation) -> list[Finding]:
-        """What verify finds wrong with it."""
+    def is_noticed(self, mutation: Mutation) -> bool:
+        """Whether verify finds the resource wrong, or ends because it is not there at all."""
         body = json.loads(self.destination.answers[mutation.answer])
         _change(body, (*mutation.path, *mutation.field), mutation.value)
         self.destination.changed = {mutation.answer: body}
+        wanted = mutation.finding
         try:
-            return [found for found in self.verify().findings if found.is_bad]
+            found = self.verify().findings
+        except NotFoundError:
+            return True
+        except Exception as error:
+            if http_status(error) is None:
+                raise
+            return True
         finally:
             self.destination.changed = {}
+        return any(f.is_bad and (f.kind, f.source_id) == (wanted.kind, wanted.source_id) for f in found)
 
     def mutations(self) -> Iterator[Mutation]:
         """Each field of each resource of the destination, changed; and each resource, gone."""
@@ -107,30 +269,54 @@ class Bench:
         assert found.is_equal, [each for each in found.findings if each.is_bad]
         compared = {each.destination_id: each for each in found.findings if each.compared}
         for answer, text in sorted(self.destination.answers.items()):
+            _, _, url, params = json.loads(answer)
+            part_of = next((compared[part] for part in url.split("/") if part in compared), None)
+            if part_of and part_of.kind != "tenant" and not url.startswith("/groups/"):
+                for where, value in _changes(json.loads(text)):
+                    yield Mutation(part_of, answer, (), where, value)
+                continue
+            # The ports of routers, and what is asked for by its name, are in other lists as well.
+            if {"network_id", "device_id", "name"} & params.keys() or url.startswith("/groups/"):
+                continue
             for path, item in _items(json.loads(text)):
                 finding = compared.get(_id(answer, item))
-                if finding is None:
+                if finding is None or (finding.kind == "assignment") != ("role" in item and "scope" in item):
                     continue
-                yield Mutation(finding, answer, path, ())
+                yield Mutation(finding, answer, path, (), GONE)
                 for where, value in _changes(item):
                     yield Mutation(finding, answer, path, where, value)
+
+    def noticed(self, only: Collection[tuple[str, str]] = ()) -> dict[tuple[str, str], list[bool]]:
+        """Whether verify notices each change, by kind and field.
+
+        only: the fields to change, each at one resource; all of all resources where none is named.
+        """
+        found: dict[tuple[str, str], list[bool]] = defaultdict(list)
+        for mutation in self.mutations():
+            key = (mutation.finding.kind, mutation.name)
+            # Its id is where a resource is found, and no part of it.
+            if mutation.name.rpartition(".")[2] == "id" or (only and (key in found or key not in only)):
+                continue
+            found[key].append(self.is_noticed(mutation))
+        return dict(found)
 
 
 def _items(body: Any) -> Iterator[tuple[Path, Json]]:
     """The resources of a list call."""
     for key, listed in body.items() if isinstance(body, dict) else ():
-        if isinstance(listed, list):
-            for number, item in enumerate(listed):
-                if isinstance(item, dict):
-                    inner = "keypair" if "keypair" in item else None
-                    yield (key, number, inner) if inner else (key, number), item[inner] if inner else item
+        for number, item in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(item, dict):
+                yield (
+                    ((key, number, "keypair"), item["keypair"])
+                    if "keypair" in item
+                    else ((key, number), item)
+                )
 
 
 def _id(answer: str, item: Json) -> str:
     """The id of a resource as verify writes it."""
     if "public_key" in item:
-        user_id = json.loads(answer)[3]["user_id"]
-        return f"{user_id}.{item['name']}"
+        return f"{json.loads(answer)[3]['user_id']}.{item['name']}"
     if "role" in item and "scope" in item:
         actor = "user" if "user" in item else "group"
         inherited = ["inherited"] * ("OS-INHERIT:inherited_to" in item["scope"])
@@ -139,6 +325,8 @@ def _id(answer: str, item: Json) -> str:
 
 
 def _change(body: Any, path: Path, value: Any) -> None:
+    if value is GONE and path[-1] == "keypair":
+        path = path[:-1]
     for part in path[:-1]:
         body = body[part]
     if value is GONE:
@@ -147,27 +335,21 @@ def _change(body: Any, path: Path, value: Any) -> None:
         body[path[-1]] = value
 
 
-GONE = object()
-
-
-def _changes(value: Any) -> Iterator[tuple[Path, Any]]:
+def _changes(value: Any, name: str = "") -> Iterator[tuple[Path, Any]]:
     """Other values of the parts of a value, each with where it is."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         for key, part in value.items():
-            for path, other in (
-                _changes(part) if isinstance(part, dict | list) and part else [((), _other(part))]
-            ):
+            for path, other in _changes(part, key):
                 yield (key, *path), other
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         yield (len(value) - 1,), GONE
-        if isinstance(value[0], dict | list):
-            for path, other in _changes(value[0]):
-                yield (0, *path), other
-        else:
-            yield (0,), _other(value[0])
+        for path, other in _changes(value[0], name):
+            yield (0, *path), other
+    else:
+        yield (), _other(value, name)
 
 
-def _other(value: Any) -> Any:
+def _other(value: Any, name: str) -> Any:
     """Another value that the services might tell."""
     match value:
         case bool():
@@ -175,21 +357,17 @@ def _other(value: Any) -> Any:
         case int() | float():
             return value + 1
         case None:
-            return "another"
+            return EXAMPLES.get(name, "another")
         case dict():
             return {"another": "another"}
         case list():
-            return ["another"]
-    for kind in (ipaddress.ip_address, ipaddress.ip_network):
+            return [EXAMPLES.get(name, "another")]
+    if value.lower() in ("true", "false"):
+        return "false" if value.lower() == "true" else "true"
+    for kind, other in ((ipaddress.ip_address, "192.0.2.77"), (ipaddress.ip_network, "192.0.2.64/29")):
         try:
-            address = kind(value)
+            kind(value)
         except ValueError:
             continue
-        return (
-            "192.0.2.77"
-            if kind is ipaddress.ip_address
-            else "192.0.2.64/29"
-            if address.version == 4
-            else "2001:db8:77::/64"
-        )
+        return other
     return str(int(value) + 1) if value.isdigit() else f"{value}x"

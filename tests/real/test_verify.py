@@ -11,8 +11,11 @@ import pytest
 from lab import Lab
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes, connect, get, post
+from pumphouse.verify import Known
+from tests.conftest import Seen
 from tests.real.breaks import BREAKS, Break, There, bad_fields
 from tests.real.listing import changes, listing
+from tests.real.mutation import NOT_COMPARED, Bench
 from tests.real.runner import Runner
 
 pytestmark = pytest.mark.exhaustive
@@ -54,8 +57,14 @@ def whole(lab: Lab, runner: Runner, shop: Sample, migrated: dict[str, Any]) -> d
 
 
 @pytest.fixture(scope="module")
+def noticed(lab: Lab, shop: Sample, whole: dict[str, Any]) -> dict[tuple[str, str], list[bool]]:
+    """Whether verify notices when the destination says anything else of anything, by kind and field."""
+    return Bench.of(lab, shop.tenant_id, Known()).noticed()
+
+
+@pytest.fixture(scope="module")
 def broken(
-    lab: Lab, runner: Runner, shop: Sample, whole: dict[str, Any]
+    lab: Lab, runner: Runner, shop: Sample, whole: dict[str, Any], noticed: object
 ) -> dict[tuple[str, str, str], tuple[str, ...]]:
     """What verify finds wrong when everything has been broken: the fields, by kind, name and verdict."""
     there = There(connect(lab.clouds_yaml, "destination"), shop, whole["destination_tenant_id"])
@@ -94,6 +103,16 @@ def test_the_recorded_run_gives_the_same(
         item["source_id"]: (item["verdict"], item["destination_id"]) for item in whole["resources"]
     }
     assert "recorded run" in {item["recognised_by"] for item in found["resources"]}
+
+
+def test_whatever_the_destination_says_otherwise_is_noticed(
+    noticed: dict[tuple[str, str], list[bool]], seen: Seen
+) -> None:
+    passed_over = {(kind, field) for kind, fields in NOT_COMPARED.items() for field in fields}
+    missed = {key for key, changes in noticed.items() if not all(changes)}
+    seen(f"{sum(map(len, noticed.values()))} changes of {len(noticed)} fields, {len(missed)} not compared")
+    assert missed - passed_over == set()
+    assert {key for key in passed_over & noticed.keys() if all(noticed[key])} == set()
 
 
 @pytest.mark.parametrize("each", BREAKS, ids=lambda each: each.act.__name__)

@@ -51,20 +51,6 @@ def test_the_order_of_nics_is_told_by_addresses_only_where_no_other_is_possible(
     assert nics(addresses, *macs) == (order, is_told)
 
 
-def test_verify_calls_no_order_equal_that_nobody_tells() -> None:
-    one, other = (
-        verified._nics(
-            None, {"addresses": {"a": [{MAC: "1"}, {MAC: "3"}], "b": [{MAC: "2"}]}, "id": i, "status": "x"}
-        )
-        for i in "ab"
-    )
-    assert one != other
-    assert verified._order(one, other)
-    assert verified._order(one, ("3", "2", "1"))
-    assert not verified._order(one, ("1", "2"))
-    assert not verified._order(("1", "2"), ("2", "1"))
-
-
 def test_verify_excuses_the_name_of_a_key_that_is_gone() -> None:
     gone = f"mine{verified.DELETED}"
     assert verified._key(gone, None)

@@ -40,7 +40,7 @@ def _properties(raw: Json) -> Json:
 
 
 def _is_snapshot(properties: Json) -> bool:
-    return properties.get("image_type") == "snapshot" and "instance_uuid" in properties
+    return properties.get("image_type") in ("snapshot", "backup") and "instance_uuid" in properties
 
 
 def _of_the_server(wanted: Any, actual: Any) -> str:

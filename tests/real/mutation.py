@@ -18,6 +18,7 @@ from lab import Lab
 from pumphouse.cloud import Cloud
 from pumphouse.errors import NotFoundError, http_status
 from pumphouse.verify import Finding, Known, Verification, verify
+from pumphouse.verify.fields import STAMP
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -49,7 +50,7 @@ SOME = {
     ("tenant", "description"),
     ("trunk", "sub_ports.*.segmentation_id"),
     ("user", "enabled"),
-    ("volume", "all of it"),
+    ("volume", "size"),
 }
 _TIMES = {"created_at", "updated_at", "revision_number", "tenant_id"}
 _QOS = {"qos_policy_id"}
@@ -215,7 +216,7 @@ class Mutation(NamedTuple):
     answer: str
     path: Path
     field: Path
-    value: Any = None
+    value: Any
 
     @property
     def name(self) -> str:
@@ -287,17 +288,18 @@ class Bench:
                     yield Mutation(finding, answer, path, where, value)
 
     def noticed(self, only: Collection[tuple[str, str]] = ()) -> dict[tuple[str, str], list[bool]]:
-        """Whether verify notices each change, by kind and field.
+        """Whether verify notices each change, by kind and field; each of them at one resource, and each resource gone.
 
-        only: the fields to change, each at one resource; all of all resources where none is named.
+        only: the fields to change; all where none is named.
         """
         found: dict[tuple[str, str], list[bool]] = defaultdict(list)
         for mutation in self.mutations():
             key = (mutation.finding.kind, mutation.name)
             # Its id is where a resource is found, and no part of it.
-            if mutation.name.rpartition(".")[2] == "id" or (only and (key in found or key not in only)):
+            if mutation.name.rpartition(".")[2] == "id" or (only and key not in only):
                 continue
-            found[key].append(self.is_noticed(mutation))
+            if key not in found or (not only and mutation.value is GONE):
+                found[key].append(self.is_noticed(mutation))
         return dict(found)
 
 
@@ -342,7 +344,8 @@ def _changes(value: Any, name: str = "") -> Iterator[tuple[Path, Any]]:
             for path, other in _changes(part, key):
                 yield (key, *path), other
     elif isinstance(value, list) and value:
-        yield (len(value) - 1,), GONE
+        if own := [n for n, part in enumerate(value) if not str(part).startswith(STAMP)]:
+            yield (own[-1],), GONE
         for path, other in _changes(value[0], name):
             yield (0, *path), other
     else:

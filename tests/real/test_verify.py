@@ -112,7 +112,6 @@ def test_whatever_the_destination_says_otherwise_is_noticed(
     missed = {key for key, changes in noticed.items() if not all(changes)}
     seen(f"{sum(map(len, noticed.values()))} changes of {len(noticed)} fields, {len(missed)} not compared")
     assert missed - passed_over == set()
-    assert {key for key in passed_over & noticed.keys() if all(noticed[key])} == set()
 
 
 @pytest.mark.parametrize("each", BREAKS, ids=lambda each: each.act.__name__)

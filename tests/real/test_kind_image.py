@@ -18,12 +18,26 @@ from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, connect
 
+# What Nova writes into the snapshot of a server, among other things.
+SNAPSHOT = {"image_type": "snapshot", "instance_uuid": str(uuid4())}
 FORMS: dict[str, Json] = {
     "private": {"visibility": "private", "min_disk": 2, "hw_disk_bus": "scsi", "owner_specified.a.b": "c"},
     "public": {"visibility": "public", "protected": True, "tags": ["a", "b"]},
     "community": {"visibility": "community", "os_hidden": True},
     "shared": {"visibility": "shared", "min_ram": 32},
     "withdrawn": {"visibility": "private", "protected": True},
+    # Whatever its owner calls them, as long as Nova did not.
+    "gold": {
+        "image_type": "gold",
+        "user_id": "u-77",
+        "base_image_ref": "golden-v3",
+        "owner_team": "payments",
+        "img_signature_note": "signed by hand",
+        "os_hash_note": "none",
+    },
+    "snapshot": {**SNAPSHOT, "owner_team": "payments"},
+    # As many as Glance takes by default: none is left for our stamp.
+    "full": {f"property{number}": "value" for number in range(128)},
 }
 FIELDS = ("visibility", "protected", "os_hidden", "status", "min_disk", "min_ram", "size", "os_hash_value")
 STATUSES = {"yes": "accepted", "no": "rejected", "maybe": "pending"}
@@ -69,10 +83,16 @@ def test_every_form_arrives_and_a_second_time_makes_nothing(world: SimpleNamespa
         wanted = world.source.glance.images.get(image_id)
         actual = world.destination.glance.images.get(ensured_id(results, "image", image_id))
         assert {f: actual[f] for f in FIELDS} == {f: wanted[f] for f in FIELDS}, name
-        assert sorted(actual["tags"]) == sorted(wanted["tags"])
+        stamp = {"pumphouse_source_id=" + image_id} if name == "full" else set()
+        assert set(actual["tags"]) == {*wanted["tags"], *stamp}
         assert actual["owner"] == ensured_id(results, "tenant", world.tenant_id)
-    private = world.destination.glance.images.get(ensured_id(results, "image", world.images["private"]))
-    assert (private["hw_disk_bus"], private["owner_specified.a.b"]) == ("scsi", "c")
+        given = {key: value for key, value in FORMS[name].items() if key not in (*FIELDS, "tags", *SNAPSHOT)}
+        if name != "snapshot":
+            given |= {key: FORMS[name][key] for key in SNAPSHOT if key in FORMS[name]}
+        assert {key: actual.get(key) for key in given} == given, name
+        assert name != "snapshot" or not SNAPSHOT.keys() & actual.keys()
+    (left,) = first[Ref("image", world.images["snapshot"])].notes
+    assert left == "what Nova wrote of its server is not carried: image_type, instance_uuid"
     shared = ensured_id(results, "image", world.images["shared"])
     members = world.destination.glance.image_members.list(shared)
     expected = {world.partners["destination"][name]: status for name, status in STATUSES.items()}
@@ -80,6 +100,50 @@ def test_every_form_arrives_and_a_second_time_makes_nothing(world: SimpleNamespa
     again = by_hand.steps()
     assert {step.action for step in again.values()} == {Action.REUSE}
     assert {step.notes for ref, step in again.items() if ref.kind == "image"} == {()}
+
+
+def test_a_share_is_made_up_for_once_the_tenant_is_there(world: SimpleNamespace) -> None:
+    by_hand = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant, image))
+    late = world.source.keystone.projects.create(f"{world.tag}-late", "default")
+    world.source.glance.image_members.create(world.images["shared"], late.id)
+    ref, note = Ref("image", world.images["shared"]), f"not shared with tenant {late.name}: it is not at the"
+    steps = by_hand.steps()
+    assert any(said.startswith(note) for said in steps[ref].notes)
+    shared = ensured_id(by_hand.run(steps), "image", ref.id)
+    assert by_hand.steps()[ref].action is Action.REUSE
+    arrived = world.destination.keystone.projects.create(late.name, "default")
+    again = by_hand.steps()
+    assert (again[ref].action, again[ref].destination_id) == (Action.CREATE, shared)
+    by_hand.run(again)
+    assert arrived.id in {m["member_id"] for m in world.destination.glance.image_members.list(shared)}
+    assert by_hand.steps()[ref].action is Action.REUSE
+
+
+def test_a_stamp_that_others_have_is_not_ours(world: SimpleNamespace) -> None:
+    """Nova copies the properties of the image that a server booted from into the snapshots of the server."""
+    empty = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant))
+    by_hand = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant, image))
+    source_id = world.images["private"]
+    ref, stamp = Ref("image", source_id), {"pumphouse_source_id": source_id}
+    tenant_id = ensured_id(empty.run(empty.steps()), "tenant", world.tenant_id)
+    theirs = [
+        make(world.destination, tenant_id, "golden", {**SNAPSHOT, **stamp}),
+        make(
+            world.destination,
+            world.partners["destination"]["yes"],
+            "golden",
+            {"visibility": "public", **stamp},
+        ),
+    ]
+    steps = by_hand.steps()
+    assert (steps[ref].action, steps[ref].destination_id) == (Action.CREATE, None)
+    made = ensured_id(by_hand.run(steps), "image", source_id)
+    assert made not in theirs
+    assert by_hand.steps()[ref].destination_id == made
+    assert theirs[0] in image.strangers(world.destination, tenant_id)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        by_hand.run(steps, fail=True)
+    assert [world.destination.glance.images.get(image_id)["status"] for image_id in theirs] == ["active"] * 2
 
 
 @pytest.mark.exhaustive

@@ -109,7 +109,7 @@ def test_what_is_said_to_become_of_the_properties_of_an_image_is_done() -> None:
         "pumphouse_source_id": "i",
         "vendor": "v",
     }
-    properties = {"owner_team": "shop", "owner_specified.openstack.md5": "", "vendor": "v"}
+    properties = {"owner_id": "u", "owner_team": "shop", "owner_specified.openstack.md5": "", "vendor": "v"}
     assert custom_properties(image) == properties
     said = KINDS["image"].fields.notes(image)
     assert [note.partition(" is not carried")[0] for note in said] == [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import TransferError
+from pumphouse.errors import PumphouseError, TransferError
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import (
     STAMP,
@@ -17,6 +17,7 @@ from pumphouse.tasks.base import (
     Ensured,
     differences,
     ensured_id,
+    stamp_tag,
     symbol,
 )
 from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image
@@ -41,14 +42,27 @@ FIELDS = (
 HASHES = ("size", "os_hash_algo", "os_hash_value", "checksum")
 # The images that a server boots by besides this one.
 BOOT_IMAGES = ("kernel_id", "ramdisk_id")
-# What a cloud writes into an image about itself (Image API v2 and the snapshots of Nova and Cinder).
-_OWN = {
-    "id", "owner", "status", "tags", "created_at", "updated_at", "virtual_size", "file", "self", "schema",
-    "direct_url", "locations", "stores", "base_image_ref", "instance_uuid", "image_type", "image_location",
-    "image_state", "user_id", "block_device_mapping", "boot_roles", "kernel_id", "ramdisk_id", "owner_id",
-    "owner_project_name", "owner_user_name", STAMP,
-}  # fmt: skip
-_OWN_PREFIXES = ("os_glance_", "os_hash_", "img_signature", "cinder_encryption_key_", "pumphouse_")
+# What Glance says of an image itself, and takes from nobody as a property (Image API v2).
+_GLANCES = frozenset(
+    {
+        "id", "owner", "status", "tags", "created_at", "updated_at", "virtual_size", "file", "self", "schema",
+        "direct_url", "locations", "stores", *BOOT_IMAGES, *FIELDS, *HASHES,
+    }
+)  # fmt: skip
+_LEFT_PREFIXES = ("os_glance_", "cinder_encryption_key_", "pumphouse_")
+# What Nova writes into the snapshot that it takes of a server; in any other image it is its owner's.
+_NOVAS = frozenset(
+    {
+        "base_image_ref", "image_location", "image_state", "image_type", "instance_uuid", "user_id", "boot_roles",
+        "block_device_mapping", "bdm_v2", "owner_id", "owner_project_name", "owner_user_name",
+    }
+)  # fmt: skip
+# What names a key or certificate in the source's Barbican.
+SIGNATURE = frozenset(
+    {"img_signature", "img_signature_hash_method", "img_signature_key_type", "img_signature_certificate_uuid"}
+)
+# Glance's default of image_property_quota: where the owner has used it up, our stamp is a tag.
+_PROPERTIES_MAX = 128
 _IDS_PER_CALL = 50
 
 
@@ -67,8 +81,35 @@ def images_by_id(cloud: Cloud, ids: Collection[str]) -> dict[str, Mapping[str, A
 
 
 def custom_properties(image: Mapping[str, Any]) -> Json:
-    """The properties that somebody gave an image, without those that a cloud writes itself."""
-    return {key: value for key, value in image.items() if _is_custom(key) and value is not None}
+    """The properties that are carried: all that Glance takes, but for those that speak of the source alone."""
+    left = _GLANCES | SIGNATURE | set(novas_properties(image))
+    return {
+        key: value
+        for key, value in image.items()
+        if key not in left and not key.startswith(_LEFT_PREFIXES) and value is not None
+    }
+
+
+def novas_properties(image: Mapping[str, Any]) -> list[str]:
+    """What Nova wrote into an image of the server that it is a snapshot of; nothing where it is none."""
+    return sorted(_NOVAS & image.keys()) if _is_snapshot(image) else []
+
+
+def stamp_of(image: Mapping[str, Any]) -> str:
+    """The id of the image of the source that an image was made from; empty where no migration made it.
+
+    A snapshot that Nova took of a server has the stamp of the image that the server was booted from.
+    """
+    if _is_snapshot(image):
+        return ""
+    tags = (tag.removeprefix(f"{STAMP}=") for tag in image["tags"] if tag.startswith(f"{STAMP}="))
+    return str(image.get(STAMP) or next(tags, ""))
+
+
+def list_stamped(cloud: Cloud, data: Json, **filters: str) -> list[Mapping[str, Any]]:
+    """The images that pass and were made from one of the source."""
+    asked = {"tag": stamp_tag(data["id"])} if _is_full(data) else {STAMP: data["id"]}
+    return [image for image in list_images(cloud, **filters, **asked) if stamp_of(image) == data["id"]]
 
 
 def image_data(image: Mapping[str, Any]) -> Json:
@@ -79,7 +120,7 @@ def image_data(image: Mapping[str, Any]) -> Json:
         "status": image["status"],
         **{key: image.get(key) for key in (*FIELDS, *HASHES)},
         **{key: image[key] for key in BOOT_IMAGES if image.get(key)},
-        "tags": sorted(image["tags"]),
+        "tags": sorted(tag for tag in image["tags"] if not tag.startswith(STAMP)),
         "properties": custom_properties(image),
     }
 
@@ -97,33 +138,44 @@ class EnsureImage(BaseEnsureTask):
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The stamped image; one whose upload died in the middle cannot be filled and is removed."""
-        owner = _owner(data, ensured)
-        for image in list_images(self.cloud, **({"owner": owner} if owner else {}), **{STAMP: data["id"]}):
+        for image in self._stamped(data, ensured):
             if image["status"] in ("queued", *MIGRATABLE):
                 return str(image["id"])
             self.cloud.glance.images.delete(image["id"])
         return None
 
+    def _stamped(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Mapping[str, Any]]:
+        """Those in the tenant's twin, or the operator's own: in another tenant anybody can have stamped one."""
+        return list_stamped(self.cloud, data, owner=_owner(data, ensured) or self.cloud.project_id)
+
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """A queued image with the stamp as a property."""
+        """A queued image with the stamp."""
         owner = _owner(data, ensured)
         fields = {
-            key: data[key]
-            for key in ("name", "disk_format", "container_format", "min_disk", "min_ram", "tags")
+            key: data[key] for key in ("name", "disk_format", "container_format", "min_disk", "min_ram")
         }
         parts = {key: ensured_id(ensured, "image", data[key]) for key in BOOT_IMAGES if data.get(key)}
-        image = self.cloud.glance.images.create(
-            **{**data["properties"], **fields, **parts, STAMP: data["id"]},
-            **({"owner": owner} if owner else {}),
-            visibility="private",
+        stamp = (
+            {"tags": [*data["tags"], stamp_tag(data["id"])]}
+            if _is_full(data)
+            else {"tags": data["tags"], STAMP: data["id"]}
         )
+        wanted = {
+            **{**data["properties"], **fields, **parts, **stamp},
+            **({"owner": owner} if owner else {}),
+            "visibility": "private",
+        }
+        image = self.cloud.glance.images.create(**wanted)
+        if lacking := {key: wanted[key] for key in _lacking(image, wanted)}:
+            image = self.cloud.glance.images.update(image["id"], **lacking)
+        if refused := _lacking(image, wanted):
+            what = f"image {image['id']}: the destination's Glance did not take {', '.join(refused)}"
+            raise PumphouseError(what, "ask the cloud's administrator for its rules on image properties")
         return str(image["id"])
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The stamped images, in whatever state they are."""
-        owner = _owner(data, ensured)
-        found = list_images(self.cloud, **({"owner": owner} if owner else {}), **{STAMP: data["id"]})
-        return [str(image["id"]) for image in found]
+        return [str(image["id"]) for image in self._stamped(data, ensured)]
 
     def remove(self, destination_id: str) -> None:
         """Delete the image, also when it is protected by now."""
@@ -185,9 +237,23 @@ class UploadImage(BaseCloudsTask):
         self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": fraction, "bytes": done_bytes})
 
 
-def _is_custom(key: str) -> bool:
-    own = key in _OWN or key in FIELDS or key in HASHES
-    return not own and not key.startswith(_OWN_PREFIXES)
+def _is_snapshot(image: Mapping[str, Any]) -> bool:
+    """Whether Nova made an image of a server's disk."""
+    return image.get("image_type") == "snapshot" and "instance_uuid" in image
+
+
+def _lacking(image: Mapping[str, Any], wanted: Json) -> list[str]:
+    """The fields in which an image is not what Glance was asked for."""
+
+    def value(fields: Mapping[str, Any], key: str) -> Any:
+        return sorted(fields.get(key) or ()) if key == "tags" else fields.get(key) or None
+
+    return sorted(key for key in wanted if value(image, key) != value(wanted, key))
+
+
+def _is_full(data: Json) -> bool:
+    """Whether an image has no room for one more property."""
+    return len(data["properties"]) >= _PROPERTIES_MAX
 
 
 def _owner(data: Json, ensured: Mapping[str, Ensured]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +162,11 @@ def visible_domains(cloud: Cloud) -> dict[str, str]:
 
 def twin_tenant(destination: Cloud, tenant_id: str, name: str | None) -> str | None:
     """The destination's tenant that was made from one of the source, or else the only one of its name."""
-    projects = visible_projects(destination)
+    return twin_among(visible_projects(destination), tenant_id, name)
+
+
+def twin_among(projects: Collection[Any], tenant_id: str, name: str | None) -> str | None:
+    """As twin_tenant, among projects of the destination that have been listed."""
     stamped = [project.id for project in projects if getattr(project, STAMP, None) == tenant_id]
     same_name = [project.id for project in projects if project.name == name]
     found = stamped[:1] or same_name

@@ -223,6 +223,22 @@ def test_a_flavor_with_other_values_is_a_conflict_and_is_never_changed(
     assert read(clouds.destination, there) == was
 
 
+def test_an_extra_spec_that_nova_refuses_is_not_the_end_of_the_flavor(
+    clouds: Clouds, world: SimpleNamespace
+) -> None:
+    """What it only does not know any more it takes in the microversion of the time."""
+    make_private(clouds, world, f"old-{world.tag}", specs={"hw:cpu_policy": "dedicated"})
+    by_hand = carry(clouds, world)
+    (step,) = [step for ref, step in by_hand.steps().items() if ref.kind == "flavor"]
+    old = {"hw:numa_mempolicy": "strict", "quota:foo": "1"}
+    data = {**step.record.data, "extra_specs": {**old, "no/key": "1"}}
+    _, ensure, *_ = flavor.tasks(by_hand.migration, step)
+    made = ensure.execute(data)
+    assert read(clouds.destination, made["id"])["extra_specs"] == old
+    (note,) = made["notes"]
+    assert note.startswith("its extra spec no/key is not carried: the cloud answered 400")
+
+
 def test_a_mapping_names_the_flavor(clouds: Clouds, world: SimpleNamespace) -> None:
     mine = make_private(clouds, world, f"mine-{world.tag}", specs=SPECS)
     theirs = make(clouds.destination, f"theirs-{world.tag}", ram=64)

@@ -12,7 +12,7 @@ from pumphouse.cloud import Cloud
 from pumphouse.model import Action, Json, Record, Ref, Step, Twin
 from pumphouse.plan.decide import decide
 from pumphouse.tasks.base import NAME_MAX_LENGTH, STAMP, distinct_name
-from pumphouse.tasks.nova import common, server, server_check
+from pumphouse.tasks.nova import common, server, server_check, server_group
 from pumphouse.tasks.nova.nics import in_nic_order
 from pumphouse.verify import nova as verified
 
@@ -134,6 +134,16 @@ def test_a_kernel_image_is_needed_as_a_volume_is() -> None:
     }
     record = server._record(listed, {}, ([{"id": "p", "network_id": "n"}], True), {}, ())
     assert [str(need) for need in record.needs] == ["tenant/s", "port/p", "network/n", "image/k"]
+
+
+def test_rules_of_a_group_that_the_destination_does_not_know_are_said() -> None:
+    ruled, plain = (
+        Record(Ref("server_group", i), i, {"rules": rules}) for i, rules in (("r", {"max": 1}), ("p", {}))
+    )
+    old, new = (cast(Any, SimpleNamespace(destination=cloud(version))) for version in ("2.63", "2.64"))
+    noted, quiet = server_group.adapt(old, [ruled, plain])
+    assert "its rules {'max': 1} are not carried" in noted.notes[0]
+    assert [quiet, *server_group.adapt(new, [ruled, plain])] == [plain, ruled, plain]
 
 
 def booted(**fields: Any) -> Json:

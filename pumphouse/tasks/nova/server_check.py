@@ -27,7 +27,7 @@ def give_nics(cloud: Cloud, server_id: str, port_ids: Sequence[str], tags: Mappi
 
     tags: the tags of its NICs, by the ids of the ports.
     """
-    has = PORTS.by(cloud, "device_id", [server_id])
+    has = PORTS.by(cloud, "device_id", [server_id]) if port_ids else []
     missing = set(port_ids) - {port["id"] for port in has}
     for port_id in (i for i in port_ids if i in missing):
         tag = {"tag": tags[port_id]} if port_id in tags and supports(cloud, ATTACHED_TAGS) else {}

@@ -50,6 +50,20 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {record.ref.id: record for record in _distinct(owned) if record.ref.id in ids}
 
 
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on rules that the destination does not know."""
+    return [_without_rules(search.destination, record) for record in records]
+
+
+def _without_rules(destination: Cloud, record: Record) -> Record:
+    if not record.data["rules"] or supports(destination, RULES):
+        return record
+    note = (
+        f"its rules {record.data['rules']} are not carried: Nova has none before microversion {RULES} (Rocky)"
+    )
+    return replace(record, notes=(*record.notes, note))
+
+
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The group of the same name in the tenant's twin: groups carry no stamp, and are all but their values."""
     groups = list_server_groups(search.destination) if records else []
@@ -146,6 +160,7 @@ KIND = Kind(
     find,
     tasks,
     renamable=True,
+    adapt=adapt,
     fields=Fields(
         carried="name policy policies rules",
         mapped={

@@ -25,6 +25,8 @@ from pumphouse.tasks.nova.nics import UNTOLD
 from tests.real.by_hand import Clouds, connect
 from tests.real.runner import Runner
 
+pytestmark = pytest.mark.exhaustive
+
 OLD_SPECS = {"hw:numa_mempolicy": "strict", "quota:foo": "1"}
 
 
@@ -200,7 +202,6 @@ def test_a_server_on_a_network_of_others_waits_until_it_may_use_it(shop: Shop, r
     assert there["mac_address"] == port["mac_address"]
 
 
-@pytest.mark.exhaustive
 def test_servers_that_share_a_volume_boot_one_after_the_other(shop: Shop, runner: Runner) -> None:
     tenant_id, kind = shop.tenant(), {"name": shop.tag, "extra_specs": {"multiattach": "<is> True"}}
     types = [
@@ -233,7 +234,6 @@ def volumes_of(cloud: Cloud, tenant_id: str) -> list[Json]:
     return owned(cloud, VOLUMES, tenant_id)
 
 
-@pytest.mark.exhaustive
 def test_a_server_boots_by_the_twins_of_its_kernel_and_ramdisk(shop: Shop, runner: Runner) -> None:
     """It is skipped before it is stopped when one of them is gone; so is nothing else of the tenant."""
     tenant_id = shop.tenant()
@@ -257,7 +257,6 @@ def test_a_server_boots_by_the_twins_of_its_kernel_and_ramdisk(shop: Shop, runne
     assert shop.source.nova.servers.get(other).status == "ACTIVE"
 
 
-@pytest.mark.exhaustive
 def test_an_order_of_nics_that_nobody_tells_is_said(shop: Shop, runner: Runner) -> None:
     """And that of a server which the migration itself has stopped is the one of the plan."""
     tenant_id = shop.tenant()

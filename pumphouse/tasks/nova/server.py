@@ -432,7 +432,9 @@ def _record(
     }
     needs = [Ref("tenant", server["tenant_id"]), *(Ref("port", port_id) for port_id in port_ids)]
     needs += [Ref("network", network_id) for network_id in sorted({port["network_id"] for port in ports})]
-    needs += [Ref("image", server[field]) for field in _BOOT_IMAGES if server.get(field)]
+    # A volume is not told what kernel its server boots by.
+    boot_images = _BOOT_IMAGES if server["image"] else ()
+    needs += [Ref("image", server[field]) for field in boot_images if server.get(field)]
     needs += [Ref("volume", volume["id"]) for volume in data["volumes"]]
     needs += [Ref("server_group", group_id) for group_id in data["server_group_ids"]]
     # A port whose server has booted cannot become the parent of a trunk any more.

@@ -56,7 +56,7 @@ def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
 
 
 def _without_rules(destination: Cloud, record: Record) -> Record:
-    if not record.data["rules"] or supports(destination, RULES):
+    if not record.data.get("rules") or supports(destination, RULES):
         return record
     note = (
         f"its rules {record.data['rules']} are not carried: Nova has none before microversion {RULES} (Rocky)"

@@ -159,7 +159,7 @@ def test_a_server_whose_boot_was_interrupted_is_the_same_when_it_is_executed_aga
     step = moved.step()
     created = moved.tasks(step)["ensured"].create(data, ensured)
     again = moved.tasks(step)["ensured"].execute(data, **ensured)
-    assert again == {"id": created, "made": True}
+    assert again == {"id": created, "made": True, "notes": []}
     assert moved.clouds.destination.nova.servers.get(created).status == "ACTIVE"
     assert moved.tasks(step)["ensured"].revert(None, data, **ensured) is None
     assert moved.servers() == []
@@ -204,7 +204,7 @@ def test_what_a_dead_run_booted_is_finished_by_the_next_and_becomes_its_own(
     tasks = moved.tasks(step)
     assert list(tasks) == ["retrieved", "ensured", "settled", "snapshot-removed", "completed"]
     found = tasks["ensured"].execute(data, **ensured)
-    assert found == {"id": made["id"], "made": True}
+    assert found == {"id": made["id"], "made": True, "notes": []}
     settled = tasks["settled"].execute(data, found)
     assert tasks["snapshot-removed"].execute(data, settled) == {"notes": []}
     left = [image["id"] for image in list_images(moved.clouds.destination, pumphouse_server_id=data["id"])]

@@ -46,13 +46,11 @@ class Field:
     read: gives its value of the service's JSON: scalars, Refs, Named, and tuples, frozensets and dicts of them;
         NOT_KNOWN where the service does not tell it.
     excuse: given both values, why this difference is by design and takes nothing from the tenant; else empty.
-    secret: whether only a hash of it is shown.
     """
 
     name: str
     read: Callable[[Json], Any]
     excuse: Excuse = _none
-    secret: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -277,18 +277,22 @@ def _cards(nova: Any, path: str) -> list[str]:
 def _flavors(nova: Any, tenant_id: str, used: Collection[str | None]) -> list[Item]:
     """All flavors; the tenant's own are those that it alone may use and those that its servers have."""
     flavors = get_all(nova, "/flavors/detail", "flavors", is_public="None")
-    items = []
-    for raw in flavors:
-        tenants = [] if raw["os-flavor-access:is_public"] else _access(nova, raw["id"])
-        raw["access"] = [tenant_id] if tenant_id in tenants else []
-        mine = tenant_id in tenants or raw["name"] in used
-        items.append(FLAVOR.item(raw, raw["id"], name=raw["name"], owned=mine))
-    return items
+    with ThreadPoolExecutor() as pool:
+        granted = pool.map(lambda raw: _access(nova, raw), flavors)
+        for raw, tenants in zip(flavors, granted, strict=True):
+            raw["access"] = [tenant_id] if tenant_id in tenants else []
+    return [
+        FLAVOR.item(raw, raw["id"], name=raw["name"], owned=bool(raw["access"]) or raw["name"] in used)
+        for raw in flavors
+    ]
 
 
-def _access(nova: Any, flavor_id: str) -> list[str]:
-    listed = call(nova, "GET", f"/flavors/{quote(flavor_id, safe='')}/os-flavor-access")["flavor_access"]
-    return [access["tenant_id"] for access in listed]
+def _access(nova: Any, flavor: Json) -> list[str]:
+    """Who may use a flavor; nobody in particular where all may."""
+    if flavor["os-flavor-access:is_public"]:
+        return []
+    path = f"/flavors/{quote(flavor['id'], safe='')}/os-flavor-access"
+    return [access["tenant_id"] for access in call(nova, "GET", path)["flavor_access"]]
 
 
 def _groups(nova: Any) -> list[Json]:

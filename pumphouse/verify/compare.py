@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 
 from pumphouse.model import Json, Ref
 
-ABSENT = "(this cloud has no such field)"
-NOT_KNOWN = "(not known)"
 _REFERS = "refers to what is not at the destination: {}"
 _RENAMED = "the plan gives it this name"
 # How a set of twins was told.
 BY_RUN, BY_STAMP, BY_IDENTITY = "recorded run", "stamp", "identity"
+
+
+class Untold(Enum):
+    """In the place of a value that a service does not tell; no text that a tenant writes equals it."""
+
+    ABSENT = "(this cloud has no such field)"
+    NOT_KNOWN = "(not known)"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+ABSENT, NOT_KNOWN = Untold
 
 
 @dataclass(frozen=True, order=True)

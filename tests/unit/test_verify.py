@@ -24,6 +24,7 @@ from pumphouse.verify import (
 )
 from pumphouse.verify.cinder import VOLUME
 from pumphouse.verify.compare import (
+    ABSENT,
     BY_IDENTITY,
     BY_RUN,
     BY_STAMP,
@@ -201,6 +202,15 @@ def test_what_cannot_be_there_for_want_of_another_is_missing() -> None:
 def test_what_the_services_do_not_tell_is_noted_and_never_equal(here: Any, there: Any) -> None:
     found = findings([thing("s", {**RAW, "size": here})], [thing("d", {**THERE, "size": there}, stamp="s")])
     assert found["a"].verdict is Verdict.NOTED
+
+
+@pytest.mark.parametrize("text", [str(NOT_KNOWN), str(ABSENT)])
+def test_no_text_of_a_tenant_excuses_anything(text: str) -> None:
+    for here, there in ((text, "b"), ("b", text)):
+        found = findings(
+            [thing("s", {**RAW, "size": here})], [thing("d", {**THERE, "size": there}, stamp="s")]
+        )
+        assert bad(found["a"]) == ["size"]
 
 
 def test_each_side_is_told_by_its_own_ids() -> None:
@@ -479,3 +489,15 @@ def test_words(verification: Verification) -> None:
     assert "missing   thing t: not at the destination" in lines
     assert "extra     thing e: not from the source" in lines
     assert lines[-1] == "3 resources: 1 different, 1 missing, 1 extra"
+
+
+@pytest.mark.parametrize("show_equal", [True, False])
+def test_what_is_equal_is_counted_and_listed_only_when_asked_for(show_equal: bool) -> None:
+    found = tuple(findings([thing("s", RAW)], [thing("d", THERE, stamp="s")]).values())
+    out = io.StringIO()
+    verification = Verification("tenant", "twin", False, found)
+    print_verification(verification, PrintableConsole(file=out, width=200), show_equal=show_equal)
+    lines = out.getvalue().splitlines()
+    assert any(line.startswith("equal     thing a") for line in lines) is show_equal
+    assert lines[-1].strip() == "1 resources: 1 equal"
+    assert len(verification_data(verification)["resources"]) == 1

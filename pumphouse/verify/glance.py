@@ -10,7 +10,7 @@ from pumphouse.cloud import Cloud, get_all
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind
-from pumphouse.verify.fields import ATTEMPT, STAMP, plain, reference, tags
+from pumphouse.verify.fields import ATTEMPT, STAMP, plain, reference, tag_stamp, tags
 
 # Image API v2: what Glance itself says of an image, and refuses from anybody else.
 _GLANCES = {
@@ -120,7 +120,7 @@ def _item(raw: Json, tenant_id: str) -> Item:
     if temporary:
         refused = "a temporary image of a migration"
     # Nova copies the properties of the image that a server booted from into the server's snapshots.
-    stamp = "" if _is_snapshot(raw) else raw.get(STAMP) or ""
+    stamp = "" if _is_snapshot(raw) else raw.get(STAMP) or tag_stamp(raw)
     return IMAGE.item(
         raw,
         raw["id"],

@@ -45,9 +45,11 @@ def _demonstrate(lab: Lab) -> int:
     before = facts(lab.dir, "source", sample.tenant_id)
     config = _write_config(lab)
     _pumphouse("check", "--config", str(config))
-    _pumphouse("migrate", "tenant", NAME, "--dry-run", "--config", str(config))
+    # With whom it shares a network is not at the destination, and nobody misses that here.
+    migrate = ("migrate", "tenant", NAME, "--skip", "rbac_policy", "--config", str(config))
+    _pumphouse(*migrate, "--dry-run")
     start_s = time.monotonic()
-    _pumphouse("migrate", "tenant", NAME, "--yes", "--config", str(config))
+    _pumphouse(*migrate, "--yes")
     print(f"\nmigrated in {time.monotonic() - start_s:.1f} s\n")
     return _prove(lab, before)
 

@@ -31,6 +31,7 @@ class Record:
     size_bytes: what will have to be copied, an upper bound where only that is known.
     notes: what of it will not be carried, why, and what to do.
     skip: why it is not migrated at all; empty when it is.
+    settled: whether its skip needs no decision: a policy asks for it, or it is nothing of the tenant's own.
     must_exist: for what is never created: what to do when the destination has no twin; else empty.
     last: whether it is done when everything else is.
     answer: what the source's API gave of it, for the plan to look through; in no plan.
@@ -44,6 +45,7 @@ class Record:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     skip: str = ""
+    settled: bool = False
     must_exist: str = ""
     last: bool = False
     answer: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -196,7 +198,8 @@ class Plan:
     settings: what the tasks depend on.
     cfg: how it is run.
     units: in an order in which every unit comes after those it needs.
-    notes: what of the tenant is not carried at all.
+    notes: what else there is to know before it is run.
+    uncarried: what the tenant owns of which no migration carries anything, and which the selection does not skip.
     left_out: what was planned once and then taken out by a person.
     selection: what of the tenant it was made for.
     """
@@ -208,6 +211,7 @@ class Plan:
     units: tuple[Unit, ...]
     settings: Settings = field(default_factory=lambda: Settings(mappings={}, policies={}))
     notes: tuple[str, ...] = ()
+    uncarried: tuple[str, ...] = ()
     cfg: RunSettings = field(default_factory=_default_run_settings)
     left_out: tuple[Ref, ...] = ()
     selection: Selection = Selection()

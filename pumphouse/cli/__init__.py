@@ -58,8 +58,8 @@ def _fail(error: Exception) -> None:
 def cli() -> None:
     """Move a tenant from one OpenStack cloud to another.
 
-    Exit codes: 0 done or nothing to do, 1 failed, 2 usage or configuration, 3 finished but some resources
-    failed or need a decision, 4 authentication or connection, 5 the plan is out of date, 6 verify
+    Exit codes: 0 all is there or was left out by you, 1 failed, 2 usage or configuration, 3 finished but
+    something of the tenant is not at the destination, 4 authentication or connection, 5 the plan is out of date, 6 verify
     found differences, 7 another run works on the tenant, 8 not started because you said no, 130 interrupted
     and can be resumed.
     """

@@ -193,12 +193,13 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
     planner: makes the plan, given what earlier runs of the tenant have done.
     """
     from pumphouse.run.execute import execute_run
+    from pumphouse.show.ending import question
     from pumphouse.show.report import print_plan
 
     with locked_tenant(invocation, tenant_id) as (store, before):
         plan = planner(before)
         print_plan(plan, invocation.console)
-        if not invocation.confirm("Start?"):
+        if not invocation.confirm(question([plan])):
             return EXIT_DECLINED
         run = record_run(invocation, store, plan)
         work = partial(execute_run, run, migration_of(invocation, plan))

@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -35,6 +37,22 @@ if TYPE_CHECKING:
     from pumphouse.tasks.base import Before
 
 Work = Callable[["Listener", threading.Event], "Report"]
+REVERT = "revert"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process has ended its work on a run.
+
+    again: the command that goes on with the run after an interruption, `resume` or `revert`.
+    duration_s, copied_bytes: of this process alone.
+    """
+
+    report: Report
+    again: str
+    code: int
+    duration_s: float = 0.0
+    copied_bytes: int = 0
 
 
 @contextmanager
@@ -75,24 +93,21 @@ def work_and_report(invocation: Invocation, run: Run, work: Work, again: str) ->
     again: the command that goes on with the run after an interruption, `resume` or `revert`.
     """
     from pumphouse.run.summary import report_data
-    from pumphouse.show.report import print_report
 
-    report, code = work_on(invocation, run, work, again)
-    if invocation.is_table:
-        print_report(report, invocation.console)
-    else:
-        invocation.print_data(report_data(report))
-    print_passwords_file(invocation, report)
-    if code == EXIT_INTERRUPTED:
+    ended = work_on(invocation, run, work, again)
+    if not invocation.is_table:
+        invocation.print_data(report_data(ended.report))
+    print_end(invocation, ended)
+    if ended.code == EXIT_INTERRUPTED:
         click.echo(printable(f"interrupted: go on with pumphouse {again} {run.id}"), err=True)
-    return code
+    return ended.code
 
 
-def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> tuple[Report, int]:
-    """Execute or revert a run and show its progress; returns the report and the exit code."""
+def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
+    """Execute or revert a run and show its progress."""
     from pumphouse.show.progress import progress_listener
 
-    go_on = f"pumphouse {again} {run.id}"
+    go_on, began_s = f"pumphouse {again} {run.id}", time.monotonic()
     with (
         _interruptible(invocation.console, go_on) as stop,
         invocation.writable(),
@@ -100,10 +115,33 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> tuple[R
     ):
         _begin(go_on)
         report = work(listener, stop)
-    return report, EXIT_INTERRUPTED if stop.is_set() else exit_code(report)
+    code = EXIT_INTERRUPTED if stop.is_set() else exit_code(report, again)
+    return Ended(report, again, code, time.monotonic() - began_s, listener.copied_bytes)
 
 
-def print_passwords_file(invocation: Invocation, report: Report) -> None:
+def print_end(invocation: Invocation, ended: Ended) -> None:
+    """The report where people read it, then what the run has cost, what to do next, and whether all has arrived."""
+    from pumphouse.show.ending import completeness, duration, stopped_servers
+    from pumphouse.show.report import print_report, size
+    from pumphouse.tasks.base import counted
+
+    report, out = ended.report, invocation.console
+    if invocation.is_table:
+        print_report(report, out)
+    if ended.again == REVERT:
+        return
+    servers = counted(stopped_servers(report), "server")
+    cost = f"{duration(ended.duration_s)} h, {size(ended.copied_bytes)} copied"
+    out.print(f"run {report.run}: {cost}, {servers} of the source stopped")
+    _print_passwords_file(invocation, report)
+    if ended.code != EXIT_INTERRUPTED:
+        verify = f"pumphouse verify tenant {report.plan.tenant.id} --run {report.run}"
+        out.print(f"next: {verify}, or to undo it: pumphouse revert {report.run}", soft_wrap=True)
+    is_complete = exit_code(report, ended.again) == EXIT_DONE
+    out.print(completeness(report), style="bold green" if is_complete else "bold red")
+
+
+def _print_passwords_file(invocation: Invocation, report: Report) -> None:
     """Say where the passwords of new users are, and how many: their owners are waiting for them."""
     from pumphouse.model import State
 
@@ -153,12 +191,18 @@ def _interruptible(out: PrintableConsole, go_on: str) -> Iterator[threading.Even
             signal.signal(number, handler)
 
 
-def exit_code(report: Report) -> int:
-    """EXIT_DONE, or EXIT_INCOMPLETE when something failed, is not done or needs a decision."""
-    from pumphouse.model import State
+def exit_code(report: Report, again: str) -> int:
+    """EXIT_DONE, or EXIT_INCOMPLETE when something of the tenant has not arrived that the operator did not leave out.
 
-    bad = {State.FAILED, State.BLOCKED, State.CONFLICT, State.PENDING, State.KEPT}
-    return EXIT_INCOMPLETE if bad & set(report.count()) else EXIT_DONE
+    For a revert: when something stays.
+    """
+    from pumphouse.model import State
+    from pumphouse.run.outcomes import left_behind
+
+    stays = {State.FAILED, State.BLOCKED, State.CONFLICT, State.PENDING, State.KEPT}
+    if again == REVERT:
+        return EXIT_INCOMPLETE if stays & set(report.count()) else EXIT_DONE
+    return EXIT_INCOMPLETE if left_behind(report) or report.plan.uncarried else EXIT_DONE
 
 
 def failure_code(error: Exception) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cli.invocation import migration_of
 from pumphouse.cli.planning import plan_after_runs, plan_tenant
-from pumphouse.cli.running import failure_code, locked_tenant, print_passwords_file, record_run, work_on
+from pumphouse.cli.running import Ended, failure_code, locked_tenant, print_end, record_run, work_on
 from pumphouse.errors import (
     EXIT_CONNECTION,
     EXIT_DECLINED,
@@ -27,7 +27,7 @@ from pumphouse.errors import (
 
 if TYPE_CHECKING:
     from pumphouse.cli.invocation import Invocation
-    from pumphouse.model import Plan, Ref, Report, Selection
+    from pumphouse.model import Plan, Ref, Selection
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Before
 
@@ -48,11 +48,11 @@ _WORSE = (
 
 @dataclass(frozen=True)
 class _Result:
-    """What became of one of the tenants: the report of its run, or why there is none."""
+    """What became of one of the tenants: how its run has ended, or why there is none."""
 
     plan: Plan
     code: int
-    report: Report | None = None
+    ended: Ended | None = None
     problem: str = ""
 
 
@@ -61,6 +61,7 @@ def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selec
 
     A tenant that fails does not stop the others. Ctrl-C does, once the tasks under way are finished.
     """
+    from pumphouse.show.ending import question
     from pumphouse.show.report import print_plan
 
     out = invocation.console
@@ -71,7 +72,7 @@ def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selec
         out.print()
     if not plans:
         return EXIT_DONE
-    if not invocation.confirm(f"Start with {len(plans)} tenants, one after the other?"):
+    if not invocation.confirm(question(plans)):
         return EXIT_DECLINED
     results = _migrate_all(invocation, plans, selection)
     if not invocation.is_table:
@@ -89,7 +90,8 @@ def _migrate_all(invocation: Invocation, plans: Sequence[Plan], selection: Selec
             if results and results[-1].code == EXIT_INTERRUPTED:
                 break
             results.append(_migrate_one(invocation, plan, selection))
-            _print_report(invocation, results[-1])
+            if (ended := results[-1].ended) is not None:
+                print_end(invocation, ended)
     return [*results, *map(_not_started, plans[len(results) :])]
 
 
@@ -107,33 +109,23 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
     out = invocation.console
     out.print()
     out.print(f"Tenant {shown.tenant_name} ({shown.tenant.id})", style="bold")
-    report = None
+    ended = None
     try:
         with locked_tenant(invocation, shown.tenant.id) as (store, before):
             plan = _plan_again(invocation, shown, selection, before)
             run = record_run(invocation, store, plan)
             work = partial(execute_run, run, migration_of(invocation, plan))
-            report, code = work_on(invocation, run, work, "resume")
+            ended = work_on(invocation, run, work, "resume")
     except Exception as error:
         problem = str(explain(error))
         for line in problem.split("\n"):
             out.print(f"error: {line}", style="red")
         return _Result(shown, failure_code(error), problem=problem)
     except KeyboardInterrupt:
-        if report is None:
+        if ended is None:
             raise
-        code = EXIT_INTERRUPTED
-    return _Result(plan, code, report)
-
-
-def _print_report(invocation: Invocation, result: _Result) -> None:
-    from pumphouse.show.report import print_report
-
-    if result.report is None:
-        return
-    if invocation.is_table:
-        print_report(result.report, invocation.console)
-    print_passwords_file(invocation, result.report)
+        ended = replace(ended, code=EXIT_INTERRUPTED)
+    return _Result(plan, ended.code, ended)
 
 
 def _plan_again(
@@ -151,8 +143,8 @@ def _plan_again(
 def _data(result: _Result) -> dict[str, Any]:
     from pumphouse.run.summary import report_data
 
-    if result.report:
-        return {"run": result.report.run, "exit_code": result.code, **report_data(result.report)}
+    if result.ended:
+        return {"exit_code": result.code, **report_data(result.ended.report)}
     tenant = {"id": result.plan.tenant.id, "name": result.plan.tenant_name}
     return {"run": None, "exit_code": result.code, "tenant": tenant, "error": result.problem}
 
@@ -166,9 +158,12 @@ def _print_summary(results: Sequence[_Result], out: PrintableConsole) -> None:
 
 
 def _sentence(result: _Result) -> str:
-    if result.report is None:
+    from pumphouse.show.ending import completeness
+
+    if result.ended is None:
         return "; ".join(result.problem.split("\n"))
-    run = result.report.run
-    counts = ", ".join(f"{number} {state.value}" for state, number in result.report.count().items())
-    go_on = f"; interrupted, go on with pumphouse resume {run}" if result.code == EXIT_INTERRUPTED else ""
-    return f"run {run}: {counts}{go_on}"
+    report = result.ended.report
+    counts = ", ".join(f"{number} {state.value}" for state, number in report.count().items())
+    if result.code == EXIT_INTERRUPTED:
+        return f"run {report.run}: {counts}; interrupted, go on with pumphouse resume {report.run}"
+    return f"run {report.run}: {counts}; {completeness(report)}"

@@ -87,7 +87,7 @@ class Policies:
     fail_fast: bool = False
     allow_same_cloud: bool = False
     volume_format: Literal["raw", "qcow2"] = "raw"
-    volume_snapshots: Literal["leave", "copy"] = "leave"
+    volume_snapshots: Literal["undecided", "leave", "copy"] = "undecided"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def plan_data(plan: Plan) -> Json:
         },
         "units": [unit_data(unit) for unit in plan.units],
         "notes": list(plan.notes),
+        **_without_defaults(uncarried=list(plan.uncarried)),
         "summary": summary(plan),
     }
 
@@ -63,6 +64,7 @@ def plan_from(data: Json) -> Plan:
         units=units,
         settings=cast("Settings", settings_in(data)),
         notes=tuple(data.get("notes", ())),
+        uncarried=tuple(data.get("uncarried", ())),
         cfg=data["cfg"],
         left_out=tuple(ref for ref in resources if ref not in planned),
         selection=_selection_from(about.get("selection", {})),
@@ -156,6 +158,7 @@ def _record_data(record: Record, step_notes: tuple[str, ...]) -> Json:
         part_of=str(record.part_of) if record.part_of else None,
         size_bytes=record.size_bytes,
         skip=record.skip,
+        settled=record.settled,
         must_exist=record.must_exist,
         last=record.last,
     )
@@ -164,7 +167,7 @@ def _record_data(record: Record, step_notes: tuple[str, ...]) -> Json:
 
 
 def _record_from(ref: Ref, data: Json, step_notes: tuple[str, ...]) -> Record:
-    simple = ("data", "size_bytes", "skip", "must_exist", "last")
+    simple = ("data", "size_bytes", "skip", "settled", "must_exist", "last")
     return Record(
         ref,
         data["name"],

@@ -42,7 +42,7 @@ def decide_all(
                 step = decide(sought.get(record.ref, record), twins.get(record.ref, ()), policy)
             if step.action is Action.CREATE and (refusal := kind.refusal(destination)):
                 step = step.blocked(refusal)
-            steps[record.ref] = replace(step, record=records[record.ref])
+            steps[record.ref] = replace(step, record=_decided(records[record.ref], step))
             if step.destination_id:
                 ids[record.ref] = step.destination_id
     return steps
@@ -52,6 +52,12 @@ def _named(record: Record, names: Mapping[Ref, str]) -> Record:
     """The record under the name that a person chose for it at the destination."""
     name = names.get(record.ref, record.name)
     return record if name == record.name else replace(record, name=name, data={**record.data, "name": name})
+
+
+def _decided(record: Record, step: Step) -> Record:
+    """The record with the reason of a skip that nobody asked for, by which it can be told from one by hand."""
+    is_refused = step.action is Action.SKIP and step.reason != LEFT_OUT
+    return replace(record, skip=step.reason) if is_refused else record
 
 
 def _policy(kind: Kind, on_conflict: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pumphouse.config.schema import closest
 from pumphouse.config.yamlfile import Document, Keys, Problem
+from pumphouse.plan import uncarried
 from pumphouse.plan.data import plan_key
 from pumphouse.tasks import KINDS
 
@@ -81,7 +82,8 @@ def _kinds(document: Document) -> _Found:
     for keys, ref in _items(selection, "resources", place):
         yield from _kind_of(keys, ref)
     for keys, kind in (found for name in ("only", "skip") for found in _items(selection, name, place)):
-        yield from _kind(keys, kind) if isinstance(kind, str) and kind else ()
+        is_skip = "skip" in keys and kind in uncarried.names()
+        yield from _kind(keys, kind) if isinstance(kind, str) and kind and not is_skip else ()
 
 
 def _kind_of(keys: Keys, ref: object) -> _Found:

@@ -88,7 +88,7 @@ def make_plan(
     left_out: what a person does not want to be migrated.
     selection: what of the tenant is migrated. Raises UsageError when it names what is not there.
     """
-    notes = [] if selection.is_narrow else [pool.submit(uncarried.notes, source, tenant_id)]
+    lost = [] if selection.is_narrow else [pool.submit(uncarried.notes, source, tenant_id, selection.skip)]
     settings = settings_of(config)
     own = discover(source, tenant_id, settings["policies"], pool, before)
     records = with_needs(source, own, pool)
@@ -113,8 +113,9 @@ def make_plan(
             *rights.notes(source, destination),
             *selection_notes(own, steps),
             *unknown_fields(records[ref] for ref in steps),
-            *(note for found in notes for note in found.result()),
+            *([] if selection.is_narrow else uncarried.services(source)),
         ),
+        uncarried=tuple(note for found in lost for note in found.result()),
         left_out=tuple(sorted(set(left_out) - steps.keys())),
         selection=selection,
     )

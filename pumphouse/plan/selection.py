@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pumphouse.errors import UsageError
 from pumphouse.model import Record, Ref, Selection
+from pumphouse.plan import uncarried
 from pumphouse.tasks import KINDS
 
 # No more names than that are listed for somebody who gave one that is not there.
@@ -41,9 +42,10 @@ def resolve(selection: Selection, records: Records, kinds: Collection[str]) -> S
 
 
 def _kind_problems(selection: Selection, kinds: Collection[str]) -> Iterator[str]:
-    for option, given in (("--only", selection.only), ("--skip", selection.skip)):
-        for kind in (kind for kind in given if kind not in kinds):
-            hint = _close(kind, kinds) or f"expected one of {', '.join(sorted(kinds))}"
+    skippable = [*kinds, *uncarried.names()]
+    for option, given, known in (("--only", selection.only, kinds), ("--skip", selection.skip, skippable)):
+        for kind in (kind for kind in given if kind not in known):
+            hint = _close(kind, known) or f"expected one of {', '.join(sorted(known))}"
             yield f"{option} {kind}: there is no such kind; {hint}"
     named = [*(kind for kind, _ in selection.names), *(ref.kind for ref in selection.refs)]
     asked = dict.fromkeys(

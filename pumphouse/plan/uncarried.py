@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,28 @@ if TYPE_CHECKING:
 _Look = Callable[["Cloud", str], Iterator[str]]
 
 
-def notes(source: Cloud, tenant_id: str) -> list[str]:
+def notes(source: Cloud, tenant_id: str, skip: Collection[str] = ()) -> list[str]:
     """One note for each kind of which the tenant has something, with the names; a bounded number of list calls.
 
     What the login may not look at is a note, too: a plan does not end for want of one.
+
+    skip: those of `names` that are not looked at, because the operator does not miss them.
     """
-    looks: dict[str, _Look] = {
+    looks = {what: look for what, look in _looks().items() if _name(what) not in skip}
+    return [note for what, look in looks.items() for note in _allowed(what, look, source, tenant_id)]
+
+
+def names() -> list[str]:
+    """How a selection calls what is looked at, e.g. `ec2_credentials`."""
+    return list(map(_name, _looks()))
+
+
+def _name(what: str) -> str:
+    return what.lower().replace(" ", "_")
+
+
+def _looks() -> dict[str, _Look]:
+    return {
         "QoS policies": partial(_neutron_notes, "QoS policies", "/qos/policies", "policies"),
         "address scopes": partial(_neutron_notes, "address scopes", "/address-scopes", "address_scopes"),
         "application credentials": _applications,
@@ -31,8 +47,6 @@ def notes(source: Cloud, tenant_id: str) -> list[str]:
         "trusts": _trusts,
         "inherited roles": _from_above,
     }
-    listed = [note for what, look in looks.items() for note in _allowed(what, look, source, tenant_id)]
-    return [*listed, *_services(source)]
 
 
 def _allowed(what: str, look: _Look, source: Cloud, tenant_id: str) -> list[str]:
@@ -120,7 +134,7 @@ def _from_above(source: Cloud, tenant_id: str) -> Iterator[str]:
             yield f"the role {item.role['name']} that {actor} inherits from {place} is not carried: grant it"
 
 
-def _services(source: Cloud) -> list[str]:
+def services(source: Cloud) -> list[str]:
     """What the services of the source have that no migration carries, whether the tenant uses them or not."""
     there = service_types(source.access.service_catalog.catalog or ())
     return [f"the source has {kind}: its {NOT_CARRIED[kind]}" for kind in sorted(there & NOT_CARRIED.keys())]

@@ -8,10 +8,14 @@ from taskflow import states
 from taskflow.persistence.models import AtomDetail, FlowDetail
 
 from pumphouse.model import Action, Json, Outcome, Plan, Ref, Report, State, Step, Unit
+from pumphouse.plan.decide import LEFT_OUT
+from pumphouse.plan.selection import not_made
 from pumphouse.tasks.base import symbol
 
 # The states of a run that is being reverted, or was.
 REVERT_STATES = (states.REVERTING, states.REVERTED, states.REVERT_FAILURE)
+# The outcomes of what is at the destination.
+_ARRIVED = (State.CREATED, State.REUSED)
 
 
 def build_report(run_id: str, run_state: str, plan: Plan, details: Mapping[str, FlowDetail]) -> Report:
@@ -32,6 +36,33 @@ def build_report(run_id: str, run_state: str, plan: Plan, details: Mapping[str, 
             failed[unit.name] = blocking_reason(unit)
         found += made
     return Report(plan, sorted_by_plan(plan, found), run_id)
+
+
+def left_behind(report: Report) -> list[Outcome]:
+    """What is not at the destination, but for what the operator left out or what nobody misses."""
+    steps = {step.ref: step for step in report.plan.steps()}
+    return [
+        outcome
+        for outcome in report.outcomes
+        if outcome.state not in _ARRIVED and not (step := steps[outcome.ref]).record.settled
+        if outcome.state is not State.SKIPPED or not _is_left_out(step, steps)
+    ]
+
+
+def is_partial(plan: Plan) -> bool:
+    """Whether the operator left out something of the tenant."""
+    steps = {step.ref: step for step in plan.steps()}
+    return bool(plan.selection or plan.left_out or any(_is_left_out(step, steps) for step in steps.values()))
+
+
+def _is_left_out(step: Step, steps: Mapping[Ref, Step]) -> bool:
+    """Whether the operator left a step out, or all that it needs and that is not there."""
+    if step.action is not Action.SKIP or step.reason in (LEFT_OUT, not_made(step.ref.kind)):
+        return step.action is Action.SKIP
+    needs = [steps[ref] for ref in (*step.record.needs, step.record.part_of) if ref and ref in steps]
+    missing = [need for need in needs if need.action in (Action.SKIP, Action.CONFLICT)]
+    is_blocked = bool(missing) and not step.record.skip
+    return is_blocked and all(_is_left_out(need, steps) for need in missing)
 
 
 def sorted_by_plan(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:

@@ -12,7 +12,13 @@ from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
 
 from pumphouse.model import Json, Outcome, Report, Unit
 from pumphouse.run.lock import is_locked
-from pumphouse.run.outcomes import build_report, failure_reason, not_reverted_reason, step_of_task
+from pumphouse.run.outcomes import (
+    build_report,
+    failure_reason,
+    left_behind,
+    not_reverted_reason,
+    step_of_task,
+)
 from pumphouse.run.record import ACTIVE_STATES, Run, list_books, lock_name, run_id
 from pumphouse.tasks.base import symbol
 
@@ -72,13 +78,16 @@ def run_data(run: Run) -> Json:
 
 
 def report_data(report: Report) -> Json:
-    """What became of every resource of a plan, with the notes of the plan and counts."""
+    """What became of every resource of a plan, with the notes of the plan, counts, and what did not arrive."""
     return {
+        "run": report.run,
         "tenant": {"id": report.plan.tenant.id, "name": report.plan.tenant_name},
         "source": report.plan.source,
         "destination": report.plan.destination,
         "resources": [_outcome_data(outcome) for outcome in report.outcomes],
         "notes": list(report.plan.notes),
+        "uncarried": list(report.plan.uncarried),
+        "left_behind": [str(outcome.ref) for outcome in left_behind(report)],
         "summary": {state.value: number for state, number in report.count().items()},
     }
 

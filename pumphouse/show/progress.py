@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.progress import (
     BarColumn,
@@ -23,9 +22,6 @@ from pumphouse.show.report import outcome_text
 from pumphouse.show.text import printable
 from pumphouse.tasks.base import counted, symbol
 
-if TYPE_CHECKING:
-    from pumphouse.run.engine import Listener
-
 
 class LineListener:
     """Prints one line for each finished resource; for logs and pipes.
@@ -37,12 +33,22 @@ class LineListener:
         self._out = out
         self._go_on = go_on
         self._is_stopping = False
+        self._lock = threading.Lock()
+        self._copied: dict[str, int] = {}
+
+    @property
+    def copied_bytes(self) -> int:
+        """The bytes that the tasks of this process have copied."""
+        with self._lock:
+            return sum(self._copied.values())
 
     def task_started(self, line: str) -> None:
         """Do nothing: only what is finished is printed."""
 
     def bytes_copied(self, name: str, copied: int) -> None:
-        """Do nothing: only what is finished is printed."""
+        """Add them up."""
+        with self._lock:
+            self._copied[name] = copied
 
     def outcome_reported(self, outcome: Outcome) -> None:
         """Print the line."""
@@ -65,8 +71,6 @@ class BarListener(LineListener):
 
     def __init__(self, out: PrintableConsole, plan: Plan, go_on: str) -> None:
         super().__init__(out, go_on)
-        self._lock = threading.Lock()
-        self._copied: dict[str, int] = {}
         self._planned = {
             step.ref: step.record.size_bytes for step in plan.steps() if step.action is Action.CREATE
         }
@@ -99,9 +103,8 @@ class BarListener(LineListener):
 
     def bytes_copied(self, name: str, copied: int) -> None:
         """Move the bar of bytes."""
-        with self._lock:
-            self._copied[name] = copied
-            self._bytes.update(self._sent, completed=sum(self._copied.values()))
+        super().bytes_copied(name, copied)
+        self._bytes.update(self._sent, completed=self.copied_bytes)
 
     def outcome_reported(self, outcome: Outcome) -> None:
         """Print the line above the bars and move the bar of resources."""
@@ -121,7 +124,7 @@ def _stopping_text(tasks: int) -> str:
 
 
 @contextmanager
-def progress_listener(plan: Plan, out: PrintableConsole, go_on: str) -> Iterator[Listener]:
+def progress_listener(plan: Plan, out: PrintableConsole, go_on: str) -> Iterator[LineListener]:
     """A listener that shows the progress of a run: bars on a terminal, lines elsewhere.
 
     go_on: the command that goes on with the run.

@@ -73,7 +73,7 @@ def print_plan(plan: Plan, out: PrintableConsole) -> None:
             out.print(f"       note: {note}", style="yellow")
         for task in step.tasks:
             out.print(f"  {next(numbers):4d}. {task.line}")
-    for note in plan.notes:
+    for note in (*plan.notes, *plan.uncarried):
         out.print(f"note: {note}", style="yellow")
     out.print()
     out.print(_summary_line(summary(plan)), style="bold")
@@ -81,6 +81,8 @@ def print_plan(plan: Plan, out: PrintableConsole) -> None:
 
 def print_report(report: Report, out: PrintableConsole) -> None:
     """The table of old and new ids, then what was left out and why, then the counts."""
+    if not report.outcomes:
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("kind", "name", "outcome", "old id", "new id", "why"):
         table.add_column(heading, overflow="fold", no_wrap=heading.endswith("id"))
@@ -90,7 +92,7 @@ def print_report(report: Report, out: PrintableConsole) -> None:
     for outcome in report.outcomes:
         for note in outcome.notes:
             out.print(f"note: {outcome.ref.kind} {outcome.name}: {note}", style="yellow")
-    for note in report.plan.notes:
+    for note in (*report.plan.notes, *report.plan.uncarried):
         out.print(f"note: {note}", style="yellow")
     counts = ", ".join(f"{number} {state.value}" for state, number in report.count().items())
     out.print()

@@ -88,7 +88,7 @@ def test_ctrl_c_while_the_next_tenant_is_planned_ends_with_the_summary(
     monkeypatch.setattr("pumphouse.cli.several._plan_again", again)
     assert commands("migrate", "tenant", "a", "b", "--yes") == 130
     out, err = capsys.readouterr()
-    assert "tenant a: run run-a: 2 created\n" in out
+    assert "tenant a: run run-a: 2 created; everything that tenant a owns is at the destination\n" in out
     assert "tenant b: not started, because of the interruption" in out
     assert "nothing was changed" not in err
 
@@ -104,8 +104,8 @@ def test_ctrl_c_after_the_last_tenant_was_moved_is_no_interruption(
     assert commands("migrate", "tenant", "a", "b", "--yes") == 0
     out, err = capsys.readouterr()
     assert [line for line in out.splitlines() if ": run run-" in line] == [
-        "  tenant a: run run-a: 2 created",
-        "  tenant b: run run-b: 2 created",
+        "  tenant a: run run-a: 2 created; everything that tenant a owns is at the destination",
+        "  tenant b: run run-b: 2 created; everything that tenant b owns is at the destination",
     ]
     assert "nothing was changed" not in err
 

@@ -236,7 +236,7 @@ def test_what_is_not_there_has_nothing_that_is_not_carried(there: PlainCloud, co
     there.catalog.append(("dns", "/dns"))
     cloud = connect()
     assert uncarried._neutron(cloud, "/address-scopes", "address_scopes", TENANT) == []
-    assert uncarried._services(cloud) == ["the source has dns: its zones and records are not carried"]
+    assert uncarried.services(cloud) == ["the source has dns: its zones and records are not carried"]
 
 
 def test_what_may_not_be_looked_at_is_a_note_and_the_plan_goes_on(there: PlainCloud, connect: Any) -> None:

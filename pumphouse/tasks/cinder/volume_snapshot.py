@@ -44,7 +44,8 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
     """The record as the policy for snapshots makes it."""
-    return record if policies.get("volume_snapshots") == "copy" else replace(record, skip=NOT_ASKED)
+    policy = policies.get("volume_snapshots")
+    return record if policy == "copy" else replace(record, skip=NOT_ASKED, settled=policy == "leave")
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:

@@ -166,6 +166,7 @@ def _record(grant: Grant) -> Record:
         part_of=actor,
         skip=grant.refusal,
         answer=grant.answer,
+        settled=not grant.is_missed,
     )
 
 

@@ -60,6 +60,7 @@ class Grant:
     actor_kind: `user` or `group`.
     refusal: why it is not migrated; empty when it is.
     answer: as Keystone has it.
+    is_missed: whether the tenant loses something where it is not migrated.
     """
 
     assignment_id: str
@@ -72,6 +73,7 @@ class Grant:
     inherited: bool
     refusal: str
     answer: Json
+    is_missed: bool
 
 
 def grants(cloud: Cloud, tenant_id: str) -> list[Grant]:
@@ -198,6 +200,7 @@ def _grant(item: Any, protected: dict[str, str]) -> Grant:
         inherited=INHERITED_TO in item.scope,
         refusal=_refusal(item, actor, protected),
         answer=item.to_dict(),
+        is_missed=bool(actor["name"]) and actor["id"] not in protected,
     )
 
 

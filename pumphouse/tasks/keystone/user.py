@@ -262,6 +262,7 @@ def _record(user: Any, protected: str = "", tenant_id: str | None = None) -> Rec
         notes=tuple(notes),
         skip=skip,
         answer=user.to_dict(),
+        settled=bool(protected),
     )
 
 

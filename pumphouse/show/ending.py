@@ -1,0 +1,53 @@
+"""What is asked before a run, and what is said at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from pumphouse.model import Action, Plan, Report, State, Step
+from pumphouse.plan.data import summary
+from pumphouse.run.outcomes import is_partial, left_behind
+from pumphouse.show.report import size
+from pumphouse.tasks.base import counted, symbol
+
+
+def question(plans: Sequence[Plan]) -> str:
+    """What an operator is asked before plans of the same two clouds are run, with what matters of them."""
+    first, tenants = plans[0], ", ".join(plan.tenant_name for plan in plans)
+    counts = [summary(plan) for plan in plans]
+    made = sum(count[Action.CREATE.value] for count in counts)
+    servers = sum(stops_source(step) for plan in plans for step in plan.steps())
+    whom = f"tenant {tenants}" if len(plans) == 1 else f"{len(plans)} tenants one after the other ({tenants})"
+    return (
+        f"Migrate {whom} from {first.source} to {first.destination}: "
+        f"make {counted(made, 'resource')}, stop {counted(servers, 'running server')} at the source, "
+        f"copy at most {size(sum(count['size_bytes'] for count in counts))}?"
+    )
+
+
+def stops_source(step: Step) -> bool:
+    """Whether a run of the step stops a running server at the source."""
+    return any(task.name == symbol(step.ref, "stopped") for task in step.tasks)
+
+
+def completeness(report: Report) -> str:
+    """Whether all of a tenant has arrived, in one sentence: the last that is said of a run."""
+    name = report.plan.tenant_name
+    missing = len(left_behind(report)) + len(report.plan.uncarried)
+    if missing:
+        verb = "is" if missing == 1 else "are"
+        return f"{counted(missing, 'resource')} of tenant {name} {verb} not at the destination: see above"
+    what = "all that was selected of" if is_partial(report.plan) else "everything that"
+    return f"{what} tenant {name} {'owns ' * (not is_partial(report.plan))}is at the destination"
+
+
+def stopped_servers(report: Report) -> int:
+    """How many servers of the source are stopped because they were moved."""
+    moved = {outcome.ref for outcome in report.outcomes if outcome.state is State.CREATED}
+    return sum(step.ref in moved and stops_source(step) for step in report.plan.steps())
+
+
+def duration(seconds: float) -> str:
+    """A duration in whole seconds, e.g. `1:02:03`."""
+    return str(timedelta(seconds=round(seconds)))

@@ -13,6 +13,7 @@ from pumphouse.cloud import rights
 from pumphouse.config.settings import Mappings, Policies
 from pumphouse.model import Action, LimitSettings, Plan, Record, Ref, RunSettings, Selection, Settings, Step
 from pumphouse.plan import uncarried
+from pumphouse.plan.capacity import refuse_excess
 from pumphouse.plan.decide import block, decide_all
 from pumphouse.plan.selection import choose, not_made, resolve, without
 from pumphouse.plan.selection import notes as selection_notes
@@ -101,12 +102,13 @@ def make_plan(
         tenant,
         lambda chosen: decide_all(chosen, destination, settings, names, left_out),
     )
+    types = settings["mappings"]["volume_types"]
     plan = Plan(
         tenant=tenant,
         tenant_name=records[tenant].name,
         source=title(source),
         destination=title(destination),
-        units=units(block(steps)),
+        units=units(block(refuse_excess(block(steps), destination, tenant, types))),
         settings=settings,
         cfg=cfg_of(config),
         notes=(

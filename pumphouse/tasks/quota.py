@@ -1,4 +1,8 @@
-"""Quotas: limits of the tenant that are not the source's defaults, set before anything is made that they limit."""
+"""Quotas: limits of the tenant that are not the source's defaults, set before anything is made that they limit.
+
+A limit that is lower than what the tenant has is first set to that, and by a record of its own to what it is when
+everything else is there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.cloud import call
+from pumphouse.cloud import call, or_none
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
@@ -34,17 +38,24 @@ NAME = "quota"
 NOT_NOVAS = frozenset({"fixed_ips", "floating_ips", "networks", "security_groups", "security_group_rules"})
 # Cinder's limits of single volume types are named by the type, e.g. `gigabytes_ssd`.
 BY_TYPE = ("volumes_", "gigabytes_", "snapshots_")
+LAST = "last"
 Limits = dict[str, int]
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where a service has the limits of a project."""
+    """Where a service has the limits of a project.
+
+    usage: what follows the address of a project's limits where they are told with what is in use.
+    used: the field of that.
+    """
 
     type: str
     path: str
     default: str
     key: str
+    usage: str
+    used: str
 
     def read(self, cloud: Cloud, tenant_id: str, suffix: str = "") -> Limits:
         """The limits of a project; with the suffix, those of projects that nobody has set any for.
@@ -56,9 +67,32 @@ class Service:
         body = call(cloud.adapter(self.type), "GET", f"{self.path}/{tenant_id}{suffix}")[self.key]
         return {name: limit for name, limit in body.items() if isinstance(limit, int)}
 
+    def read_usage(self, cloud: Cloud, tenant_id: str) -> tuple[Limits, Limits]:
+        """The limits of a project, and what is in use of each; nothing is where the service does not tell.
+
+        Neutron tells by its extension `quota_details` (Pike).
+        """
+        if not cloud.has(self.type):
+            return {}, {}
+        found = or_none(call, cloud.adapter(self.type), "GET", f"{self.path}/{tenant_id}{self.usage}")
+        if found is None:
+            return self.read(cloud, tenant_id), {}
+        told = {name: value for name, value in found[self.key].items() if isinstance(value, dict)}
+        limits = {name: int(value["limit"]) for name, value in told.items()}
+        return limits, {name: value[self.used] + value["reserved"] for name, value in told.items()}
+
     def set(self, cloud: Cloud, tenant_id: str, limits: Limits) -> None:
-        """Set limits of a project."""
-        call(cloud.adapter(self.type), "PUT", f"{self.path}/{tenant_id}", {self.key: limits})
+        """Set limits of a project, also to less than is in use.
+
+        Nova and Neutron refuse that unless they are forced to; Cinder does not, and knows no force.
+        """
+        adapter, path = cloud.adapter(self.type), f"{self.path}/{tenant_id}"
+        try:
+            call(adapter, "PUT", path, {self.key: limits})
+        except Exception as error:
+            if http_status(error) != 400 or self.type == "block-storage":
+                raise
+            call(adapter, "PUT", path, {self.key: {**limits, "force": True}})
 
     def reset(self, cloud: Cloud, tenant_id: str) -> None:
         """Let all limits of a project be the defaults again."""
@@ -66,21 +100,22 @@ class Service:
 
 
 SERVICES = {
-    "compute": Service("compute", "/os-quota-sets", "/defaults", "quota_set"),
-    "volume": Service("block-storage", "/os-quota-sets", "/defaults", "quota_set"),
-    "network": Service("network", "/quotas", "/default", "quota"),
+    "compute": Service("compute", "/os-quota-sets", "/defaults", "quota_set", "/detail", "in_use"),
+    "volume": Service("block-storage", "/os-quota-sets", "/defaults", "quota_set", "?usage=True", "in_use"),
+    "network": Service("network", "/quotas", "/default", "quota", "/details", "used"),
 }
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
-    """The limits of the tenant that are not defaults, a record for each service; two calls each."""
-    return list(fetch(source, [f"{tenant_id}.{service}" for service in SERVICES]).values())
+    """The limits of the tenant that are not defaults, a record or two for each service; two calls each."""
+    found = [_read(source, tenant_id, service) for service in SERVICES]
+    return [_record(data) for data in (*found, *map(_last, found)) if data["limits"]]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
-    """The limits of the given ids, each `<tenant id>.<service>`."""
-    records = [_record(i, limits) for i in ids if (limits := _limits(source, *_split(i)))]
-    return {record.ref.id: record for record in records}
+    """The limits of the given ids, each `<tenant id>.<service>`, and `.last` for those set when all is there."""
+    found = {i: _fetch(source, i) for i in ids}
+    return {i: _record(data) for i, data in found.items() if data["limits"]}
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
@@ -105,9 +140,9 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the limits and set them."""
-    limits = ", ".join(f"{name}={limit}" for name, limit in sorted(step.record.data["limits"].items()))
+    limits = ", ".join(f"{name}={limit}" for name, limit in sorted(first_limits(step.record.data).items()))
     types = migration.settings["mappings"]["volume_types"]
-    line = f"set quotas of {step.record.data['service']}: {limits}"
+    line = f"set quotas of {step.record.name}: {limits}"
     return [
         retrieve(RetrieveQuota, migration, step),
         ensure(EnsureQuota, [migration.destination], step, line=line, types=types),
@@ -119,8 +154,7 @@ class RetrieveQuota(BaseRetrieveTask):
 
     def retrieve(self, resource_id: str) -> Json:
         """Those that are not the defaults."""
-        tenant_id, service = _split(resource_id)
-        return _data(resource_id, _limits(self.cloud, tenant_id, service))
+        return _fetch(self.cloud, resource_id)
 
 
 class EnsuredQuota(Ensured):
@@ -145,66 +179,56 @@ class EnsureQuota(BaseEnsureTask):
         """Set them; provides the values of before. What the destination refuses is a note."""
         tenant_id, service = ensured_id(ensured, "tenant", data["tenant_id"]), SERVICES[data["service"]]
         default = service.read(self.cloud, tenant_id, service.default)
-        wanted = renamed(data["limits"], self.types)
+        wanted = renamed(first_limits(data), self.types)
         notes = [
             f"{name}={limit} is not carried: the destination has no such quota"
             for name, limit in sorted(wanted.items())
             if name not in default
         ]
-        # Those that are as wanted were set by this very task, if it began to and died.
-        before = self._defaults(data, tenant_id) | {n: default[n] for n in self._unset(data, tenant_id)}
         try:
             result = super().execute(data, **ensured)
         except Exception as error:
             if http_status(error) not in (400, 403):
                 raise
             notes.append(f"they are not set: {explain(error).what}")
-            result = {"id": f"{tenant_id}.{data['service']}", "made": False}
-        return {**result, "before": before if result["made"] else {}, "notes": notes}
+            result = {"id": _destination_id(data, tenant_id), "made": False}
+        return {**result, "before": self.before or {} if result["made"] else {}, "notes": notes}
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The project's limits, if none is left to be set."""
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
-        return None if self._unset(data, tenant_id) else f"{tenant_id}.{data['service']}"
+        return None if self._unset(data, tenant_id) else _destination_id(data, tenant_id)
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Set what nobody has set."""
         tenant_id = ensured_id(ensured, "tenant", data["tenant_id"])
-        SERVICES[data["service"]].set(self.cloud, tenant_id, self._unset(data, tenant_id))
-        return f"{tenant_id}.{data['service']}"
+        service, limits = SERVICES[data["service"]], self._unset(data, tenant_id)
+        actual = service.read(self.cloud, tenant_id)
+        self.journal_before({name: actual[name] for name in limits})
+        service.set(self.cloud, tenant_id, limits)
+        return _destination_id(data, tenant_id)
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Set what was there before; the limits of a tenant that was made are deleted, as it is itself."""
-        self.data, self.tenant = data, ensured[symbol(Ref("tenant", data["tenant_id"]), "ensured")]
-        self.before = result["before"] if isinstance(result, dict) else None
+        self.tenant = ensured[symbol(Ref("tenant", data["tenant_id"]), "ensured")]
+        self.previous: Limits = result["before"] if isinstance(result, dict) else self.before or {}
         return super().revert(result, data, **ensured)
 
     def remove(self, destination_id: str) -> None:
         """Take the limits back."""
-        tenant_id, name = _split(destination_id)
+        tenant_id, name, _ = _split(destination_id)
         if self.tenant["made"]:
             SERVICES[name].reset(self.cloud, tenant_id)
             return
-        before = self._defaults(self.data, tenant_id) if self.before is None else self.before
-        if before:
-            SERVICES[name].set(self.cloud, tenant_id, before)
+        if self.previous:
+            SERVICES[name].set(self.cloud, tenant_id, self.previous)
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """The limits of the project, of which some may be set."""
-        return [f"{ensured_id(ensured, 'tenant', data['tenant_id'])}.{data['service']}"]
+        return [_destination_id(data, ensured_id(ensured, "tenant", data["tenant_id"]))]
 
     def _unset(self, data: Json, tenant_id: str) -> Limits:
-        wanted = renamed(data["limits"], self.types)
-        return _settable(self.cloud, SERVICES[data["service"]], tenant_id, wanted)
-
-    def _defaults(self, data: Json, tenant_id: str) -> Limits:
-        """The limits of before of what an attempt that died has set: only what was a default is ever changed."""
-        if not self.begun:
-            return {}
-        service, wanted = SERVICES[data["service"]], renamed(data["limits"], self.types)
-        default = service.read(self.cloud, tenant_id, service.default)
-        actual = service.read(self.cloud, tenant_id)
-        return {name: default[name] for name in wanted if name in default and actual[name] == wanted[name]}
+        return settable(self.cloud, tenant_id, data, self.types)
 
 
 def renamed(limits: Limits, types: Mapping[str, str]) -> Limits:
@@ -213,57 +237,98 @@ def renamed(limits: Limits, types: Mapping[str, str]) -> Limits:
     return {names.get(name, name): limit for name, limit in limits.items()}
 
 
-def _settable(cloud: Cloud, service: Service, tenant_id: str, wanted: Limits) -> Limits:
-    """Those of the limits that are defaults in a project, and others than are wanted."""
-    actual, default = service.read(cloud, tenant_id), service.read(cloud, tenant_id, service.default)
+def first_limits(data: Json) -> Limits:
+    """The limits that a record is about, none of them lower than what the tenant has of it at the source."""
+    used = data.get("used", {})
+    return {name: max(limit, used.get(name, limit)) for name, limit in data["limits"].items()}
+
+
+def settable(cloud: Cloud, tenant_id: str, data: Json, types: Mapping[str, str]) -> Limits:
+    """Those of a record's limits that nobody has set yet in a project of the destination, and others than are wanted.
+
+    What is to be set first is set again by later runs, as long as less is there than the tenant has at the source;
+    what is to be set last replaces what was set first.
+
+    types: names of volume types at the destination by those of the source.
+    """
+    service, wanted = SERVICES[data["service"]], renamed(first_limits(data), types)
+    actual, in_use = service.read_usage(cloud, tenant_id)
+    default = service.read(cloud, tenant_id, service.default)
+    first, final = renamed(data.get("used", {}), types), renamed(data["limits"], types)
+    last = renamed(data.get(LAST, {}), types)
+
+    def is_free(name: str) -> bool:
+        if name in first and in_use.get(name, 0) >= first[name]:
+            return False
+        return actual[name] in (default.get(name), final[name] if name in first else None, last.get(name))
+
     return {
         name: limit
         for name, limit in wanted.items()
-        if name in actual and actual[name] == default.get(name) and actual[name] != limit
+        if name in actual and actual[name] != limit and is_free(name)
     }
 
 
-def _limits(source: Cloud, tenant_id: str, name: str) -> Limits:
-    """The limits of a tenant that are not the source's defaults."""
+def _fetch(source: Cloud, quota_id: str) -> Json:
+    tenant_id, service, is_last = _split(quota_id)
+    data = _read(source, tenant_id, service)
+    return _last(data) if is_last else data
+
+
+def _read(source: Cloud, tenant_id: str, name: str) -> Json:
+    """The limits of a tenant that are not the source's defaults, and what it has of those that are lower than that."""
     service = SERVICES[name]
-    actual, default = service.read(source, tenant_id), service.read(source, tenant_id, service.default)
+    actual, in_use = service.read_usage(source, tenant_id)
+    default = service.read(source, tenant_id, service.default)
     ignored = NOT_NOVAS if name == "compute" else ()
-    return {k: v for k, v in sorted(actual.items()) if k not in ignored and v != default.get(k)}
+    limits = {k: v for k, v in sorted(actual.items()) if k not in ignored and v != default.get(k)}
+    used = {k: in_use[k] for k, v in limits.items() if 0 <= v < in_use.get(k, 0)}
+    data = {"id": f"{tenant_id}.{name}", "tenant_id": tenant_id, "service": name, "limits": limits}
+    return {**data, "used": used} if used else data
 
 
-def _split(quota_id: str) -> tuple[str, str]:
-    tenant_id, _, service = quota_id.rpartition(".")
-    return tenant_id, service
+def _last(data: Json) -> Json:
+    """What is to be set of limits when everything is there; `last` has what they were set to until then."""
+    used = data.get("used", {})
+    limits = {name: data["limits"][name] for name in used}
+    rest = {"tenant_id": data["tenant_id"], "service": data["service"]}
+    return {"id": f"{data['id']}.{LAST}", **rest, "limits": limits, LAST: used}
 
 
-def _data(quota_id: str, limits: Limits) -> Json:
-    tenant_id, service = _split(quota_id)
-    return {"id": quota_id, "tenant_id": tenant_id, "service": service, "limits": limits}
+def _split(quota_id: str) -> tuple[str, str, bool]:
+    """The tenant, the service, and whether they are the limits that are set last."""
+    tenant_id, service, *last = quota_id.split(".")
+    return tenant_id, service, bool(last)
 
 
-def _record(quota_id: str, limits: Limits) -> Record:
-    data = _data(quota_id, limits)
-    tenant = Ref("tenant", data["tenant_id"])
+def _destination_id(data: Json, tenant_id: str) -> str:
+    return ".".join([tenant_id, data["service"], *([LAST] if LAST in data else [])])
+
+
+def _record(data: Json) -> Record:
+    tenant, name = Ref("tenant", data["tenant_id"]), data["service"]
+    if LAST in data:
+        return Record(Ref(NAME, data["id"]), f"{name}, lower than what there is", data, (tenant,), last=True)
     # As a part of the tenant they are set before anything else is begun.
-    return Record(Ref(NAME, quota_id), data["service"], data, (tenant,), part_of=tenant)
+    return Record(Ref(NAME, data["id"]), name, data, (tenant,), part_of=tenant)
 
 
 def _twin(search: Search, record: Record, tenant_id: str) -> Twin:
-    service, wanted = (
-        SERVICES[record.data["service"]],
-        renamed(record.data["limits"], search.mappings["volume_types"]),
-    )
-    actual, unset = (
-        service.read(search.destination, tenant_id),
-        _settable(search.destination, service, tenant_id, wanted),
-    )
+    data, types = record.data, search.mappings["volume_types"]
+    service, wanted = SERVICES[data["service"]], renamed(first_limits(data), types)
+    actual, in_use = service.read_usage(search.destination, tenant_id)
+    unset = settable(search.destination, tenant_id, data, types)
+    lower = renamed(data.get("used", {}), types)
     found = tuple(
         f"{name} is {actual.get(name, 'unknown')}, source has {limit}"
         for name, limit in wanted.items()
-        if actual.get(name) != limit
+        if actual.get(name) != limit and name not in lower
     )
-    unfinished = f"{', '.join(sorted(unset))} not set" if unset else ""
-    return Twin(f"{tenant_id}.{record.data['service']}", True, found, unfinished)
+    # What is set last has to be set again where it is raised once more for what is still to come.
+    raised = {name for name, used in renamed(data.get(LAST, {}), types).items() if in_use.get(name, 0) < used}
+    waiting = sorted({*unset, *raised})
+    unfinished = f"{', '.join(waiting)} not set" if waiting else ""
+    return Twin(_destination_id(data, tenant_id), True, found, unfinished)
 
 
 KIND = Kind(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from pumphouse.cloud import call
 from pumphouse.model import Action, Json, Ref
 from pumphouse.tasks import quota
+from pumphouse.tasks.base import STAMP
 from pumphouse.tasks.keystone import domain, tenant
 from pumphouse.tasks.quota import SERVICES
 from tests.real.by_hand import ByHand, connect
+from tests.real.runner import Runner
 
 pytestmark = pytest.mark.exhaustive
 
@@ -49,7 +53,7 @@ def by_hand(world: SimpleNamespace, **mappings: Json) -> ByHand:
 
 def limits(world: SimpleNamespace, tenant_id: str) -> dict[str, Json]:
     """The limits of a tenant of the destination that are not defaults."""
-    return {name: quota._limits(world.destination, tenant_id, name) for name in SERVICES}
+    return {name: quota._read(world.destination, tenant_id, name)["limits"] for name in SERVICES}
 
 
 def twin(world: SimpleNamespace) -> str:
@@ -103,3 +107,56 @@ def test_a_limit_that_the_destination_does_not_know_is_a_note(world: SimpleNames
     notes = results[f"quota-{world.tenant_id}.volume-ensured"]["notes"]
     assert notes == ["volumes_other=12 is not carried: the destination has no such quota"]
     assert limits(world, twin(world))["volume"] == {"gigabytes": 333}
+
+
+@pytest.fixture
+def networks(world: SimpleNamespace) -> Iterator[list[str]]:
+    """Two networks of the tenant, where the limit is one."""
+    neutron = world.source.neutron
+    bodies = [{"name": f"net-{n}", "project_id": world.tenant_id} for n in range(2)]
+    made = call(neutron, "POST", "/networks", {"networks": bodies})["networks"]
+    SERVICES["network"].set(world.source, world.tenant_id, {"network": 1})
+    yield [network["id"] for network in made]
+    for network in made:
+        call(neutron, "DELETE", f"/networks/{network['id']}")
+    for project in (p for p in world.destination.keystone.projects.list() if p.name == world.tag):
+        for item in call(world.destination.neutron, "GET", f"/networks?project_id={project.id}")["networks"]:
+            call(world.destination.neutron, "DELETE", f"/networks/{item['id']}")
+
+
+@pytest.mark.usefixtures("networks")
+def test_a_tenant_with_more_than_its_limit_arrives_and_has_its_limit(
+    lab: Any, world: SimpleNamespace, tmp_path: Path
+) -> None:
+    runner = Runner(lab, tmp_path)
+    first = runner.json("migrate", "tenant", world.tenant_id, "--yes")
+    assert first["summary"]["created"] >= 6
+    assert limits(world, twin(world)) == {**SET, "network": {**SET["network"], "network": 1}}
+    there = call(world.destination.neutron, "GET", f"/networks?project_id={twin(world)}")["networks"]
+    assert [item["name"] for item in there] == ["net-0", "net-1"]
+    again = runner.json("migrate", "tenant", world.tenant_id, "--yes")
+    assert again["summary"].get("created", 0) == 0
+    call(world.destination.neutron, "DELETE", f"/networks/{there[0]['id']}")
+    third = runner.json("migrate", "tenant", world.tenant_id, "--yes")
+    assert {item["kind"] for item in third["resources"] if item["outcome"] == "created"} == {
+        "network",
+        "quota",
+    }
+    assert limits(world, twin(world))["network"]["network"] == 1
+    for run in (third, again, first):
+        runner.run("revert", run["run"], "--yes", exit_code=0)
+    assert [p for p in world.destination.keystone.projects.list() if p.name == world.tag] == []
+
+
+def test_what_the_destinations_limit_refuses_is_a_conflict_of_the_plan(
+    lab: Any, world: SimpleNamespace, networks: list[str], tmp_path: Path
+) -> None:
+    made = world.destination.keystone.projects.create(world.tag, "default", **{STAMP: world.tenant_id})
+    SERVICES["network"].set(world.destination, made.id, {"network": 1, "port": 0})
+    plan = Runner(lab, tmp_path).json("migrate", "tenant", world.tenant_id, "--dry-run")
+    steps = {step["id"]: step for unit in plan["units"] for step in unit["steps"]}
+    assert {steps[i]["action"] for i in networks} == {"conflict"}
+    assert steps[networks[0]]["reason"].startswith(
+        "the tenant's limit of network at the destination is 1, of which 0 are in use, and the plan needs 2 more"
+    )
+    assert plan["summary"]["conflict"] == 2

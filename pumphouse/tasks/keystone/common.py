@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pumphouse.cloud import call
+from pumphouse.errors import http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import STAMP
+from pumphouse.tasks.base import STAMP, BaseEnsureTask, Ensured
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -45,11 +47,20 @@ SERVICE_USERS = frozenset(
         *("placement", "swift", "trove", "vitrage", "watcher", "zaqar", "zun"),
     }
 )
+# What Keystone itself has of a resource, or had in its API 2.0; all else are extra attributes, which whoever makes a
+# resource may give it (https://docs.openstack.org/api-ref/identity/v3/).
+_OWN = frozenset(
+    {
+        *("id", "name", "description", "domain_id", "enabled", "links", "options", "tags", "extra", STAMP),
+        *("parent_id", "parents", "subtree", "is_domain"),
+        *("default_project_id", "email", "federated", "password", "original_password", "password_expires_at"),
+        *("tenantId", "tenant_id", "username"),
+    }
+)
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 INHERITED = "inherited"
 GROUP = "group="
 INHERITED_TO = "OS-INHERIT:inherited_to"
-# What to say of the attributes that somebody gave a resource besides those that Keystone knows.
-EXTRA = "its attribute {name} is not carried: Keystone does not know it, give it to the new one by hand"
 
 
 @dataclass(frozen=True)
@@ -181,6 +192,103 @@ def by_name(items: Iterable[Any]) -> dict[str, list[Any]]:
     for item in items:
         found[item.name].append(item)
     return dict(found)
+
+
+def with_extra(data: Json, raw: Mapping[str, Any]) -> Json:
+    """The data of a resource with the extra attributes that its operators gave it, as `extra` where it has some.
+
+    raw: the resource as Keystone tells it.
+    """
+    extra = {name: raw[name] for name in sorted(raw) if name not in _OWN and raw[name] is not None}
+    return {**data, "extra": extra} if extra else data
+
+
+def with_attributes(data: Json) -> Json:
+    """The data of a resource with its extra attributes beside its own."""
+    return {**data.get("extra", {}), **data}
+
+
+def lacking(wanted: Mapping[str, Any], actual: Mapping[str, Any]) -> Json:
+    """What a resource has none of, as an update would set it; what it has another of was somebody's choice.
+
+    Nothing of one that is immutable, because it takes no update.
+    """
+    if (actual.get("options") or {}).get("immutable"):
+        return {}
+    found = {n: value for n, value in wanted.items() if value not in _EMPTY and actual.get(n) in _EMPTY}
+    if missing := set(wanted.get("tags") or ()) - set(actual.get("tags") or ()):
+        found["tags"] = sorted({*actual.get("tags", ()), *missing})
+    theirs = actual.get("options") or {}
+    if options := {name: v for name, v in (wanted.get("options") or {}).items() if name not in theirs}:
+        found["options"] = options
+    return found
+
+
+def unfinished(wanted: Mapping[str, Any], actual: Mapping[str, Any], source_id: str) -> str:
+    """What a resource lacks that a migration made; empty for what others made."""
+    if actual.get(STAMP) != source_id or not (found := lacking(wanted, actual)):
+        return ""
+    return f"{', '.join(sorted(found))} not set"
+
+
+class EnsureAttributes(BaseEnsureTask):
+    """Finds or creates a resource of Keystone with all its attributes, the extra ones too.
+
+    api_name: what Keystone's API calls it, e.g. `project`.
+    """
+
+    api_name: str
+
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
+        """Find or create it; a note on each attribute that Keystone did not take."""
+        self.is_new, self.notes = False, list[str]()
+        return {**super().execute(data, **ensured), "notes": self.notes}
+
+    def attributes(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """What it is made with, by the names of Keystone's API; without what is empty, and without its stamp."""
+        raise NotImplementedError
+
+    def create(self, data: Json, ensured: Mapping[str, Ensured], **secrets: str | None) -> str:
+        """A new resource, with its stamp.
+
+        secrets: what else it is made with, and Keystone does not tell.
+        """
+        wanted, extra = self.attributes(data, ensured), data.get("extra", {})
+        body = {**wanted, STAMP: data["id"], **{k: v for k, v in secrets.items() if v is not None}}
+        try:
+            made = self._send("POST", "", {**extra, **body})
+        except Exception as error:
+            if http_status(error) != 400 or not extra:
+                raise
+            made = self._send("POST", "", body)
+        for name, value in {**extra, **wanted}.items():
+            if _comparable(made.get(name)) != _comparable(value):
+                self.notes.append(f"its {name} is not carried: the destination's Keystone does not take it")
+        self.is_new = True
+        return str(made["id"])
+
+    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
+        """Give it what it lacks, where an earlier run made it."""
+        if self.is_new:
+            return
+        actual = call(self.cloud.adapter("identity"), "GET", self._path(destination_id))[self.api_name]
+        missing = lacking({**data.get("extra", {}), **self.attributes(data, ensured)}, actual)
+        if missing and actual.get(STAMP) == data["id"]:
+            self._send("PATCH", destination_id, missing)
+
+    def _send(self, method: str, resource_id: str, body: Json) -> Json:
+        path = self._path(resource_id)
+        answer: Json = call(self.cloud.adapter("identity"), method, path, {self.api_name: body})[
+            self.api_name
+        ]
+        return answer
+
+    def _path(self, resource_id: str) -> str:
+        return f"/{self.api_name}s/{resource_id}".rstrip("/")
+
+
+def _comparable(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) and all(isinstance(i, str) for i in value) else value
 
 
 def _of_name(manager: Any, name: str) -> list[Any]:

@@ -11,8 +11,6 @@ from taskflow import task
 from pumphouse.cloud.rights import Rights
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    STAMP,
-    BaseEnsureTask,
     Ensured,
     Migration,
     Search,
@@ -23,7 +21,14 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import EXTRA, by_name, carried_groups
+from pumphouse.tasks.keystone.common import (
+    EnsureAttributes,
+    by_name,
+    carried_groups,
+    unfinished,
+    with_attributes,
+    with_extra,
+)
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -62,9 +67,10 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     return [retrieve_record(fetch, migration, step), ensure(EnsureGroup, [migration.destination], step)]
 
 
-class EnsureGroup(BaseEnsureTask):
-    """Finds or creates the group of the same name."""
+class EnsureGroup(EnsureAttributes):
+    """Finds or creates the group of the same name; its stamp says that its members may be added."""
 
+    api_name = "group"
     shared = True
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
@@ -73,13 +79,10 @@ class EnsureGroup(BaseEnsureTask):
         groups = self.cloud.keystone.groups.list(domain=domain_id, name=data["name"])
         return next((str(group.id) for group in groups if group.name == data["name"]), None)
 
-    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """A new group; the stamp says that its members may be added."""
+    def attributes(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """Its name, domain and description."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
-        group = self.cloud.keystone.groups.create(
-            data["name"], domain=domain_id, description=data["description"], **{STAMP: data["id"]}
-        )
-        return str(group.id)
+        return {"name": data["name"], "domain_id": domain_id, "description": data["description"] or ""}
 
     def remove(self, destination_id: str) -> None:
         """Delete the group."""
@@ -87,8 +90,9 @@ class EnsureGroup(BaseEnsureTask):
 
 
 def _data(group: Any) -> Json:
-    description = getattr(group, "description", None)
-    return {"id": group.id, "name": group.name, "description": description, "domain_id": group.domain_id}
+    raw = group.to_dict()
+    data = {name: raw.get(name) for name in ("id", "name", "description", "domain_id")}
+    return with_extra(data, raw)
 
 
 def _record(group: Any) -> Record:
@@ -102,8 +106,10 @@ def _record(group: Any) -> Record:
 
 
 def _twin(record: Record, group: Any) -> Twin:
-    found = differences(record.data, _data(group), FIELDS)
-    return Twin(group.id, ours=not differs_in_case(group.name, record.name), differences=found)
+    wanted, fields = with_attributes(record.data), (*FIELDS, *record.data.get("extra", ()))
+    found = differences(wanted, with_attributes(_data(group)), fields)
+    lacks = unfinished({field: wanted[field] for field in fields}, group.to_dict(), record.ref.id)
+    return Twin(group.id, not differs_in_case(group.name, record.name), found, lacks)
 
 
 KIND = Kind(
@@ -115,9 +121,8 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
     fields=Fields(
-        carried="name description",
+        carried="name description *",
         mapped={"domain_id": "the domain's twin"},
         derived="id links pumphouse_*",
-        noted={"*": EXTRA},
     ),
 )

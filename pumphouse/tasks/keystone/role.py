@@ -13,8 +13,6 @@ from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConfigError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    STAMP,
-    BaseEnsureTask,
     BaseRetrieveTask,
     Ensured,
     Migration,
@@ -27,7 +25,14 @@ from pumphouse.tasks.base import (
     retrieve,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import EXTRA, PRIVILEGED_ROLES, by_name
+from pumphouse.tasks.keystone.common import (
+    PRIVILEGED_ROLES,
+    EnsureAttributes,
+    by_name,
+    unfinished,
+    with_attributes,
+    with_extra,
+)
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -74,9 +79,10 @@ class RetrieveRole(BaseRetrieveTask):
         return _data(self.cloud.batch(_read).get(resource_id))
 
 
-class EnsureRole(BaseEnsureTask):
-    """Finds or creates the role of the same name."""
+class EnsureRole(EnsureAttributes):
+    """Finds or creates the role of the same name; a new one implies no other."""
 
+    api_name = "role"
     shared = True
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
@@ -84,22 +90,19 @@ class EnsureRole(BaseEnsureTask):
         roles = _list(self.cloud, _domain_id(data, ensured))
         return next((str(role.id) for role in roles if role.name == data["name"]), None)
 
-    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """A new role, which implies no other."""
-        options = {"options": data["options"]} if data["options"] else {}
-        role = self.cloud.keystone.roles.create(
-            data["name"],
-            domain=_domain_id(data, ensured),
-            description=data["description"],
-            **options,
-            **{STAMP: data["id"]},
-        )
-        return str(role.id)
+    def attributes(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """Its name, domain, description and options."""
+        optional = {
+            "domain_id": _domain_id(data, ensured),
+            "description": data["description"],
+            "options": data["options"],
+        }
+        return {"name": data["name"], **{name: value for name, value in optional.items() if value}}
 
     def remove(self, destination_id: str) -> None:
         """Delete the role; one that was made immutable, as at the source, has to be released first."""
         role = self.cloud.keystone.roles.get(destination_id)
-        if getattr(role, "options", {}).get("immutable"):
+        if _data(role)["options"].get("immutable"):
             self.cloud.keystone.roles.update(role, options={"immutable": None})
         self.cloud.keystone.roles.delete(role)
 
@@ -117,7 +120,7 @@ def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
 def _list(cloud: Cloud, domain_id: str | None) -> list[Any]:
     """The roles of a domain, or those of none."""
     scope = {"domain_id": domain_id} if domain_id else {}
-    return [role for role in cloud.keystone.roles.list(**scope) if role.domain_id == domain_id]
+    return [role for role in cloud.keystone.roles.list(**scope) if _data(role)["domain_id"] == domain_id]
 
 
 def _implied(source: Cloud) -> dict[str, list[str]]:
@@ -128,30 +131,27 @@ def _implied(source: Cloud) -> dict[str, list[str]]:
 
 
 def _data(role: Any) -> Json:
-    return {
-        "id": role.id,
-        "name": role.name,
-        "description": getattr(role, "description", None),
-        "domain_id": role.domain_id,
-        "options": getattr(role, "options", {}),
+    raw = role.to_dict()
+    data = {
+        "id": raw["id"],
+        "name": raw["name"],
+        # Since Rocky; roles of domains since Mitaka, options since Train.
+        "description": raw.get("description"),
+        "domain_id": raw.get("domain_id"),
+        "options": raw.get("options") or {},
     }
+    return with_extra(data, raw)
 
 
 def _record(role: Any, implied: Sequence[str]) -> Record:
-    needs = (Ref("domain", role.domain_id),) if role.domain_id else ()
+    data = _data(role)
+    needs = (Ref("domain", data["domain_id"]),) if data["domain_id"] else ()
     note = f"that it implies {', '.join(implied)} is not carried: openstack implied role create"
     skip = ""
     if role.name.casefold() in PRIVILEGED_ROLES:
         skip = "it is never made nor granted by a migration; grant it by hand where it is wanted"
-    return Record(
-        Ref(NAME, role.id),
-        role.name,
-        _data(role),
-        needs,
-        notes=(note,) if implied else (),
-        skip=skip,
-        answer=role.to_dict(),
-    )
+    notes = (note,) if implied else ()
+    return Record(Ref(NAME, role.id), role.name, data, needs, notes=notes, skip=skip, answer=role.to_dict())
 
 
 def _twins(search: Search, record: Record, roles: Mapping[str, list[Any]]) -> list[Twin]:
@@ -167,8 +167,10 @@ def _twin(role: Any, record: Record) -> Twin:
             f"mappings.roles: {record.name!r} is mapped to {role.name!r}, which a migration never grants"
         )
         raise ConfigError([problem], "map it to another role")
-    found = differences(record.data, _data(role), FIELDS)
-    return Twin(role.id, ours=not differs_in_case(role.name, record.name), differences=found)
+    wanted, fields = with_attributes(record.data), (*FIELDS, *record.data.get("extra", ()))
+    found = differences(wanted, with_attributes(_data(role)), fields)
+    lacks = unfinished({field: wanted[field] for field in fields}, role.to_dict(), record.ref.id)
+    return Twin(role.id, not differs_in_case(role.name, record.name), found, lacks)
 
 
 def _domain_id(data: Json, ensured: Mapping[str, Ensured]) -> str | None:
@@ -185,9 +187,8 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_SEE,
     mapping="roles",
     fields=Fields(
-        carried="description options",
+        carried="description options *",
         mapped={"name": "mappings.roles, else the same name", "domain_id": "the domain's twin"},
         derived="id links pumphouse_*",
-        noted={"*": EXTRA},
     ),
 )

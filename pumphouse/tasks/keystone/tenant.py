@@ -14,7 +14,6 @@ from pumphouse.errors import ConflictError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     STAMP,
-    BaseEnsureTask,
     BaseRetrieveTask,
     Ensured,
     Migration,
@@ -25,7 +24,7 @@ from pumphouse.tasks.base import (
     symbol,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import EXTRA
+from pumphouse.tasks.keystone.common import EnsureAttributes, unfinished, with_attributes, with_extra
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -70,13 +69,10 @@ class RetrieveTenant(BaseRetrieveTask):
         return self.cloud.batch(fetch).get(resource_id).data
 
 
-class EnsureTenant(BaseEnsureTask):
+class EnsureTenant(EnsureAttributes):
     """Finds or creates the project at the destination; one of the same name that is not ours is a conflict."""
 
-    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
-        """Find or create the twin; a note says when it has no parent there."""
-        self.notes: list[str] = []
-        return {**super().execute(data, **ensured), "notes": self.notes}
+    api_name = "project"
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The project that carries the stamp."""
@@ -89,30 +85,21 @@ class EnsureTenant(BaseEnsureTask):
             )
         return ours[0].id if ours else None
 
-    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """A new enabled project, with the stamp as an extra attribute."""
-        project = self.cloud.keystone.projects.create(
-            data["name"],
-            _domain_id(data, ensured),
-            description=data["description"],
-            enabled=True,
-            parent=self._parent_id(data, ensured),
-            options=data["options"],
-            # Of an immutable project they cannot be set later.
-            tags=data["tags"],
-            **{STAMP: data["id"]},
-        )
-        return str(project.id)
+    def attributes(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """Its name, domain, description, tags and options."""
+        domain_id = _domain_id(data, ensured)
+        optional = {"description": data["description"], "tags": data["tags"], "options": data["options"]}
+        fields = {"name": data["name"], "domain_id": domain_id}
+        return fields | {name: value for name, value in optional.items() if value}
 
-    def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
-        """Set the tags, where they are not the source's."""
-        if sorted(self.cloud.keystone.projects.get(destination_id).tags) != data["tags"]:
-            self.cloud.keystone.projects.update_tags(destination_id, data["tags"])
+    def create(self, data: Json, ensured: Mapping[str, Ensured], **secrets: str | None) -> str:
+        """A new enabled project below the twin of its parent; a note says when that is not there."""
+        return super().create(data, ensured, parent_id=self._parent_id(data, ensured), **secrets)
 
     def remove(self, destination_id: str) -> None:
         """Delete the project; one that was made immutable, as at the source, has to be released first."""
         project = self.cloud.keystone.projects.get(destination_id)
-        if project.options.get("immutable"):
+        if project.to_dict().get("options", {}).get("immutable"):
             self.cloud.keystone.projects.update(project, options={"immutable": None})
         self.cloud.keystone.projects.delete(destination_id)
 
@@ -152,29 +139,21 @@ def _parent(source: Cloud, project: Any) -> Any:
 
 
 def _record(project: Any, parent: Any = None) -> Record:
+    raw = project.to_dict()
     data = {
-        "id": project.id,
-        "name": project.name,
-        "description": project.description,
-        "enabled": project.enabled,
-        "domain_id": project.domain_id,
+        **{name: raw.get(name) for name in ("id", "name", "description", "enabled", "domain_id")},
         "parent": {"id": parent.id, "name": parent.name} if parent else None,
-        "tags": sorted(project.tags),
-        "options": project.options,
+        # Since Queens, and since Train.
+        "tags": sorted(raw.get("tags") or ()),
+        "options": raw.get("options") or {},
     }
     notes: tuple[str, ...] = ()
     if parent:
         notes = (
             f"its parent is {parent.name} if that is at the destination, else it has none but the domain",
         )
-    return Record(
-        Ref(NAME, project.id),
-        project.name,
-        data,
-        (Ref("domain", project.domain_id),),
-        notes=notes,
-        answer=project.to_dict(),
-    )
+    needs = (Ref("domain", project.domain_id),)
+    return Record(Ref(NAME, project.id), project.name, with_extra(data, raw), needs, notes=notes, answer=raw)
 
 
 def _twins(search: Search, record: Record) -> list[Twin]:
@@ -188,9 +167,11 @@ def _twins(search: Search, record: Record) -> list[Twin]:
 
 
 def _twin(project: Any, record: Record, domain_id: str) -> Twin:
-    wanted = {**record.data, "domain_id": domain_id}
-    found = differences(wanted, _record(project).data, FIELDS)
-    return Twin(project.id, ours=getattr(project, STAMP, None) == record.ref.id, differences=found)
+    wanted = {**with_attributes(record.data), "domain_id": domain_id}
+    fields = (*FIELDS, *record.data.get("extra", ()))
+    found = differences(wanted, with_attributes(_record(project).data), fields)
+    lacks = unfinished({field: wanted[field] for field in fields}, project.to_dict(), record.ref.id)
+    return Twin(project.id, getattr(project, STAMP, None) == record.ref.id, found, lacks)
 
 
 def _own_twin(search: Search, record: Record) -> Twin:
@@ -227,9 +208,8 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_MAKE,
     renamable=True,
     fields=Fields(
-        carried="name description enabled tags options",
+        carried="name description enabled tags options *",
         mapped={"domain_id": "the domain's twin", "parent_id": "the project of the parent's name"},
         derived="id is_domain links pumphouse_*",
-        noted={"*": EXTRA},
     ),
 )

@@ -15,8 +15,6 @@ from pumphouse.cloud.rights import Rights
 from pumphouse.errors import PumphouseError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    STAMP,
-    BaseEnsureTask,
     BaseRetrieveTask,
     Ensured,
     Migration,
@@ -32,7 +30,16 @@ from pumphouse.tasks.base import (
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import EXTRA, by_name, carried_users, protected_users, visible_domains
+from pumphouse.tasks.keystone.common import (
+    EnsureAttributes,
+    by_name,
+    carried_users,
+    protected_users,
+    unfinished,
+    visible_domains,
+    with_attributes,
+    with_extra,
+)
 from pumphouse.tasks.keystone.password_hashes import copy_hash
 from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
 from pumphouse.tasks.kind import Kind
@@ -118,7 +125,7 @@ class RetrieveUser(BaseRetrieveTask):
         return _data(self.cloud.batch(_read).get(resource_id))
 
 
-class EnsureUser(BaseEnsureTask):
+class EnsureUser(EnsureAttributes):
     """Finds or creates the user of the same name.
 
     passwords: the file that a new password is written to.
@@ -126,6 +133,7 @@ class EnsureUser(BaseEnsureTask):
     hashes_of: the cloud whose hash of the password is copied. With none of these, the user gets no password.
     """
 
+    api_name = "user"
     shared = True
 
     def __init__(
@@ -148,7 +156,8 @@ class EnsureUser(BaseEnsureTask):
         has_password = self.passwords is not None or self.has_hash or self._given(data, ensured) is not None
         if result["made"] and not has_password:
             command = f"openstack user set --password-prompt {result['id']}"
-            result["notes"] = [f"it has no password and cannot log in until it is given one: {command}"]
+            note = f"it has no password and cannot log in until it is given one: {command}"
+            result["notes"].append(note)
         return result
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
@@ -157,13 +166,25 @@ class EnsureUser(BaseEnsureTask):
         users = self.cloud.keystone.users.list(domain=domain_id, name=data["name"])
         return next((str(user.id) for user in users if user.name == data["name"]), None)
 
-    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
+    def attributes(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """Its name, domain, e-mail address, description, default project and options, and whether it is enabled."""
+        optional = {
+            "email": data["email"],
+            "description": data["description"],
+            "default_project_id": _default_project_id(data, ensured),
+            "options": data["options"],
+        }
+        domain_id = ensured_id(ensured, "domain", data["domain_id"])
+        fields = {"name": data["name"], "domain_id": domain_id, "enabled": data["enabled"]}
+        return fields | {name: value for name, value in optional.items() if value}
+
+    def create(self, data: Json, ensured: Mapping[str, Ensured], **secrets: str | None) -> str:
         """A new user; its password is in the file before it is made, so that nobody's is unknown."""
         domain_id = ensured_id(ensured, "domain", data["domain_id"])
         account = self._account(domain_id, data["name"])
         password = self._given(data, ensured) if self.passwords is None else reserve(self.passwords, account)
         try:
-            return self._create(data, domain_id, _default_project_id(data, ensured), password)
+            return super().create(data, ensured, password=password, **secrets)
         except Exception as error:
             if self.passwords is not None and http_status(error) in REFUSED:
                 why_not_undone(self.name, forget, self.passwords, account)
@@ -171,22 +192,9 @@ class EnsureUser(BaseEnsureTask):
                 raise PumphouseError(f"user {data['name']}: {_without(password, error)}") from None
             raise
 
-    def _create(self, data: Json, domain_id: str, project_id: str | None, password: str | None = None) -> str:
-        user = self.cloud.keystone.users.create(
-            data["name"],
-            domain=domain_id,
-            password=password,
-            email=data["email"],
-            description=data["description"],
-            enabled=data["enabled"],
-            default_project=project_id,
-            options=data["options"],
-            **{STAMP: data["id"]},
-        )
-        return str(user.id)
-
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
-        """Copy the hash of the password, but never to a user that somebody else made."""
+        """Give it what it lacks, and copy the hash of the password, but never to a user that somebody else made."""
+        super().finish(destination_id, data, ensured)
         if self.hashes_of is not None and self.begun:
             self.has_hash = copy_hash(self.hashes_of, data["id"], self.cloud, destination_id)
 
@@ -233,16 +241,20 @@ def _read(source: Cloud, ids: Collection[str]) -> dict[str, Any]:
 
 
 def _data(user: Any) -> Json:
-    return {
-        "id": user.id,
-        "name": user.name,
-        "email": getattr(user, "email", None),
-        "description": getattr(user, "description", None),
-        "enabled": user.enabled,
-        "domain_id": user.domain_id,
-        "default_project_id": getattr(user, "default_project_id", None),
-        "options": getattr(user, "options", {}),
+    raw = user.to_dict()
+    data = {
+        "id": raw["id"],
+        "name": raw["name"],
+        "email": raw.get("email"),
+        "description": raw.get("description"),
+        # A domain in LDAP tells it only where it is configured to.
+        "enabled": raw.get("enabled", True),
+        "domain_id": raw["domain_id"],
+        "default_project_id": raw.get("default_project_id"),
+        # Since Ocata.
+        "options": raw.get("options") or {},
     }
+    return with_extra(data, raw)
 
 
 def _record(user: Any, protected: str = "", tenant_id: str | None = None) -> Record:
@@ -271,11 +283,18 @@ def _twin(search: Search, record: Record, user: Any, protected: str) -> Twin:
     project_id = record.data["default_project_id"]
     tenant_id = search.ids.get(Ref("tenant", project_id or ""))
     # Only the default project that is this tenant can be compared: what others become is not known here.
-    fields = [field for field in FIELDS if field != "default_project_id" or tenant_id]
-    found = differences({**record.data, "default_project_id": tenant_id}, _data(user), fields)
+    wanted = {**with_attributes(record.data), "default_project_id": tenant_id}
+    fields = [
+        field
+        for field in (*FIELDS, *record.data.get("extra", ()))
+        if field != "default_project_id" or tenant_id
+    ]
+    found = differences(wanted, with_attributes(_data(user)), fields)
     if protected and not mapped:
         return Twin(user.id, ours=False, differences=(f"it is {protected}", *found))
-    return Twin(user.id, ours=mapped or not differs_in_case(user.name, record.name), differences=found)
+    lacks = unfinished({field: wanted[field] for field in fields}, user.to_dict(), record.ref.id)
+    is_ours = mapped or not differs_in_case(user.name, record.name)
+    return Twin(user.id, ours=is_ours, differences=found, unfinished=lacks)
 
 
 def _of_login(record: Record) -> Record:
@@ -315,13 +334,13 @@ KIND = Kind(
     mapping="users",
     nameable=True,
     fields=Fields(
-        carried="email description enabled options",
+        carried="email description enabled options *",
         mapped={
             "name": "mappings.users, else the same name",
             "domain_id": "the domain's twin",
             "default_project_id": "the tenant's twin",
         },
         derived="id links password_expires_at pumphouse_*",
-        noted={"federated": "how it logs in by another identity provider is not carried", "*": EXTRA},
+        noted={"federated": "how it logs in by another identity provider is not carried"},
     ),
 )

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.cloud import get_all, or_none
+from pumphouse.cloud import call, get_all, or_none
 from pumphouse.cloud.services import NOT_CARRIED, service_types
 from pumphouse.errors import explain, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.keystone.common import INHERITED_TO, carried_users, is_of_user
+from pumphouse.tasks.keystone.common import INHERITED_TO, carried_users, is_of_user, protected_users
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -44,7 +44,12 @@ def _looks() -> dict[str, _Look]:
         "address scopes": partial(_neutron_notes, "address scopes", "/address-scopes", "address_scopes"),
         "application credentials": _applications,
         "EC2 credentials": _ec2,
+        "other credentials": _other_credentials,
+        "identity provider links": _federated,
         "trusts": _trusts,
+        "Keystone limits": _keystone_limits,
+        "endpoint filters": _endpoint_filters,
+        "user quotas": _user_quotas,
         "inherited roles": _from_above,
     }
 
@@ -94,6 +99,59 @@ def _ec2(source: Cloud, tenant_id: str) -> Iterator[str]:
     return _to_be_made_anew("EC2 credentials", names)
 
 
+def _other_credentials(source: Cloud, tenant_id: str) -> Iterator[str]:
+    """Those of users and not of a project, such as TOTP, without which a user whose rules ask for it cannot log in."""
+    found = [item for item in _listed(source.keystone.credentials.list) if item.type != "ec2"]
+    users = carried_users(source, tenant_id) if found else set()
+    names = [f"{item.type} of user {item.user_id}" for item in found if item.user_id in users]
+    return _to_be_made_anew("other credentials", names)
+
+
+def _federated(source: Cloud, tenant_id: str) -> Iterator[str]:
+    """The users of the tenant who log in by another identity provider; Keystone says so since Ussuri."""
+    if not source.is_admin:
+        return
+    linked = [user for user in source.keystone.users.list() if getattr(user, "federated", None)]
+    users = carried_users(source, tenant_id) if linked else set()
+    if names := sorted(user.name for user in linked if user.id in users):
+        yield (
+            f"{len(names)} identity provider links not carried, without which these users cannot log in by them: "
+            f"{', '.join(names)}"
+        )
+
+
+def _keystone_limits(source: Cloud, tenant_id: str) -> Iterator[str]:
+    """The limits that Keystone itself has of the tenant (unified limits, Queens)."""
+    items = or_none(get_all, source.adapter("identity"), "/limits", "limits", project_id=tenant_id) or []
+    mine = [item for item in items if item["project_id"] == tenant_id]
+    if names := sorted(f"{item['resource_name']}={item['resource_limit']}" for item in mine):
+        yield f"{len(names)} Keystone limits not carried: {', '.join(names)}: openstack limit create"
+
+
+def _endpoint_filters(source: Cloud, tenant_id: str) -> Iterator[str]:
+    """What the catalog of the tenant is narrowed to, which only administrators may see."""
+    if not source.is_admin:
+        return
+    # Those of the tenant's endpoint groups are among them.
+    path = f"/OS-EP-FILTER/projects/{tenant_id}/endpoints"
+    found = or_none(call, source.adapter("identity"), "GET", path) or {"endpoints": []}
+    if urls := sorted(item["url"] for item in found["endpoints"]):
+        yield f"{len(urls)} endpoint filters not carried: the tenant's catalog has only {', '.join(urls)}"
+
+
+def _user_quotas(source: Cloud, tenant_id: str) -> Iterator[str]:
+    """The limits that Nova has of single users in the tenant; it tells those of one user at a time only."""
+    if not source.is_admin or not source.has("compute"):
+        return
+    compute, path = source.adapter("compute"), f"/os-quota-sets/{tenant_id}"
+    ours = call(compute, "GET", path)["quota_set"]
+    for user_id in sorted(carried_users(source, tenant_id)):
+        theirs = call(compute, "GET", path, params={"user_id": user_id})["quota_set"]
+        if own := ", ".join(f"{name}={limit}" for name, limit in theirs.items() if limit != ours.get(name)):
+            command = f"nova quota-update --user {user_id}"
+            yield f"the quotas that Nova has of user {user_id} alone are not carried: {own}: {command}"
+
+
 def _trusts(source: Cloud, tenant_id: str) -> Iterator[str]:
     mine = {} if source.is_admin else {"trustor_user": source.user_id}
     return _to_be_made_anew(
@@ -126,9 +184,12 @@ def _from_above(source: Cloud, tenant_id: str) -> Iterator[str]:
     while project.parent_id not in (None, project.domain_id):
         scopes.append(("project", project.parent_id))
         project = source.keystone.projects.get(project.parent_id)
+    protected = protected_users(source)
     for kind, scope_id in scopes:
         listed = source.keystone.role_assignments.list(**{kind: scope_id}, include_names=True)
         for item in (item for item in listed if INHERITED_TO in item.scope):
+            if is_of_user(item) and item.user["id"] in protected:
+                continue
             actor = f"user {item.user['name']}" if is_of_user(item) else f"group {item.group['name']}"
             place = f"{kind} {item.scope[kind]['name']}"
             yield f"the role {item.role['name']} that {actor} inherits from {place} is not carried: grant it"

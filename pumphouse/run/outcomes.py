@@ -154,7 +154,7 @@ def _done(step: Step, atoms: Iterable[AtomDetail]) -> Outcome:
     made = next(atom.results for atom in atoms if atom.name == symbol(step.ref, "ensured"))
     state = State.CREATED if made["made"] else State.REUSED
     why = "" if made["made"] else step.reason
-    return Outcome(step.ref, step.name, state, made["id"], why, (*step.notes, *notes))
+    return Outcome(step.ref, step.name, state, made["id"], why, tuple(dict.fromkeys((*step.notes, *notes))))
 
 
 def _failed(step: Step, atoms: Iterable[AtomDetail], failed: list[Step], detail: FlowDetail) -> Outcome:

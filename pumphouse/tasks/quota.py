@@ -119,13 +119,8 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
-    """The records, with a note where the destination does not have the service."""
-    return [
-        record
-        if search.destination.has(SERVICES[record.data["service"]].type)
-        else replace(record, notes=("they are not carried: the destination does not have the service",))
-        for record in records
-    ]
+    """The records, with notes on what the destination does not have: the service, or single quotas."""
+    return [replace(record, notes=tuple(_unknown(search, record.data))) for record in records]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -178,13 +173,7 @@ class EnsureQuota(BaseEnsureTask):
     def execute(self, data: Json, **ensured: Ensured) -> EnsuredQuota:
         """Set them; provides the values of before. What the destination refuses is a note."""
         tenant_id, service = ensured_id(ensured, "tenant", data["tenant_id"]), SERVICES[data["service"]]
-        default = service.read(self.cloud, tenant_id, service.default)
-        wanted = renamed(first_limits(data), self.types)
-        notes = [
-            f"{name}={limit} is not carried: the destination has no such quota"
-            for name, limit in sorted(wanted.items())
-            if name not in default
-        ]
+        notes = _missing(service.read(self.cloud, tenant_id, service.default), data, self.types)
         try:
             result = super().execute(data, **ensured)
         except Exception as error:
@@ -267,6 +256,25 @@ def settable(cloud: Cloud, tenant_id: str, data: Json, types: Mapping[str, str])
         for name, limit in wanted.items()
         if name in actual and actual[name] != limit and is_free(name)
     }
+
+
+def _unknown(search: Search, data: Json) -> list[str]:
+    service, cloud = SERVICES[data["service"]], search.destination
+    if not cloud.has(service.type):
+        return ["they are not carried: the destination does not have the service"]
+    if not cloud.is_admin:
+        return []
+    known = service.read(cloud, cloud.project_id, service.default)
+    return _missing(known, data, search.mappings["volume_types"])
+
+
+def _missing(known: Limits, data: Json, types: Mapping[str, str]) -> list[str]:
+    """A note on each limit of a record that a service does not know."""
+    return [
+        f"{name}={limit} is not carried: the destination has no such quota"
+        for name, limit in sorted(renamed(first_limits(data), types).items())
+        if name not in known
+    ]
 
 
 def _fetch(source: Cloud, quota_id: str) -> Json:

@@ -78,15 +78,37 @@ def test_what_cannot_be_carried_is_noted(world: SimpleNamespace) -> None:
     keystone.roles.grant(roles["reader"], user=ann, domain=world.old, os_inherit_extension_inherited=True)
     keystone.roles.grant(roles["member"], user=ann, project=world.parent, os_inherit_extension_inherited=True)
     keystone.ec2.create(ann.id, project_id)
+    quotas = f"/os-quota-sets/{project_id}?user_id={ann.id}"
+    call(world.source.adapter("compute"), "PUT", quotas, {"quota_set": {"instances": 3}})
+    keystone.credentials.create(ann, "GEZDGNBVGY3TQOJQ", type="totp")
+    service = keystone.services.list(type="compute")[0]
+    registered = keystone.registered_limits.create(service, "class:SEATS", 5)
+    limit = keystone.limits.create(project_id, service, "class:SEATS", 7)
+    endpoint = keystone.endpoints.list(service=service)[0]
+    keystone.endpoint_filter.add_endpoint_to_project(project_id, endpoint)
+    operator = keystone.users.get(world.source.user_id)
+    above = {"user": operator, "domain": world.old, "os_inherit_extension_inherited": True}
+    keystone.roles.grant(roles["reader"], **above)
     scope = {"name": "scope", "ip_version": 4, "project_id": project_id}
     made = call(world.source.neutron, "POST", "/address-scopes", {"address_scope": scope})["address_scope"]
     try:
         notes = uncarried.notes(world.source, project_id)
+        skipped = uncarried.notes(world.source, project_id, skip=uncarried.names())
     finally:
+        call(world.source.adapter("compute"), "DELETE", quotas)
+        keystone.endpoint_filter.delete_endpoint_from_project(project_id, endpoint)
+        keystone.limits.delete(limit)
+        keystone.registered_limits.delete(registered)
         call(world.source.neutron, "DELETE", f"/address-scopes/{made['id']}")
+    assert skipped == []
     assert sorted(notes) == [
         f"1 EC2 credentials not carried, their owners have to make them anew: of user {ann.id}",
+        "1 Keystone limits not carried: class:SEATS=7: openstack limit create",
         "1 address scopes not carried: scope",
+        f"1 endpoint filters not carried: the tenant's catalog has only {endpoint.url}",
+        f"1 other credentials not carried, their owners have to make them anew: totp of user {ann.id}",
+        f"the quotas that Nova has of user {ann.id} alone are not carried: instances=3: "
+        f"nova quota-update --user {ann.id}",
         "the role member that user ann inherits from project parent is not carried: grant it",
         f"the role reader that user ann inherits from domain {world.old.name} is not carried: grant it",
     ]

@@ -91,6 +91,13 @@ def test_the_sample_tenant_from_dry_run_to_second_run(lab: Lab, runner: Runner, 
     assert by_kind(result, "created") == planned
     assert compare(tenant, facts(lab.dir, "destination", new_tenant(result))) == []
 
+    notes = {(s["kind"], s["id"]): s.get("notes", []) for unit in plan["units"] for s in unit["steps"]}
+    said = {
+        item["kind"] for item in result["resources"] if item["notes"] != notes[item["kind"], item["old_id"]]
+    }
+    # Whom an image is shared with, and which address the destination gives, is seen only when it is made.
+    assert said <= {"image", "floating_ip"}
+
     left = changes(timeless(before["source"]), timeless(listing(lab.clouds_yaml, "source")))
     assert (left["added"], left["removed"]) == ([], [])
     assert {key.partition("/")[0] for key in left["changed"]} <= {"servers"}

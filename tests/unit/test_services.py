@@ -253,8 +253,11 @@ def test_what_may_not_be_looked_at_is_a_note_and_the_plan_goes_on(there: PlainCl
         "whether the tenant has QoS policies could not be looked at: the cloud answered 403: not for you;"
         " the operator's role or a quota of the project forbids it",
         "1 address scopes not carried: scope",
-        "whether the tenant has EC2 credentials could not be looked at: the cloud answered 403: not for you;"
-        " the operator's role or a quota of the project forbids it",
+        *(
+            f"whether the tenant has {what} credentials could not be looked at: the cloud answered 403: not for you;"
+            " the operator's role or a quota of the project forbids it"
+            for what in ("EC2", "other")
+        ),
     ]
     there.answers["/v3/credentials"] = 400
     with pytest.raises(HttpError):

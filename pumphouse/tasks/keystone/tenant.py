@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -46,6 +47,16 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
         for i in ids
         if (project := or_none(source.keystone.projects.get, i))
     }
+
+
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records, with a note where the parent is not at the destination."""
+    return [
+        replace(record, notes=(*record.notes, _orphaned(record.data)))
+        if record.data["parent"] and not _parent_twin(search, record)
+        else record
+        for record in records
+    ]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -111,9 +122,7 @@ class EnsureTenant(EnsureAttributes):
         found = _candidates(self.cloud, parent["name"], _domain_id(data, ensured), parent["id"])
         if len(found) == 1:
             return str(found[0].id)
-        self.notes.append(
-            f"its parent {parent['name']} is not at the destination: it is a project of the domain there"
-        )
+        self.notes.append(_orphaned(data))
         return None
 
 
@@ -147,13 +156,21 @@ def _record(project: Any, parent: Any = None) -> Record:
         "tags": sorted(raw.get("tags") or ()),
         "options": raw.get("options") or {},
     }
-    notes: tuple[str, ...] = ()
-    if parent:
-        notes = (
-            f"its parent is {parent.name} if that is at the destination, else it has none but the domain",
-        )
     needs = (Ref("domain", project.domain_id),)
-    return Record(Ref(NAME, project.id), project.name, with_extra(data, raw), needs, notes=notes, answer=raw)
+    return Record(Ref(NAME, project.id), project.name, with_extra(data, raw), needs, answer=raw)
+
+
+def _orphaned(data: Json) -> str:
+    return (
+        f"its parent {data['parent']['name']} is not at the destination: it is a project of the domain there"
+    )
+
+
+def _parent_twin(search: Search, record: Record) -> bool:
+    parent, domain = record.data["parent"], Ref("domain", record.data["domain_id"])
+    if not search.destination.is_admin or domain not in search.ids:
+        return True  # nothing is made there
+    return len(_candidates(search.destination, parent["name"], search.ids[domain], parent["id"])) == 1
 
 
 def _twins(search: Search, record: Record) -> list[Twin]:
@@ -206,6 +223,7 @@ KIND = Kind(
     find,
     tasks,
     rights=Rights.ADMINISTRATORS_MAKE,
+    adapt=adapt,
     renamable=True,
     fields=Fields(
         carried="name description enabled tags options *",

@@ -63,7 +63,15 @@ LOGIN = "login"
 ONLY_MATCHED = "policies.user_passwords is map: make the user there, or name another in mappings.users"
 FIELDS = ("name", "email", "description", "enabled", "default_project_id", "options")
 PASSWORD_NOTE = "its password cannot be read: it gets a new one or none, as policies.user_passwords says"
-HASH_NOTE = "the hash of its password is copied from the database of Keystone, where it has one"
+NO_PASSWORD_NOTE = (
+    "it has no password and cannot log in until it is given one: openstack user set --password-prompt"
+)
+# What to say instead, by policy.
+PASSWORD_NOTES = {
+    "generate": "its password cannot be read: it gets a new one, which is in the file of passwords",
+    "disabled": NO_PASSWORD_NOTE,
+    "hash": "the hash of its password is copied from the database of Keystone, where it has one",
+}
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -112,9 +120,8 @@ def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
     """The record as the policy for passwords makes it."""
     if policies["user_passwords"] == "map":
         return replace(record, must_exist=ONLY_MATCHED)
-    if policies["user_passwords"] != "hash":
-        return record
-    return replace(record, notes=tuple(HASH_NOTE if n == PASSWORD_NOTE else n for n in record.notes))
+    note = PASSWORD_NOTES.get(policies["user_passwords"], PASSWORD_NOTE)
+    return replace(record, notes=tuple(note if n == PASSWORD_NOTE else n for n in record.notes))
 
 
 class RetrieveUser(BaseRetrieveTask):
@@ -155,9 +162,7 @@ class EnsureUser(EnsureAttributes):
         result = super().execute(data, **ensured)
         has_password = self.passwords is not None or self.has_hash or self._given(data, ensured) is not None
         if result["made"] and not has_password:
-            command = f"openstack user set --password-prompt {result['id']}"
-            note = f"it has no password and cannot log in until it is given one: {command}"
-            result["notes"].append(note)
+            result["notes"].append(NO_PASSWORD_NOTE)
         return result
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
@@ -340,7 +345,7 @@ KIND = Kind(
             "domain_id": "the domain's twin",
             "default_project_id": "the tenant's twin",
         },
-        derived="id links password_expires_at pumphouse_*",
-        noted={"federated": "how it logs in by another identity provider is not carried"},
+        # What a plan says of the users who are federated is a note on the tenant.
+        derived="id links password_expires_at federated pumphouse_*",
     ),
 )

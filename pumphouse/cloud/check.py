@@ -19,6 +19,7 @@ from pumphouse.errors import explain
 
 # A login is renewed two minutes before its end by the local clock.
 CLOCK_TOLERANCE_S = 60
+OLDEST_IDENTITY = "3.6"
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
     )
     for cloud in (source, destination):
         yield from _missing_services(cloud)
+        yield from _old_keystone(cloud)
         yield from _missing_microversions(cloud)
         yield from _wrong_clock(cloud)
     if source.service("block-storage") and not destination.service("block-storage"):
@@ -161,6 +163,15 @@ def _missing_services(cloud: CloudCheck) -> Iterator[str]:
     for service_type, consequence in REQUIRED.items():
         if why := problems.get(service_type, "it is not in the catalog"):
             yield f"{cloud.name} has no usable {service_type} service ({why}): {consequence}"
+
+
+def _old_keystone(cloud: CloudCheck) -> Iterator[str]:
+    keystone = cloud.service("identity")
+    if keystone and _parsed(keystone.version or OLDEST_IDENTITY) < _parsed(OLDEST_IDENTITY):
+        yield (
+            f"{cloud.name} has keystone {keystone.version}, not {OLDEST_IDENTITY} (Mitaka): "
+            "it does not tell the names of who has a role, so no tenant can be moved"
+        )
 
 
 def _missing_microversions(cloud: CloudCheck) -> Iterator[str]:

@@ -171,6 +171,8 @@ def test_users_arrive_with_their_roles_and_a_second_time_makes_nothing(
     before, secrets = everything(clouds.destination), passwords(generate)
     again = by_hand.steps()
     assert {step.action for step in again.values()} == {Action.REUSE, Action.SKIP}
+    lacks = "differs: it does not imply reader: openstack implied role create"
+    assert again[Ref("role", people.roles["auditor"].id)].notes == (lacks,)
     assert [
         note for step in again.values() if step.ref.kind in ("user", "tenant") for note in step.notes
     ] == []

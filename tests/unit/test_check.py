@@ -81,6 +81,12 @@ def test_two_complete_clouds_leave_nothing_to_say() -> None:
             "the clock of new is -125 s off: logins may end early; set the clocks",
         ),
         (
+            replace(SOURCE, services=(*without("identity"), Service("identity", "keystone", "3.4"))),
+            DESTINATION,
+            "old has keystone 3.4, not 3.6 (Mitaka): "
+            "it does not tell the names of who has a role, so no tenant can be moved",
+        ),
+        (
             replace(SOURCE, services=(*COMPLETE, Service("dns", "designate"))),
             DESTINATION,
             "old has designate: its zones and records are not carried",

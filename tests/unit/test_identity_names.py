@@ -34,7 +34,7 @@ def make_role(name: str, **fields: Any) -> Role:
 
 def twins(name: str, *there: str, **mappings: dict[str, str]) -> list[Twin]:
     roles = by_name(make_role(other) for other in there)
-    return role._twins(search(**mappings), role._record(make_role(name), []), roles)
+    return role._twins(search(**mappings), role._record(make_role(name), []), roles, {})
 
 
 def test_a_role_is_the_one_of_its_name() -> None:

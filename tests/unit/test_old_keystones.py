@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pumphouse.errors import CloudError
 from pumphouse.model import Action, Ref
 from pumphouse.plan import uncarried
 from pumphouse.plan.decide import decide
@@ -78,6 +79,15 @@ def test_an_old_keystone_is_planned(there: PlainCloud, connect: Any, release: st
     assert records[Ref("tenant", TENANT)].data["tags"] == sorted(NEWER[release]["project"].get("tags", []))
     assert records[Ref("user", "a")].data["extra"] == {"phone": "7"}
     assert uncarried.notes(cloud, TENANT) == []
+
+
+def test_one_that_tells_no_names_is_refused(there: PlainCloud, connect: Any) -> None:
+    there.answers |= answers("Mitaka")
+    for grant in there.answers["/v3/role_assignments"]["role_assignments"]:
+        grant["role"] = {"id": "r"}
+    with pytest.raises(CloudError, match="does not tell the names") as caught:
+        KINDS["assignment"].discover(connect(), TENANT)
+    assert "older than Mitaka" in caught.value.hint
 
 
 def test_what_an_update_would_set() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call
-from pumphouse.errors import http_status
+from pumphouse.errors import CloudError, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.base import STAMP, BaseEnsureTask, Ensured
 
@@ -88,9 +88,17 @@ class Grant:
 
 
 def grants(cloud: Cloud, tenant_id: str) -> list[Grant]:
-    """The roles that users and groups have on a tenant."""
-    protected = protected_users(cloud)
-    return [_grant(item, protected) for item in assignments(cloud, tenant_id, include_names=True)]
+    """The roles that users and groups have on a tenant.
+
+    Raises CloudError when Keystone does not tell their names, which it does since API 3.6 (Mitaka).
+    """
+    protected, found = protected_users(cloud), assignments(cloud, tenant_id, include_names=True)
+    if any("name" not in item.role for item in found):
+        raise CloudError(
+            f"the Keystone of {cloud.name} does not tell the names of who has a role on the tenant",
+            "it is older than Mitaka (API 3.6), the oldest that a tenant can be moved from or to",
+        )
+    return [_grant(item, protected) for item in found]
 
 
 def assignments(cloud: Cloud, tenant_id: str, **options: Any) -> list[Any]:

@@ -58,11 +58,12 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The role that a mapping names, or the one of the same name (unique in a domain, or outside of all)."""
     roles = cache(lambda domain_id: by_name(_list(search.destination, domain_id)))
+    implied = _implied(search.destination) if any("implies" in record.data for record in records) else {}
     found: dict[Ref, list[Twin]] = {}
     for record in records:
         domain = Ref("domain", record.data["domain_id"] or "")
         if not domain.id or domain in search.ids:
-            found[record.ref] = _twins(search, record, roles(search.ids.get(domain)))
+            found[record.ref] = _twins(search, record, roles(search.ids.get(domain)), implied)
     return found
 
 
@@ -144,7 +145,7 @@ def _data(role: Any) -> Json:
 
 
 def _record(role: Any, implied: Sequence[str]) -> Record:
-    data = _data(role)
+    data = {**_data(role), **({"implies": sorted(implied)} if implied else {})}
     needs = (Ref("domain", data["domain_id"]),) if data["domain_id"] else ()
     note = f"that it implies {', '.join(implied)} is not carried: openstack implied role create"
     skip = ""
@@ -154,14 +155,21 @@ def _record(role: Any, implied: Sequence[str]) -> Record:
     return Record(Ref(NAME, role.id), role.name, data, needs, notes=notes, skip=skip, answer=role.to_dict())
 
 
-def _twins(search: Search, record: Record, roles: Mapping[str, list[Any]]) -> list[Twin]:
+def _twins(
+    search: Search,
+    record: Record,
+    roles: Mapping[str, list[Any]],
+    implied: Mapping[str, Sequence[str]],
+) -> list[Twin]:
     found = list(named(search, "roles", record.name, roles))
     if not found and record.name == OLD_MEMBER:
         found = roles.get(MEMBER, [])
-    return [_twin(role, record) for role in found]
+    names = search.mappings["roles"]
+    wanted = {names.get(name, name) for name in record.data.get("implies", ())}
+    return [_twin(role, record, wanted - {*implied.get(role.id, ())}) for role in found]
 
 
-def _twin(role: Any, record: Record) -> Twin:
+def _twin(role: Any, record: Record, not_implied: Collection[str]) -> Twin:
     if role.name.casefold() in PRIVILEGED_ROLES:
         problem = (
             f"mappings.roles: {record.name!r} is mapped to {role.name!r}, which a migration never grants"
@@ -169,6 +177,7 @@ def _twin(role: Any, record: Record) -> Twin:
         raise ConfigError([problem], "map it to another role")
     wanted, fields = with_attributes(record.data), (*FIELDS, *record.data.get("extra", ()))
     found = differences(wanted, with_attributes(_data(role)), fields)
+    found += tuple(f"it does not imply {name}: openstack implied role create" for name in sorted(not_implied))
     lacks = unfinished({field: wanted[field] for field in fields}, role.to_dict(), record.ref.id)
     return Twin(role.id, not differs_in_case(role.name, record.name), found, lacks)
 

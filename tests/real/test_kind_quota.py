@@ -152,11 +152,11 @@ def test_what_the_destinations_limit_refuses_is_a_conflict_of_the_plan(
     lab: Any, world: SimpleNamespace, networks: list[str], tmp_path: Path
 ) -> None:
     made = world.destination.keystone.projects.create(world.tag, "default", **{STAMP: world.tenant_id})
-    SERVICES["network"].set(world.destination, made.id, {"network": 1, "port": 0})
+    SERVICES["network"].set(world.destination, made.id, {"network": 0, "port": 0})
     plan = Runner(lab, tmp_path).json("migrate", "tenant", world.tenant_id, "--dry-run")
     steps = {step["id"]: step for unit in plan["units"] for step in unit["steps"]}
     assert {steps[i]["action"] for i in networks} == {"conflict"}
     assert steps[networks[0]]["reason"].startswith(
-        "the tenant's limit of network at the destination is 1, of which 0 are in use, and the plan needs 2 more"
+        "the tenant's limit of network at the destination is 0, of which 0 are in use, and the plan needs 2 more"
     )
     assert plan["summary"]["conflict"] == 2

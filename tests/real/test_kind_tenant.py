@@ -80,7 +80,7 @@ def test_what_cannot_be_carried_is_noted(world: SimpleNamespace) -> None:
     keystone.ec2.create(ann.id, project_id)
     quotas = f"/os-quota-sets/{project_id}?user_id={ann.id}"
     call(world.source.adapter("compute"), "PUT", quotas, {"quota_set": {"instances": 3}})
-    keystone.credentials.create(ann, "GEZDGNBVGY3TQOJQ", type="totp")
+    keystone.credentials.create(ann, "totp", "GEZDGNBVGY3TQOJQ")
     service = keystone.services.list(type="compute")[0]
     registered = keystone.registered_limits.create(service, "class:SEATS", 5)
     limit = keystone.limits.create(project_id, service, "class:SEATS", 7)

@@ -40,29 +40,31 @@ def build_report(run_id: str, run_state: str, plan: Plan, details: Mapping[str, 
 
 def left_behind(report: Report) -> list[Outcome]:
     """What is not at the destination, but for what the operator left out or what nobody misses."""
-    steps = {step.ref: step for step in report.plan.steps()}
-    return [
-        outcome
-        for outcome in report.outcomes
-        if outcome.state not in _ARRIVED and not (step := steps[outcome.ref]).record.settled
-        if outcome.state is not State.SKIPPED or not _is_left_out(step, steps)
-    ]
+    settled = _left_out(report.plan) | {step.ref for step in report.plan.steps() if step.record.settled}
+    missing = [outcome for outcome in report.outcomes if outcome.state not in _ARRIVED]
+    return [o for o in missing if o.state is not State.SKIPPED or o.ref not in settled]
 
 
 def is_partial(plan: Plan) -> bool:
     """Whether the operator left out something of the tenant."""
-    steps = {step.ref: step for step in plan.steps()}
-    return bool(plan.selection or plan.left_out or any(_is_left_out(step, steps) for step in steps.values()))
+    return bool(plan.selection or plan.left_out or _left_out(plan))
 
 
-def _is_left_out(step: Step, steps: Mapping[Ref, Step]) -> bool:
-    """Whether the operator left a step out, or all that it needs and that is not there."""
-    if step.action is not Action.SKIP or step.reason in (LEFT_OUT, not_made(step.ref.kind)):
-        return step.action is Action.SKIP
-    needs = [steps[ref] for ref in (*step.record.needs, step.record.part_of) if ref and ref in steps]
-    missing = [need for need in needs if need.action in (Action.SKIP, Action.CONFLICT)]
-    is_blocked = bool(missing) and not step.record.skip
-    return is_blocked and all(_is_left_out(need, steps) for need in missing)
+def _left_out(plan: Plan) -> set[Ref]:
+    """What the operator left out, and what is skipped for want of nothing else."""
+    skipped = {step.ref: step for step in plan.steps() if step.action is Action.SKIP}
+    asked = {ref for ref, step in skipped.items() if step.reason in (LEFT_OUT, not_made(ref.kind))}
+    absent = skipped.keys() | {step.ref for step in plan.steps() if step.action is Action.CONFLICT}
+    wants = {
+        ref: absent & {*step.record.needs, step.record.part_of}
+        for ref, step in skipped.items()
+        if not step.record.skip
+    }
+    found = asked | {ref for ref, wanted in wants.items() if wanted}
+    # Servers and their ports want each other, so that whatever wants anything else is taken out until none is left.
+    while others := {ref for ref in found - asked if not wants[ref] <= found}:
+        found -= others
+    return found
 
 
 def sorted_by_plan(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:

@@ -83,6 +83,17 @@ def test_what_needs_that_and_something_in_conflict_is_left_behind() -> None:
     assert report_data(found)["left_behind"] == ["network/n", "port/p"]
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_server_and_its_port_that_want_each_other_are_left_out_together(is_asked: bool) -> None:
+    flavor = skipped(LEFT_OUT, kind="flavor") if is_asked else step("flavor", "web", action=Action.CONFLICT)
+    port = Ref("port", "p")
+    server = skipped("needs flavor web", flavor.ref, port)
+    parts = step("port", "p", server.ref, part_of=server.ref, action=Action.SKIP)
+    found = report(planned(TENANT, flavor, server, parts))
+    lost = set() if is_asked else {"flavor", "server", "port"}
+    assert {outcome.ref.kind for outcome in left_behind(found)} == lost
+
+
 def test_a_skip_that_a_policy_asks_for_needs_no_decision() -> None:
     assert ending(skipped("not asked", skip="not asked", settled=True))[0] == EXIT_DONE
 

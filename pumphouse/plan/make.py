@@ -20,7 +20,7 @@ from pumphouse.plan.selection import notes as selection_notes
 from pumphouse.plan.task_lines import with_tasks
 from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Before
+from pumphouse.tasks.base import Before, counted
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def unknown_fields(records: Iterable[Record]) -> Iterator[str]:
         for name in KINDS[record.ref.kind].fields.unknown(record.answer)
     )
     for (kind, name), count in sorted(found.items()):
-        yield f"field {name} is not known to Pumphouse and not carried: {KINDS[kind].title}, {count} times"
+        seen = f"{KINDS[kind].title}, {counted(count, 'time')}"
+        yield f"field {name} is not known to Pumphouse and not carried: {seen}"
 
 
 def _selected(

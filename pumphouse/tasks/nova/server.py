@@ -182,13 +182,13 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
         record.ref: _candidates(record, servers.get(tenants[record.ref] or "", [])) for record in records
     }
     ours = {server["id"] for listed in found.values() for server in listed if stamp_of(server)}
-    ports = PORTS.by(search.destination, "device_id", ours) if ours else []
-    parts = {Ref("port", port["id"]) for port in ports}
-    parts |= {
-        Ref("volume", v["id"]) for listed in found.values() for s in listed for v in s.get(ATTACHED, [])
-    }
+    parts: dict[str, set[Ref]] = defaultdict(set)
+    for port in PORTS.by(search.destination, "device_id", ours):
+        parts[port["device_id"]].add(Ref("port", port["id"]))
+    for server in (server for listed in found.values() for server in listed):
+        parts[server["id"]] |= {Ref("volume", volume["id"]) for volume in server.get(ATTACHED, ())}
     return {
-        record.ref: [_twin(record, server, _lacking(search, record, parts)) for server in found[record.ref]]
+        record.ref: [_twin(record, s, _lacking(search, record, parts[s["id"]])) for s in found[record.ref]]
         for record in records
     }
 
@@ -196,7 +196,7 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def _lacking(search: Search, record: Record, parts: Collection[Ref]) -> str:
     """What a twin has not been given, or not kept; empty when it has all.
 
-    parts: the ports and volumes, by their ids at the destination, that servers there have.
+    parts: the ports and volumes that the twin has, by their ids at the destination.
     """
     for kind, word in (("port", "NICs"), ("volume", "volumes")):
         wanted = [need for need in record.needs if need.kind == kind]

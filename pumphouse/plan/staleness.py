@@ -127,7 +127,8 @@ def _changes_at_source(before: Step, after: Step) -> Iterator[str]:
     if before.record.skip and not after.record.skip:
         yield f"it can be migrated now, which it could not: {before.record.skip}"
     one, other = ({"name": step.record.name, **step.record.data} for step in (before, after))
-    for field in [*one, *(field for field in other if field not in one)]:
+    # A plan of an earlier release lacks the fields that were added since.
+    for field in one:
         if one.get(field) != other.get(field):
             yield _difference(field, one.get(field), other.get(field))
 

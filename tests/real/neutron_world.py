@@ -79,9 +79,26 @@ class World:
         version = 6 if ":" in cidr else 4
         return made, self.make(SUBNETS, network_id=made["id"], cidr=cidr, ip_version=version)
 
-    def carry(self, **mappings: dict[str, str]) -> ByHand:
-        """The migration of the tenant with the kinds of Neutron."""
-        return ByHand(self.source, self.destination, self.tenant_id, KINDS, mappings=mappings)
+    def carry(self, tenant_id: str = "", **mappings: dict[str, str]) -> ByHand:
+        """The migration of the tenant, or of another one, with the kinds of Neutron."""
+        tenant_id = tenant_id or self.tenant_id
+        return ByHand(self.source, self.destination, tenant_id, KINDS, mappings=mappings)
+
+    def make_tenant(self) -> str:
+        """Make the tenant at the destination, with nothing in it; its id."""
+        by_hand = self.carry()
+        steps = by_hand.steps()
+        by_hand.run({ref: step for ref, step in steps.items() if ref.kind in ("domain", "tenant")})
+        return self.twin_tenant()
+
+    def external(self, cloud: Cloud, *cidrs: str) -> Json:
+        """An external network of somebody else, under the same name on both clouds."""
+        owner = {"project_id": self.project(cloud, "-provider")}
+        made = NETWORKS.create(cloud, {"name": f"{self.tag}-public", "router:external": True, **owner})
+        for cidr in cidrs:
+            subnet = {"network_id": made["id"], "cidr": cidr, "ip_version": 4}
+            SUBNETS.create(cloud, {**subnet, **owner})
+        return made
 
     def migrate(self, on_conflict: str = "fail", **mappings: dict[str, str]) -> dict[str, Any]:
         """Carry all that can be; the results of all tasks."""
@@ -92,10 +109,10 @@ class World:
         """What the plan decides for one resource."""
         return self.carry(**mappings).steps(on_conflict)[Ref(kind, item["id"])]
 
-    def twin_tenant(self) -> str:
-        """The id of the tenant's twin."""
+    def twin_tenant(self, tenant_id: str = "") -> str:
+        """The id of the twin of the tenant, or of another one."""
         projects = self.destination.keystone.projects.list()
-        return next(str(p.id) for p in projects if getattr(p, STAMP, None) == self.tenant_id)
+        return next(str(p.id) for p in projects if getattr(p, STAMP, None) == (tenant_id or self.tenant_id))
 
     def twin(self, collection: Collection, item: Json) -> Json:
         """The one item of the destination that carries the stamp of an item of the source."""

@@ -121,7 +121,10 @@ def test_the_network_of_another_tenant_is_found_shared_or_by_its_stamp(world: Wo
     old = NETWORKS.create(world.source, {"name": name, "shared": True, "project_id": owner})
     world.make(PORTS, network_id=old["id"])
     step = world.step("network", old)
-    assert (step.action, step.reason.split(":")[0]) == (Action.CONFLICT, f"belongs to tenant {owner}")
+    assert (step.action, step.reason.split(":")[0]) == (
+        Action.CONFLICT,
+        f"belongs to tenant {world.tag}-owner",
+    )
     new = {"name": name, "shared": True, "project_id": world.project(world.destination, "-owner")}
     there = NETWORKS.create(world.destination, new)
     assert world.step("network", old).destination_id == there["id"]

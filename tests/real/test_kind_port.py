@@ -150,5 +150,5 @@ def test_the_port_of_another_tenant_is_not_made_and_needs_nothing_of_that_tenant
     theirs = world.make(PORTS, network_id=lan["id"], project_id=owner, description="theirs")
     record = port.fetch(world.source, [theirs["id"], str(uuid4())])[theirs["id"]]
     assert record.needs == ()
-    assert record.must_exist.startswith(f"belongs to tenant {owner}: migrate that tenant first")
+    assert record.must_exist.startswith(f"belongs to tenant {world.tag}-owner: migrate that tenant first")
     assert record.data["description"] == "theirs"

@@ -163,7 +163,7 @@ def test_the_port_of_an_interface_that_a_dead_run_left_is_used(world: World) -> 
     task = by_hand.kinds["router"].tasks(by_hand.migration, steps[Ref("router", edge["id"])])[2]
     there = {**leg, "network_id": back["id"], "project_id": world.twin_tenant()}
     there["fixed_ips"] = [{"subnet_id": back["subnets"][0], "ip_address": "10.2.0.250"}]
-    left = task._create_port(there, f"pumphouse_source_id={leg['id']}")
+    left = task._create_port(there)
     by_hand.run(steps)
     twin = world.twin(ROUTERS, edge)
     assert left in [port["id"] for port in interfaces(world.destination, [twin["id"]])[twin["id"]]]

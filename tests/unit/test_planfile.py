@@ -804,9 +804,9 @@ CHANGES: list[tuple[Step, Step | None, str]] = [
         "server web: metadata.b was 2, is 3, metadata.c was 3, is None, metadata.d was None, is 4",
     ),
     (
-        SERVER,
+        replace(SERVER, record=replace(SERVER.record, data={**SERVER.record.data, "tags": []})),
         replace(SERVER, record=replace(SERVER.record, data={**SERVER.record.data, "tags": ["a"]})),
-        "server web: tags was None, is ['a']",
+        "server web: tags was [], is ['a']",
     ),
     (SERVER, None, "server web is not at the source any more"),
     (

@@ -20,7 +20,7 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, DERIVED, TWIN_TENANT, dependency
+from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, DERIVED, TWIN_TENANT, dependencies, trusted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -37,19 +37,28 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The groups of the given ids, as those of others: to be found at the destination, not made."""
-    return {i: dependency(_record(group), REMEDY) for i, group in ADDRESS_GROUPS.items(source, ids).items()}
+    return dependencies(source, _read(source, ids).values(), REMEDY)
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    return {i: _record(group) for i, group in ADDRESS_GROUPS.items(source, ids).items()}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
-    """The group of the same name in the tenant; of another tenant's, one that is equal and shared."""
+    """The group of the same name in the tenant; of another tenant's, one that is equal and may be trusted."""
     found = ADDRESS_GROUPS.all(search.destination) if records else []
-    return {record.ref: _twins(search, record, found) for record in records}
+    foreign = {r.ref: r for r in records if r.must_exist}
+    equal = {ref: [g for g in found if g["addresses"] and _is_equal(r, g)] for ref, r in foreign.items()}
+    return {r.ref: _twins(search, r, found) for r in records if not r.must_exist} | {
+        ref: [Twin(group["id"], ours=True) for group in groups]
+        for ref, groups in trusted(search, equal, foreign.values()).items()
+    }
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the group and make it."""
     return [
-        retrieve_record(fetch, migration, step),
+        retrieve_record(_read, migration, step),
         ensure(EnsureAddressGroup, [migration.destination], step),
     ]
 
@@ -92,9 +101,6 @@ def _record(group: Json) -> Record:
 
 
 def _twins(search: Search, record: Record, groups: Sequence[Json]) -> list[Twin]:
-    if record.must_exist:
-        same = [g for g in groups if g.get("shared") and g["addresses"] and _is_equal(record, g)]
-        return [Twin(group["id"], ours=True) for group in same]
     tenant_id = search.ids.get(Ref("tenant", record.data["project_id"]))
     same = [g for g in groups if g["project_id"] == tenant_id and g["name"] == record.name]
     return [

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection as Ids
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
@@ -19,6 +20,7 @@ from pumphouse.cloud import call, get_all, or_none
 from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Twin
 from pumphouse.tasks.base import STAMP, BaseEnsureTask, Ensured, Search, ensured_id, stamp_tag
+from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -29,6 +31,10 @@ _UNKNOWN = re.compile(r"Unrecognized attribute\(s\) '([^']*)'")
 RELEASE_TIMEOUT_S = 60.0
 # What of an item only administrators may set by Neutron's default policies, besides what is never carried.
 _ADMINISTRATORS = {"network": ("shared",), "subnet": ("service_types",), "subnetpool": ("shared",)}
+# The modes of an IPv6 subnet in which addresses follow from MACs.
+_AUTOMATIC = ("slaac", "dhcpv6-stateless")
+# What Neutron answers where something cannot be as it is at the source, whoever asks for it.
+REFUSED = frozenset({400, 403, 404, 409})
 UNFINISHED = "an earlier run ended before it was complete"
 # What Neutron itself writes into every item, for the fields of the kinds.
 DERIVED = "id tenant_id created_at updated_at revision_number standard_attr_id"
@@ -164,14 +170,20 @@ def carried(item: Json, fields: Iterable[str]) -> Json:
     return {field: item[field] for field in fields if field in item}
 
 
-def foreign(remedy: str, tenant_id: str) -> str:
-    """What to do when a resource of another tenant is not at the destination."""
-    return f"belongs to tenant {tenant_id}: migrate that tenant first, or {remedy}"
+def tenant_names(cloud: Cloud) -> dict[str, str]:
+    """The names of the tenants that the login sees, by their ids."""
+    return {project.id: project.name for project in visible_projects(cloud)}
 
 
-def list_shares(cloud: Cloud) -> list[Json]:
-    """All shares with single tenants or with all; none where the cloud does not have the extension."""
-    return or_none(get_all, cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED) or []
+def list_shares(cloud: Cloud, **filters: Any) -> list[Json]:
+    """The shares with single tenants or with all; none where the cloud does not have the extension."""
+    return or_none(get_all, cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED, **filters) or []
+
+
+def shares_with(cloud: Cloud, tenant_id: str) -> dict[str, Ref]:
+    """The shares by which other tenants let this one alone use what is theirs, by the id of that."""
+    given = list_shares(cloud, target_tenant=tenant_id)
+    return {p["object_id"]: Ref("rbac_policy", p["id"]) for p in given if p["project_id"] != tenant_id}
 
 
 def closed_networks(cloud: Cloud, network_ids: Ids[str], tenant_id: str | None) -> dict[str, str]:
@@ -202,17 +214,53 @@ def _best(items: Iterable[Json], record: Record) -> list[Json]:
     return stamped or [item for item in items if item["name"] and item["name"] == record.name]
 
 
-def dependency(record: Record, remedy: str) -> Record:
-    """The record as one of another tenant: to be found at the destination, not made."""
-    missing = foreign(remedy, record.data["project_id"])
-    return replace(record, needs=(), part_of=None, notes=(), skip="", must_exist=missing)
+def dependencies(source: Cloud, records: Iterable[Record], remedy: str) -> dict[str, Record]:
+    """The records by id, as those of other tenants: to be found at the destination, not made.
+
+    remedy: what else to do than to migrate the tenant that owns it.
+    """
+    listed = list(records)
+    names = tenant_names(source) if listed else {}
+    return {record.ref.id: _dependency(record, remedy, names) for record in listed}
+
+
+def _dependency(record: Record, remedy: str, names: Mapping[str, str]) -> Record:
+    tenant_id = record.data["project_id"]
+    owner = names.get(tenant_id)
+    missing = f"belongs to tenant {owner or tenant_id}: migrate that tenant first, or {remedy}"
+    data = {**record.data, "owner_name": owner}
+    return replace(record, data=data, needs=(), part_of=None, notes=(), skip="", must_exist=missing)
+
+
+def trusted(
+    search: Search, found: Mapping[Ref, Sequence[Json]], records: Iterable[Record]
+) -> dict[Ref, list[Json]]:
+    """Those of the items found for other tenants' records that may be their twins, whatever their stamps say.
+
+    They are those of the owner's twin, and the operator's: anybody can write a stamp on what is his own.
+    """
+    owners = {record.ref: _owner(record) for record in records}
+    twins = {owner: twin_tenant(search.destination, *owner) for owner in set(owners.values())}
+    allowed = {ref: (twins[owner] or "", search.destination.project_id) for ref, owner in owners.items()}
+    return {
+        ref: [item for item in found.get(ref, ()) if item["project_id"] in tenants]
+        for ref, tenants in allowed.items()
+    }
+
+
+def _owner(record: Record) -> tuple[str, str | None]:
+    return record.data["project_id"], record.data.get("owner_name")
 
 
 def stamped_twins(search: Search, collection: Collection, records: Iterable[Record]) -> dict[Ref, list[Twin]]:
-    """The twins of what other tenants own: whatever carries the stamp, in any tenant."""
-    refs = {record.ref.id: record.ref for record in records}
-    found = collection.stamped(search.destination, list(refs)) if refs else {}
-    return {refs[i]: [Twin(item["id"], ours=True) for item in items] for i, items in found.items()}
+    """The twins of what other tenants own: whatever carries the stamp and may be trusted."""
+    wanted = {record.ref.id: record for record in records}
+    stamped = collection.stamped(search.destination, list(wanted)) if wanted else {}
+    found = {wanted[i].ref: items for i, items in stamped.items()}
+    return {
+        ref: [Twin(item["id"], ours=True) for item in items]
+        for ref, items in trusted(search, found, wanted.values()).items()
+    }
 
 
 def twin(item: Json, record: Record, differences: tuple[str, ...], unfinished: str = "") -> Twin:
@@ -221,12 +269,36 @@ def twin(item: Json, record: Record, differences: tuple[str, ...], unfinished: s
     return Twin(item["id"], ours, differences, UNFINISHED if ours and is_unfinished(item) else unfinished)
 
 
+def asked_addresses(cloud: Cloud, port: Json) -> Json:
+    """What to ask for so that a port that is made has the addresses of this one, whose subnets are the cloud's.
+
+    Of subnets with automatic addresses Neutron takes none: it makes the one that follows from the MAC.
+    """
+    six = {fixed["subnet_id"] for fixed in port["fixed_ips"] if ":" in fixed["ip_address"]}
+    modes = {i: subnet["ipv6_address_mode"] for i, subnet in SUBNETS.items(cloud, six).items()}
+    automatic = {i for i, mode in modes.items() if mode in _AUTOMATIC}
+    fixed_ips = [
+        {"subnet_id": f["subnet_id"]} if f["subnet_id"] in automatic else f for f in port["fixed_ips"]
+    ]
+    return {"fixed_ips": fixed_ips, **({"mac_address": port["mac_address"]} if automatic else {})}
+
+
 def holder(cloud: Cloud, network_id: str, ips: Ids[str], mac: str | None = None) -> Json | None:
     """The port of a network that has one of the addresses."""
     for port in PORTS.all(cloud, network_id=network_id):
         if port["mac_address"] == mac or held_ips(port) & set(ips):
             return port
     return None
+
+
+def blocks(subnets: Iterable[Json]) -> list[IPv4Network | IPv6Network]:
+    """The blocks of addresses of subnets."""
+    return [ip_network(subnet["cidr"]) for subnet in subnets]
+
+
+def is_within(address: str, found: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether an address is in one of the blocks."""
+    return any(ip_address(address) in block for block in found)
 
 
 def held_ips(port: Json) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,17 @@ from pumphouse.tasks.neutron.common import (
     DERIVED,
     FLOATING_IPS,
     NO_QOS,
+    REFUSED,
+    SUBNETS,
     TWIN_TENANT,
     UNFINISHED,
     EnsureItem,
+    blocks,
     carried,
     finish,
     is_stamped,
     is_unfinished,
+    is_within,
     own_tags,
     strangers_in,
 )
@@ -58,9 +63,7 @@ NAME = "floating_ip"
 # Sent only when they are set: many clouds do not have the extension that knows them.
 OPTIONAL = ("dns_name", "dns_domain")
 FIELDS = ("description", "tags", *OPTIONAL)
-# What Neutron answers when the address is outside of the pool (400), not the operator's to choose (403), or
-# another's (409).
-REFUSED = frozenset({400, 403, 409})
+OUTSIDE = "its address {} is not carried: the external network of the destination does not have it, and gives another"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -71,6 +74,23 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The floating IPs of the given ids."""
     return {i: _record(_data(source, item), item) for i, item in FLOATING_IPS.items(source, ids).items()}
+
+
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with a note where the destination's external network does not have the address."""
+    networks = {r.ref: search.ids.get(Ref("network", r.data["floating_network_id"])) for r in records}
+    found = SUBNETS.by(search.destination, "network_id", {i for i in networks.values() if i})
+    near = {i: blocks(s for s in found if s["network_id"] == i) for i in networks.values()}
+    # Members do not see the subnets of every external network.
+    outside = {
+        r.ref
+        for r in records
+        if (n := near[networks[r.ref]]) and not is_within(r.data["floating_ip_address"], n)
+    }
+    return [
+        replace(r, notes=(*r.notes, OUTSIDE.format(r.data["floating_ip_address"]))) if r.ref in outside else r
+        for r in records
+    ]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -136,10 +156,13 @@ class EnsureFloatingIp(EnsureItem):
         except Exception as error:
             if http_status(error) not in REFUSED:
                 raise
-            refusal = explain(error).what
+            refusal = error
         created = self.create_known(fields)
         other = self.cloud.batch(FLOATING_IPS.items).get(created)["floating_ip_address"]
-        self.notes.append(f"its address is {other} and not {address}: {refusal}")
+        if http_status(refusal) == 400:
+            self.notes += [OUTSIDE.format(address), f"its address is {other}"]
+        else:
+            self.notes.append(f"its address is {other} and not {address}: {explain(refusal).what}")
         return created
 
     def remove(self, destination_id: str) -> None:
@@ -163,8 +186,16 @@ class AssociateFloatingIp(BaseCloudTask):
             self.journal()
         # Neutron takes no other change of an address that leads to one of several addresses of a port.
         place = {"port_id": port_id, "fixed_ip_address": data["fixed_ip_address"]} if port_id else {}
-        finish(self.cloud, FLOATING_IPS, actual["id"], data, **place)
-        return {"id": actual["id"], "made": self.begun}
+        try:
+            finish(self.cloud, FLOATING_IPS, actual["id"], data, **place)
+        except Exception as error:
+            if not place or http_status(error) not in REFUSED:
+                raise
+            refusal = explain(error).what
+        else:
+            return {"id": actual["id"], "made": self.begun}
+        finish(self.cloud, FLOATING_IPS, actual["id"], data)
+        return {"id": actual["id"], "made": False, "notes": [f"it leads to no port: {refusal}"]}
 
     def revert(self, result: Any, floating_ip: Json, **_: Any) -> Json | None:
         """Let it lead nowhere again."""
@@ -243,6 +274,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    adapt=adapt,
     reusable=False,
     strangers=partial(strangers_in, FLOATING_IPS),
     fields=Fields(

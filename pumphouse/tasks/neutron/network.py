@@ -30,11 +30,12 @@ from pumphouse.tasks.neutron.common import (
     candidates,
     carried,
     common_data,
-    foreign,
+    dependencies,
     stamped_twins,
     strangers_in,
     twin,
 )
+from pumphouse.tasks.neutron.neighbours import neighbour_notes
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -50,12 +51,21 @@ EXTERNAL = "an external network is never created: name the destination's in mapp
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The networks that the tenant owns."""
     networks = NETWORKS.owned(source, tenant_id)
-    return [_record(network) for network in networks]
+    own = [network["id"] for network in networks if not network.get("router:external")]
+    neighbours = neighbour_notes(source, tenant_id, own) if own else {}
+    return [_record(network, neighbours.get(network["id"], ())) for network in networks]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The networks of the given ids, as those of others: to be found at the destination, not made."""
-    return {i: _dependency(network) for i, network in NETWORKS.items(source, ids).items()}
+    found = _read(source, ids).values()
+    external = {record.ref.id: record for record in found if record.data["external"]}
+    others = [record for record in found if not record.data["external"]]
+    return external | dependencies(source, others, "share a network of this name there")
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    return {i: _record(network, ()) for i, network in NETWORKS.items(source, ids).items()}
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
@@ -75,7 +85,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the network and make it."""
     zones = migration.settings["mappings"]["availability_zones"]
     return [
-        retrieve_record(fetch, migration, step),
+        retrieve_record(_read, migration, step),
         ensure(EnsureNetwork, [migration.destination], step, zones=zones),
     ]
 
@@ -121,28 +131,12 @@ def _data(network: Json) -> Json:
     }
 
 
-def _record(network: Json) -> Record:
+def _record(network: Json, neighbours: Iterable[str]) -> Record:
+    ref, name, data = Ref(NAME, network["id"]), network["name"], _data(network)
     if network.get("router:external"):
-        return _dependency(network)
+        return Record(ref, name, data, must_exist=EXTERNAL, answer=network)
     needs = (Ref("tenant", network["project_id"]),)
-    return Record(
-        Ref(NAME, network["id"]),
-        network["name"],
-        _data(network),
-        needs,
-        answer=network,
-    )
-
-
-def _dependency(network: Json) -> Record:
-    missing = (
-        EXTERNAL
-        if network.get("router:external")
-        else foreign("share a network of this name there", network["project_id"])
-    )
-    return Record(
-        Ref(NAME, network["id"]), network["name"], _data(network), must_exist=missing, answer=network
-    )
+    return Record(ref, name, data, needs, notes=tuple(neighbours), answer=network)
 
 
 def _differences(record: Record, item: Json) -> tuple[str, ...]:

@@ -27,17 +27,19 @@ from pumphouse.tasks.neutron.common import (
     NETWORKS,
     NO_QOS,
     PORTS,
-    SUBNETS,
     TWIN_TENANT,
     EnsureItem,
+    asked_addresses,
     carried,
     common_data,
-    dependency,
+    dependencies,
     describe_holder,
     held_ips,
     holder,
     is_stamped,
+    shares_with,
     strangers_in,
+    trusted,
     twin,
 )
 
@@ -67,19 +69,22 @@ NOT_CHOSEN = (
     "its MAC, addresses, port security and allowed address pairs are not carried: only the owner of its network "
     "or an administrator of the destination chooses them"
 )
-# Of these subnets Neutron takes no address: it makes the one that follows from the MAC.
-AUTOMATIC = ("slaac", "dhcpv6-stateless")
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The ports that the tenant owns, without those that Neutron makes for its own use."""
     ports = PORTS.owned(source, tenant_id)
-    return [_record(port) for port in ports if not port["device_owner"].startswith("network:")]
+    shares = shares_with(source, tenant_id) if ports else {}
+    return [_record(port, shares) for port in ports if not port["device_owner"].startswith("network:")]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The ports of the given ids, as those of others: to be found at the destination, not made."""
-    return {i: dependency(_record(port), REMEDY) for i, port in PORTS.items(source, ids).items()}
+    return dependencies(source, _read(source, ids).values(), REMEDY)
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    return {i: _record(port, {}) for i, port in PORTS.items(source, ids).items()}
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
@@ -99,13 +104,20 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     by_network: dict[str | None, list[Json]] = {}
     for port in found:
         by_network.setdefault(port["network_id"], []).append(port)
-    return {r.ref: _twins(search, r, by_network.get(networks[r.ref], [])) for r in records}
+    beside = {r.ref: by_network.get(networks[r.ref], []) for r in records}
+    stamped = {r.ref: [port for port in beside[r.ref] if is_stamped(port, r.ref.id)] for r in records}
+    ours = {
+        r.ref: [p for p in stamped[r.ref] if p["project_id"] == search.ids.get(_tenant(r))]
+        for r in records
+        if not r.must_exist
+    } | trusted(search, stamped, [r for r in records if r.must_exist])
+    return {r.ref: _twins(search, r, ours[r.ref], beside[r.ref]) for r in records}
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the port and make it."""
     return [
-        retrieve_record(fetch, migration, step),
+        retrieve_record(_read, migration, step),
         ensure(EnsurePort, [migration.destination], step),
     ]
 
@@ -130,11 +142,15 @@ class EnsurePort(EnsureItem):
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Everything explicitly: security groups that are absent would be the default one."""
         network_id = ensured_id(ensured, "network", data["network_id"])
+        fixed_ips = [
+            {**fixed, "subnet_id": ensured_id(ensured, "subnet", fixed["subnet_id"])}
+            for fixed in data["fixed_ips"]
+        ]
         fields = {
             **carried(data, CREATED),
             **{field: data[field] for field in OPTIONAL if data.get(field)},
             "network_id": network_id,
-            "fixed_ips": self._fixed_ips(data, ensured),
+            **asked_addresses(self.cloud, {**data, "fixed_ips": fixed_ips}),
             "security_groups": [ensured_id(ensured, "security_group", i) for i in data["security_groups"]],
         }
         return fields if self._may_choose(network_id) else self._left_to_neutron(fields)
@@ -150,16 +166,6 @@ class EnsurePort(EnsureItem):
         fixed_ips = [{"subnet_id": fixed["subnet_id"]} for fixed in fields["fixed_ips"]]
         return {**{k: v for k, v in fields.items() if k not in OF_OWNER}, "fixed_ips": fixed_ips}
 
-    def _fixed_ips(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Json]:
-        fixed_ips = [
-            {**fixed, "subnet_id": ensured_id(ensured, "subnet", fixed["subnet_id"])}
-            for fixed in data["fixed_ips"]
-        ]
-        six = {fixed["subnet_id"] for fixed in fixed_ips if ":" in fixed["ip_address"]}
-        modes = {i: subnet["ipv6_address_mode"] for i, subnet in SUBNETS.items(self.cloud, six).items()}
-        automatic = {i for i, mode in modes.items() if mode in AUTOMATIC}
-        return [{"subnet_id": f["subnet_id"]} if f["subnet_id"] in automatic else f for f in fixed_ips]
-
     def _explain(self, error: Exception, data: Json, network_id: str) -> None:
         port = (
             holder(self.cloud, network_id, held_ips(data), data["mac_address"])
@@ -171,6 +177,10 @@ class EnsurePort(EnsureItem):
                 f"an address of the port is taken: {describe_holder(port)}",
                 "delete that port, or free the address",
             ) from error
+
+
+def _tenant(record: Record) -> Ref:
+    return Ref("tenant", record.data["project_id"])
 
 
 def _network(record: Record) -> Ref:
@@ -188,13 +198,16 @@ def _data(port: Json) -> Json:
     }
 
 
-def _record(port: Json) -> Record:
+def _record(port: Json, shares: Mapping[str, Ref]) -> Record:
+    """A port; shares: those with its tenant, by what is shared: it needs those of its network and its groups."""
     owner = port["device_owner"]
+    groups = sorted(port.get("security_groups", ()))
     needs = (
         Ref("tenant", port["project_id"]),
         Ref("network", port["network_id"]),
         *(Ref("subnet", fixed["subnet_id"]) for fixed in port["fixed_ips"]),
-        *(Ref("security_group", i) for i in sorted(port.get("security_groups", ()))),
+        *(Ref("security_group", i) for i in groups),
+        *(shares[i] for i in (port["network_id"], *groups) if i in shares),
     )
     return Record(
         Ref(NAME, port["id"]),
@@ -216,11 +229,10 @@ def _address(port: Json) -> str:
     return min(held_ips(port), default=str(port["mac_address"]))
 
 
-def _twins(search: Search, record: Record, ports: Iterable[Json]) -> list[Twin]:
+def _twins(search: Search, record: Record, ours: Sequence[Json], ports: Iterable[Json]) -> list[Twin]:
     """Of the ports of one network: the stamped one, or those that have an address of the record."""
-    stamped = [port for port in ports if is_stamped(port, record.ref.id)]
-    if stamped:
-        return [twin(port, record, _differences(search, record, port)) for port in stamped]
+    if ours:
+        return [twin(port, record, _differences(search, record, port)) for port in ours]
     ips, mac = held_ips(record.data), record.data["mac_address"]
     holders = [port for port in ports if port["mac_address"] == mac or held_ips(port) & ips]
     return [Twin(port["id"], ours=False, differences=(f"{describe_holder(port)}",)) for port in holders]

@@ -19,11 +19,20 @@ from pumphouse.tasks.base import (
     ensure,
     ensured_id,
     retrieve_record,
+    symbol,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
+from pumphouse.tasks.keystone.common import twin_tenant
 from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.neutron.common import DERIVED, EVERYBODY, SHARED, TWIN_TENANT, list_shares
+from pumphouse.tasks.neutron import common
+from pumphouse.tasks.neutron.common import (
+    DERIVED,
+    EVERYBODY,
+    SHARED,
+    TWIN_TENANT,
+    list_shares,
+    tenant_names,
+)
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -46,13 +55,14 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
-    """The shares of the given ids."""
-    return {record.ref.id: record for record in _records(source, lambda policy: policy["id"] in ids)}
+    """The shares of the given ids, as those that other tenants give to the one that needs them."""
+    found = _records(source, lambda policy: policy["id"] in ids)
+    return {r.ref.id: replace(r, needs=(_target_ref(r.data), _thing(r.data))) for r in found}
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records, and why some are not given now: nobody is there to share with, or the login may not."""
-    return [replace(record, skip=_refused(search.destination, record.data)) for record in records]
+    return [r if _is_given(r) else replace(r, skip=_refused(search.destination, r.data)) for r in records]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -76,7 +86,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
 
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Share it; a note says when the other tenant is not at the destination."""
-        if _target(self.cloud, data) is not None:
+        if _target(self.cloud, data, ensured) is not None:
             return super().execute(data, **ensured)
         object_id = _object_id(data, ensured)
         return {"id": object_id, "made": False, "notes": [_unshared(data)]}
@@ -87,15 +97,15 @@ class EnsureRbacPolicy(BaseEnsureTask):
         return next((str(policy["id"]) for policy in list_shares(self.cloud) if _key(policy) == wanted), None)
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """Give it in the name of the tenant."""
+        """Give it in the name of the tenant that owns what is shared."""
         object_type, object_id, target = self._key(data, ensured)
-        owners = [result["id"] for name, result in ensured.items() if name.startswith("tenant-")]
+        shared = self.cloud.batch(common.Collection(object_type).items).get(object_id)
         policy = {
             "object_type": object_type,
             "object_id": object_id,
             "action": SHARED,
             "target_tenant": target,
-            "project_id": owners[0],
+            "project_id": shared["project_id"],
         }
         answer = call(self.cloud.neutron, "POST", "/rbac-policies", {"rbac_policy": policy})
         return str(answer["rbac_policy"]["id"])
@@ -105,14 +115,13 @@ class EnsureRbacPolicy(BaseEnsureTask):
         call(self.cloud.neutron, "DELETE", f"/rbac-policies/{destination_id}")
 
     def _key(self, data: Json, ensured: Mapping[str, Ensured]) -> tuple[Any, ...]:
-        object_id = _object_id(data, ensured)
-        return data["object_type"], object_id, _target(self.cloud, data)
+        return data["object_type"], _object_id(data, ensured), _target(self.cloud, data, ensured)
 
 
 def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:
     policies = [policy for policy in list_shares(source) if is_wanted(policy) and _is_carried(policy)]
     targets = {policy["target_tenant"] for policy in policies} - {EVERYBODY}
-    names = {p.id: p.name for p in visible_projects(source)} if targets else {}
+    names = tenant_names(source) if targets else {}
     return [_record(policy, names) for policy in policies]
 
 
@@ -145,15 +154,25 @@ def _key(policy: Json) -> tuple[Any, ...]:
     return policy["object_type"], policy["object_id"], policy["target_tenant"]
 
 
-def _target(cloud: Cloud, data: Json) -> str | None:
+def _target_ref(data: Json) -> Ref:
+    return Ref("tenant", data["target_tenant"])
+
+
+def _is_given(record: Record) -> bool:
+    """Whether another tenant gives it, to the one that is migrated."""
+    return _target_ref(record.data) in record.needs
+
+
+def _target(cloud: Cloud, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
     """The tenant of the destination that shares it, or everybody; None when it is not there."""
     if data["target_tenant"] == EVERYBODY:
         return EVERYBODY
-    return twin_tenant(cloud, data["target_tenant"], data["target_name"])
+    mine = ensured.get(symbol(_target_ref(data), "ensured"))
+    return mine["id"] if mine else twin_tenant(cloud, data["target_tenant"], data["target_name"])
 
 
 def _refused(destination: Cloud, data: Json) -> str:
-    target = _target(destination, data)
+    target = _target(destination, data, {})
     if target == EVERYBODY and not destination.is_admin:
         return REFUSED
     return "" if target else _unshared(data)
@@ -169,7 +188,11 @@ def _twins(search: Search, record: Record, policies: Mapping[tuple[Any, ...], st
     object_id = search.ids.get(_thing(data))
     if object_id is None:
         return []
-    key = (data["object_type"], object_id, _target(search.destination, data))
+    # Whoever is no administrator sees of what others have only what he may use.
+    if _is_given(record) and not search.destination.is_admin:
+        return [Twin(object_id, ours=True)]
+    target = search.ids.get(_target_ref(data)) or _target(search.destination, data, {})
+    key = (data["object_type"], object_id, target)
     return [Twin(policies[key], ours=True)] if key in policies else []
 
 

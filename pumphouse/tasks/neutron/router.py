@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from taskflow import task
 
+from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     Ensured,
@@ -26,13 +27,18 @@ from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     NO_QOS,
+    REFUSED,
     ROUTERS,
+    SUBNETS,
     TWIN_TENANT,
     EnsureItem,
+    blocks,
     candidates,
     carried,
     common_data,
-    dependency,
+    dependencies,
+    held_ips,
+    is_within,
     not_allowed,
     stamped_twins,
     strangers_in,
@@ -44,6 +50,7 @@ from pumphouse.tasks.neutron.router_links import (
     addresses,
     disconnect,
     interfaces,
+    unreachable,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
 NAME = "router"
 FIELDS = ("name", "description", "admin_state_up", "tags")
 REMEDY = "make a router there"
+NO_GATEWAY = "its external gateway is not carried: {}"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -61,23 +69,55 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The routers of the given ids, as those of others: to be found at the destination, not made."""
-    records = _records(source, ROUTERS.items(source, ids).values())
-    return {i: dependency(record, REMEDY) for i, record in records.items()}
+    return dependencies(source, _read(source, ids).values(), REMEDY)
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    return _records(source, ROUTERS.items(source, ids).values())
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
-    """The records with a note where only an administrator of the destination may switch source NAT off."""
-    note = not_allowed("source NAT, which is off,")
-    return [replace(r, notes=(*r.notes, note)) if _is_beyond(search, r) else r for r in records]
+    """The records with notes on what an administrator only may do, and on routes that lead nowhere there."""
+    outer = {search.ids.get(_external(r)) for r in records if r.data["outer_routes"]} - {None}
+    subnets = SUBNETS.by(search.destination, "network_id", {i for i in outer if i})
+    return [replace(r, notes=(*r.notes, *_notes_there(search, r, subnets))) for r in records]
+
+
+def _notes_there(search: Search, record: Record, subnets: Iterable[Json]) -> Iterable[str]:
+    if _is_beyond(search, record):
+        yield not_allowed("source NAT, which is off,")
+    external = search.ids.get(_external(record))
+    near = blocks(subnet for subnet in subnets if subnet["network_id"] == external)
+    yield from (unreachable(r) for r in record.data["outer_routes"] if not is_within(r["nexthop"], near))
+
+
+def _external(record: Record) -> Ref:
+    return Ref("network", (record.data["external_gateway"] or {}).get("network_id", ""))
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The router of the tenant's twin that carries the stamp, or else that of the same name."""
     owned = [record for record in records if not record.must_exist]
     found = candidates(search, ROUTERS, owned)
-    ports = interfaces(search.destination, [item["id"] for items in found.values() for item in items])
-    twins = {r.ref: [_twin(search, r, item, ports[item["id"]]) for item in found[r.ref]] for r in owned}
+    there = [item for items in found.values() for item in items]
+    ports = interfaces(search.destination, [item["id"] for item in there])
+    subnets = SUBNETS.items(search.destination, _subnets(there, ports))
+    twins = {
+        r.ref: [_twin(search, r, item, ports[item["id"]], subnets) for item in found[r.ref]] for r in owned
+    }
     return twins | stamped_twins(search, ROUTERS, [r for r in records if r.must_exist])
+
+
+def _subnets(routers: Iterable[Json], ports: Mapping[str, Iterable[Json]]) -> set[str]:
+    """The subnets that routers are connected to, by their gateways, too."""
+    outer = [fixed for router in routers for fixed in _external_addresses(router)]
+    inner = [fixed for router in routers for port in ports[router["id"]] for fixed in port["fixed_ips"]]
+    return {fixed["subnet_id"] for fixed in (*outer, *inner)}
+
+
+def _external_addresses(router: Json) -> Sequence[Json]:
+    found: Sequence[Json] = (router.get("external_gateway_info") or {}).get("external_fixed_ips", ())
+    return found
 
 
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
@@ -85,7 +125,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     ref, data, title = step.ref, step.record.data, step.record.title
     retrieved, ensured, connected = (symbol(ref, verb) for verb in ("retrieved", "ensured", "connected"))
     return [
-        retrieve_record(fetch, migration, step),
+        retrieve_record(_read, migration, step),
         ensure(EnsureRouter, [migration.destination], step),
         EnsureRouterInterfaces(
             migration.destination,
@@ -113,12 +153,30 @@ class EnsureRouter(EnsureItem):
         """Its state and its gateway; the destination chooses the gateway's own address."""
         return {"admin_state_up": data["admin_state_up"], **_gateway(self.cloud, data, ensured)}
 
+    def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
+        """Make the router; without a gateway where it cannot have one."""
+        try:
+            return super().create(data, ensured)
+        except Exception as error:
+            if not data["external_gateway"] or http_status(error) not in REFUSED:
+                raise
+            refusal = explain(error).what
+        created = super().create({**data, "external_gateway": None}, ensured)
+        self.notes.append(NO_GATEWAY.format(refusal))
+        return created
+
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the tags; and the gateway of a router that an earlier run made."""
         super().finish(destination_id, data, ensured)
         gateway = _gateway(self.cloud, data, ensured)
-        if gateway and not self.fresh:
+        if not gateway or self.fresh:
+            return
+        try:
             self.collection.update(self.cloud, destination_id, **gateway)
+        except Exception as error:
+            if http_status(error) not in REFUSED:
+                raise
+            self.notes.append(NO_GATEWAY.format(explain(error).what))
 
     def remove(self, destination_id: str) -> None:
         """Delete the router and whatever it is connected by."""
@@ -144,19 +202,25 @@ def _gateway(cloud: Cloud, data: Json, ensured: Mapping[str, Ensured]) -> Json:
 
 def _records(source: Cloud, routers: Collection[Json]) -> dict[str, Record]:
     ports = interfaces(source, [router["id"] for router in routers])
-    return {router["id"]: _record(router, ports[router["id"]]) for router in routers}
+    routed = [router for router in routers if router.get("routes")]
+    inner = {i for router in routed for port in ports[router["id"]] for i, _ in addresses(port)}
+    subnets = SUBNETS.items(source, inner)
+    return {router["id"]: _record(router, ports[router["id"]], subnets) for router in routers}
 
 
-def _record(router: Json, ports: Sequence[Json]) -> Record:
+def _record(router: Json, ports: Sequence[Json], subnets: Mapping[str, Json]) -> Record:
+    """A router with its interfaces; subnets: those of routers with routes, by id."""
     data = _data(router, ports)
+    near = blocks(subnets[i] for port in ports for i, _ in addresses(port) if i in subnets)
+    data["outer_routes"] = [route for route in data["routes"] if not is_within(route["nexthop"], near)]
     networks = {port["network_id"] for port in ports}
     if data["external_gateway"]:
         networks.add(data["external_gateway"]["network_id"])
-    subnets = {subnet_id for port in ports for subnet_id, _ in addresses(port)}
+    inner = {subnet_id for port in ports for subnet_id, _ in addresses(port)}
     needs = (
         Ref("tenant", router["project_id"]),
         *(Ref("network", i) for i in sorted(networks)),
-        *(Ref("subnet", i) for i in sorted(subnets)),
+        *(Ref("subnet", i) for i in sorted(inner)),
     )
     answer = {**router, "interfaces": ports}
     return Record(
@@ -168,6 +232,7 @@ def _data(router: Json, ports: Iterable[Json]) -> Json:
     interfaces = [
         {
             **carried(port, ("id", "name", "description", "network_id", "fixed_ips")),
+            **({"mac_address": port["mac_address"]} if ":" in str(held_ips(port)) else {}),
             "project_id": router["project_id"],
         }
         for port in ports
@@ -186,22 +251,29 @@ def _notes(router: Json) -> Iterable[str]:
         yield "only the first of its external gateways is carried: add the others"
 
 
-def _twin(search: Search, record: Record, router: Json, ports: Sequence[Json]) -> Twin:
+def _twin(
+    search: Search, record: Record, router: Json, ports: Sequence[Json], subnets: Mapping[str, Json]
+) -> Twin:
+    near = blocks(subnets[i] for i in _subnets([router], {router["id"]: ports}) if i in subnets)
+    lacking = [route for route in record.data["routes"] if route not in router.get("routes", ())]
+    routes = [route for route in lacking if is_within(route["nexthop"], near)]
+    # An interface that is missing is made first, and its routes then.
     missing = _missing(search, record, router, ports)
-    found = (*differences(record.data, _data(router, ports), FIELDS), *missing)
+    missing += [f"no route to {route['destination']} by {route['nexthop']}" for route in routes]
+    never = [unreachable(route) for route in lacking if route not in routes]
+    found = (*differences(record.data, _data(router, ports), FIELDS), *missing, *never)
     return twin(router, record, found, ", ".join(missing))
 
 
 def _missing(search: Search, record: Record, router: Json, ports: Sequence[Json]) -> list[str]:
-    """What of the record the router lacks, in words."""
+    """What of the record the router is not connected to, in words."""
     there = {address for port in ports for address in addresses(port)}
     wanted = [address for interface in record.data["interfaces"] for address in addresses(interface)]
     lacking = [ip for subnet_id, ip in wanted if (search.ids.get(Ref("subnet", subnet_id)), ip) not in there]
     missing = [f"no interface {ip}" for ip in sorted(lacking)]
     if record.data["external_gateway"] and not router.get("external_gateway_info"):
         missing.append("no external gateway")
-    routes = [route for route in record.data["routes"] if route not in router.get("routes", ())]
-    return missing + [f"no route to {route['destination']} by {route['nexthop']}" for route in routes]
+    return missing
 
 
 KIND = Kind(

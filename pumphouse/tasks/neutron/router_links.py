@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.errors import ConflictError, http_status
@@ -20,11 +21,14 @@ from pumphouse.tasks.neutron.common import (
     PORTS,
     ROUTERS,
     SUBNETS,
+    asked_addresses,
+    blocks,
     carried,
     describe_holder,
     finish,
     held_ips,
     holder,
+    is_within,
 )
 
 if TYPE_CHECKING:
@@ -85,9 +89,15 @@ class EnsureRouterInterfaces(BaseCloudTask):
 
     def _remove_unconnected(self, wanted: Sequence[Json]) -> None:
         """Delete the ports that were made to connect the router by and did not get to it."""
-        for port in PORTS.by(self.cloud, "description", [stamp_tag(interface["id"]) for interface in wanted]):
-            if not port["device_id"]:
+        for interface in wanted:
+            for port in self._unconnected(interface):
                 PORTS.remove(self.cloud, port["id"])
+
+    def _unconnected(self, interface: Json) -> list[Json]:
+        """The ports of the tenant that an attempt made for an interface and did not connect."""
+        fields = ("network_id", "project_id")
+        stamp = {"description": stamp_tag(interface["id"]), "device_id": ""}
+        return PORTS.all(self.cloud, **{field: interface[field] for field in fields}, **stamp)
 
     def _complete(self, ports: Iterable[Json], wanted: Sequence[Json]) -> None:
         """Give those ports their own description that an earlier attempt connected and did no more with."""
@@ -129,9 +139,8 @@ class EnsureRouterInterfaces(BaseCloudTask):
                 raise
 
     def _connect_port(self, router_id: str, interface: Json) -> None:
-        stamp = stamp_tag(interface["id"])
-        left = PORTS.all(self.cloud, network_id=interface["network_id"], description=stamp, device_id="")
-        port_id = left[0]["id"] if left else self._create_port(interface, stamp)
+        left = self._unconnected(interface)
+        port_id = left[0]["id"] if left else self._create_port(interface)
         try:
             self._add(router_id, {"port_id": port_id})
         except BaseException:
@@ -139,12 +148,16 @@ class EnsureRouterInterfaces(BaseCloudTask):
             raise
         finish(self.cloud, PORTS, port_id, interface)
 
-    def _create_port(self, interface: Json, stamp: str) -> str:
-        fields = carried(interface, ("network_id", "fixed_ips", "project_id", "name"))
+    def _create_port(self, interface: Json) -> str:
+        fields = {
+            **carried(interface, ("network_id", "project_id", "name")),
+            **asked_addresses(self.cloud, interface),
+            "description": stamp_tag(interface["id"]),
+        }
         try:
-            return str(PORTS.create(self.cloud, {**fields, "description": stamp})["id"])
+            return str(PORTS.create(self.cloud, fields)["id"])
         except Exception as error:
-            made = PORTS.by(self.cloud, "description", [stamp]) if in_doubt(error) else []
+            made = self._unconnected(interface) if in_doubt(error) else []
             if made:
                 return str(made[0]["id"])
             self._explain(error, interface)
@@ -166,14 +179,25 @@ class EnsureRouterRoutes(BaseCloudTask):
     """Sets the static routes, which completes the router."""
 
     def execute(self, data: Json, router: Json) -> Json:
-        """Add the routes that are missing. Provides those that were there before."""
+        """Add the routes that are missing and can be. Provides those that were there before."""
         there = self.cloud.batch(ROUTERS.items).get(router["id"]).get("routes", [])
         before = self.journal_before(there)
         missing = [route for route in data["routes"] if route not in there]
-        routes = {"routes": [*there, *missing]} if missing else {}
+        near = self._neighbours(router["id"]) if missing else []
+        added = [route for route in missing if is_within(route["nexthop"], near)]
+        routes = {"routes": [*there, *added]} if added else {}
         finish(self.cloud, ROUTERS, router["id"], data, **routes)
-        has_added = any(route not in before for route in data["routes"])
-        return {"id": router["id"], "before": before if has_added else None}
+        has_added = any(route not in before for route in (*there, *added) if route in data["routes"])
+        return {
+            "id": router["id"],
+            "before": before if has_added else None,
+            "notes": [unreachable(route) for route in missing if route not in added],
+        }
+
+    def _neighbours(self, router_id: str) -> list[IPv4Network | IPv6Network]:
+        """What the router is connected to, its gateway included: of other next hops Neutron takes no route."""
+        ports = PORTS.by(self.cloud, "device_id", [router_id])
+        return blocks(SUBNETS.items(self.cloud, {i for port in ports for i, _ in addresses(port)}).values())
 
     def revert(self, result: Any, data: Json, router: Json, **_: Any) -> Json | None:
         """Take the routes away that were added; those of a router that was made go with it."""
@@ -202,6 +226,14 @@ def _mapped(interface: Json, ensured: Mapping[str, Ensured]) -> Json:
         "network_id": ensured_id(ensured, "network", interface["network_id"]),
         "project_id": ensured_id(ensured, "tenant", interface["project_id"]),
     }
+
+
+def unreachable(route: Json) -> str:
+    """What to say of a route that a router cannot have at the destination."""
+    return (
+        f"its route to {route['destination']} by {route['nexthop']} is not carried: "
+        "the router is not connected to that next hop at the destination"
+    )
 
 
 def disconnect(cloud: Cloud, router_id: str, link: Json) -> None:

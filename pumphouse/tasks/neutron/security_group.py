@@ -32,8 +32,9 @@ from pumphouse.tasks.neutron.common import (
     candidates,
     carried,
     common_data,
-    dependency,
+    dependencies,
     finish,
+    shares_with,
     stamped_twins,
     strangers_in,
     twin,
@@ -62,13 +63,17 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The security groups that the tenant owns, with their rules."""
     groups = SECURITY_GROUPS.owned(source, tenant_id)
     ids = {group["id"] for group in groups}
-    return [_record(group, ids) for group in groups]
+    shares = shares_with(source, tenant_id) if groups else {}
+    return [_record(group, ids, shares) for group in groups]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The groups of the given ids, as those of others: to be found at the destination, not made."""
-    groups = SECURITY_GROUPS.items(source, ids)
-    return {i: dependency(_record(group, ()), REMEDY) for i, group in groups.items()}
+    return dependencies(source, _read(source, ids).values(), REMEDY)
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    return {i: _record(group, (), {}) for i, group in SECURITY_GROUPS.items(source, ids).items()}
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -88,7 +93,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     tenant = Ref("tenant", data["project_id"])
     count = len(data["rules"])
     return [
-        retrieve_record(fetch, migration, step),
+        retrieve_record(_read, migration, step),
         ensure(EnsureSecurityGroup, [migration.destination], step, needs=[tenant]),
         EnsureSecurityGroupRules(
             migration.destination,
@@ -196,13 +201,16 @@ def _data(group: Json) -> Json:
     return {**common_data(group), **carried(group, ["stateful"]), "rules": sorted(rules, key=str)}
 
 
-def _record(group: Json, owned: Collection[str]) -> Record:
+def _record(group: Json, owned: Collection[str], shares: Mapping[str, Ref]) -> Record:
+    """A group; owned: the tenant's groups, shares: those with the tenant, by what is shared."""
     data = _data(group)
+    addresses = sorted(address_group_ids(data["rules"]))
     remote = sorted(remote_ids(data["rules"]) & set(owned) - {group["id"]})
     needs = (
         Ref("tenant", group["project_id"]),
         *(Ref(NAME, i) for i in remote),
-        *(Ref("address_group", i) for i in sorted(address_group_ids(data["rules"]))),
+        *(Ref("address_group", i) for i in addresses),
+        *(shares[i] for i in addresses if i in shares),
     )
     notes = tuple(_notes(data, owned))
     return Record(Ref(NAME, group["id"]), group["name"], data, needs, notes=notes, answer=group)

@@ -30,7 +30,7 @@ from pumphouse.tasks.neutron.common import (
     candidates,
     carried,
     common_data,
-    dependency,
+    dependencies,
     stamped_twins,
     strangers_in,
     twin,
@@ -55,7 +55,11 @@ def discover(source: Cloud, tenant_id: str) -> list[Record]:
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The pools of the given ids, as those of others: to be found at the destination, not made."""
-    return {i: dependency(_record(pool), REMEDY) for i, pool in SUBNET_POOLS.items(source, ids).items()}
+    return dependencies(source, _read(source, ids).values(), REMEDY)
+
+
+def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
+    return {i: _record(pool) for i, pool in SUBNET_POOLS.items(source, ids).items()}
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
@@ -79,7 +83,7 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
 def tasks(migration: Migration, step: Step) -> list[task.Task]:
     """Read the pool and make it."""
     return [
-        retrieve_record(fetch, migration, step),
+        retrieve_record(_read, migration, step),
         ensure(EnsureSubnetPool, [migration.destination], step),
     ]
 

@@ -27,7 +27,7 @@ from pumphouse.tasks.base import (
 from pumphouse.tasks.cinder.common import VOLUMES, at_destination, owned
 from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.kind import Found, Kind, matching
-from pumphouse.tasks.neutron.common import PORTS, closed_networks
+from pumphouse.tasks.neutron.common import PORTS, closed_networks, shares_with
 from pumphouse.tasks.nova.common import (
     BOOT_TAGS,
     OWNERS,
@@ -77,14 +77,21 @@ ATTACHED = "os-extended-volumes:volumes_attached"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
-    """The servers of the tenant, with the ports, volumes, flavors and groups they were given; five list calls."""
+    """The servers of the tenant, with the ports, volumes, flavors and groups they were given; six list calls."""
     servers = servers_of(source, tenant_id)
     devices = _devices(source, tenant_id, servers)
     flavors = {flavor["name"]: flavor for flavor in list_flavors(source)} if servers else {}
     ports = _ports_by_server(source, servers)
     groups = _groups_by_server(source) if servers else {}
+    shares = shares_with(source, tenant_id) if servers else {}
     records = [_record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())) for s in servers]
+    records = [replace(record, needs=(*record.needs, *_shares(record, shares))) for record in records]
     return _with_keys(source, [_as_shown(source, record) for record in records])
+
+
+def _shares(record: Record, shares: Mapping[str, Ref]) -> list[Ref]:
+    """The shares by which its tenant may use the networks of a server."""
+    return [shares[need.id] for need in record.needs if need.kind == "network" and need.id in shares]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -153,7 +160,9 @@ def _in_tenant(search: Search, tenant_id: str | None, records: Sequence[Record])
 
 
 def _networks(search: Search, record: Record) -> list[str]:
-    """The networks of the destination that a server gets NICs on, as far as they are there already."""
+    """The networks of the destination that a server gets NICs on, as far as they are there, and not shared for it."""
+    if any(need.kind == "rbac_policy" for need in record.needs):
+        return []
     twins = (search.ids.get(need) for need in record.needs if need.kind == "network")
     return [twin for twin in twins if twin]
 

@@ -116,6 +116,7 @@ def make_plan(
             *selection_notes(own, steps),
             *unknown_fields(records[ref] for ref in steps),
             *([] if selection.is_narrow else uncarried.services(source)),
+            *uncarried.of_others(records[ref] for ref in steps),
         ),
         uncarried=tuple(note for found in lost for note in found.result()),
         left_out=tuple(sorted(set(left_out) - steps.keys())),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call, get_all, or_none
 from pumphouse.cloud.services import NOT_CARRIED, service_types
 from pumphouse.errors import explain, http_status
-from pumphouse.model import Json
+from pumphouse.model import Json, Record
+from pumphouse.tasks import KINDS
+from pumphouse.tasks.base import counted
 from pumphouse.tasks.keystone.common import INHERITED_TO, carried_users, is_of_user, protected_users
 
 if TYPE_CHECKING:
@@ -52,6 +55,19 @@ def _looks() -> dict[str, _Look]:
         "user quotas": _user_quotas,
         "inherited roles": _from_above,
     }
+
+
+def of_others(records: Iterable[Record]) -> list[str]:
+    """One note for each kind of Neutron of which the tenant uses what other tenants own, with the names."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        if record.must_exist and "owner_name" in record.data:
+            owner = record.data["owner_name"] or record.data["project_id"]
+            found[record.ref.kind].append(f"{record.name or record.ref.id} of tenant {owner}")
+    return [
+        f"{counted(len(names), KINDS[kind].title)} of other tenants, used and not made: {', '.join(sorted(names))}"
+        for kind, names in found.items()
+    ]
 
 
 def _allowed(what: str, look: _Look, source: Cloud, tenant_id: str) -> list[str]:

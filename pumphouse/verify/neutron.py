@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from pumphouse.verify.fields import (
 _TAGS = Field("tags", tags)
 _OWNER = reference("owner", "tenant", "project_id")
 _ANYWHERE = ("0.0.0.0/0", "::/0")
+# Where the stamp is when it is one tag too many.
+_STAMP_AT_END = re.compile(rf" ?\({STAMP}=[^()]*\)$")
 # The kinds that a share names otherwise.
 _SHARED_KINDS = {"subnetpool": "subnet_pool"}
 
@@ -368,7 +371,12 @@ def _item(kind: Kind, raw: Json, tenant_id: str) -> Item:
     name = raw.get("name") or raw.get("floating_ip_address") or raw.get("mac_address") or ""
     if kind is RBAC_POLICY:
         name = f"{raw['action']} to {raw['target_tenant']}"
-    stamp = tag_stamp(raw) or str(raw.get("description") or "").partition(f"{STAMP}=")[2]
+    stamp = tag_stamp(raw) or str(raw.get("description") or "").partition(f"{STAMP}=")[2].rstrip(")")
+    raw = (
+        {**raw, "description": _STAMP_AT_END.sub("", raw.get("description") or "")}
+        if "description" in raw
+        else raw
+    )
     owned = raw["project_id"] == tenant_id
     automatic = kind is SECURITY_GROUP and name == "default" and _rules(raw) == _automatic(raw["id"])
     return kind.item(raw, raw["id"], name=name, stamp=stamp, owned=owned, tolerated=automatic)

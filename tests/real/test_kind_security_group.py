@@ -149,16 +149,33 @@ def test_the_default_group_of_a_tenant_that_was_there_is_only_added_to(world: Wo
     assert "has the rule ingress IPv4 tcp 22-22 anywhere, which the source has not" in note
 
 
-@pytest.mark.exhaustive
-def test_the_automatic_rules_of_the_default_group_are_noted(world: World) -> None:
+def test_the_default_group_of_a_tenant_that_is_made_is_no_wider_than_the_source_s(world: World) -> None:
     default = default_group(world.source, world.tenant_id)
     remove_rules(world.source, default)
-    assert [note.rpartition(": ")[2] for note in world.step("security_group", default).notes] == [
-        "egress IPv4",
-        "egress IPv6",
-        "ingress IPv4 from the group itself",
-        "ingress IPv6 from the group itself",
-    ]
+    add_rules(world.source, default, {"protocol": "tcp", "remote_ip_prefix": "192.0.2.7/32"})
+    by_hand = world.carry()
+    first = by_hand.steps()
+    assert first[Ref("security_group", default["id"])].notes == ()
+    by_hand.run(first)
+    (rule,) = default_group(world.destination, world.twin_tenant())["security_group_rules"]
+    assert (rule["protocol"], rule["remote_ip_prefix"]) == ("tcp", "192.0.2.7/32")
+    assert world.step("security_group", default).action is Action.REUSE
+
+
+@pytest.mark.exhaustive
+def test_the_rules_that_a_default_group_keeps_are_said(world: World) -> None:
+    default = default_group(world.source, world.tenant_id)
+    remove_rules(world.source, default)
+    add_rules(world.source, default, {"protocol": "tcp"})
+    world.make_tenant()
+    step = world.step("security_group", default)
+    assert step.action is Action.CREATE
+    assert step.notes == (
+        "it has the rule egress IPv4 any protocol anywhere, which the source has not",
+        "it has the rule egress IPv6 any protocol anywhere, which the source has not",
+        f"it has the rule ingress IPv4 any protocol {default['id']}, which the source has not",
+        f"it has the rule ingress IPv6 any protocol {default['id']}, which the source has not",
+    )
 
 
 @pytest.mark.exhaustive

@@ -17,9 +17,12 @@ from pumphouse.tasks.neutron.common import (
     PORTS,
     ROUTERS,
     SECURITY_GROUPS,
+    SUBNETS,
     Collection,
+    held_ips,
     list_shares,
 )
+from pumphouse.tasks.neutron.router_links import interfaces
 from tests.real.neutron_world import World, neutron_world
 
 
@@ -57,7 +60,7 @@ def test_a_network_that_another_tenant_shares_is_shared_before_a_port_needs_it(w
         f"belongs to tenant {world.tag}-owner: migrate that tenant first, or share a network of this name there"
     )
     theirs = world.carry(owner)
-    theirs.run({ref: s for ref, s in theirs.steps().items() if s.action is Action.CREATE})
+    theirs.run(theirs.steps())
     world.migrate()
     (twin,) = NETWORKS.all(world.destination, name="corp", project_id=world.twin_tenant(owner))
     assert world.twin(PORTS, port)["network_id"] == twin["id"]
@@ -160,3 +163,85 @@ def test_no_stranger_s_group_router_or_addresses_stand_for_those_of_another_tena
         found = collection.create(world.destination, {"name": "ours", "project_id": twin})
         collection.put(world.destination, found["id"], "tags", tags=[stamp_tag(old["id"])])
         assert world.step("security_group" if old is group else "router", old).destination_id == found["id"]
+
+
+@pytest.mark.exhaustive
+def test_what_cannot_be_is_a_note_and_not_the_end_of_a_router(world: World) -> None:
+    public = world.external(world.source, "203.0.113.0/24")
+    lan, subnet = world.network("10.9.0.0/24")
+    mode = {"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}
+    world.make(SUBNETS, network_id=lan["id"], cidr="fd00:1::/64", ip_version=6, **mode)
+    edge = world.make(ROUTERS, name="edge", external_gateway_info={"network_id": public["id"]})
+    leg = world.make(PORTS, network_id=lan["id"], fixed_ips=[{"ip_address": "10.9.0.254"}])
+    assert len(leg["fixed_ips"]) == 2
+    ROUTERS.put(world.source, edge["id"], "add_router_interface", port_id=leg["id"])
+    far = {"destination": "192.0.2.0/24", "nexthop": "203.0.113.9"}
+    near = {"destination": "198.51.100.0/24", "nexthop": "10.9.0.77"}
+    ROUTERS.update(world.source, edge["id"], routes=[far, near])
+    port = world.make(
+        PORTS, network_id=lan["id"], fixed_ips=[{"subnet_id": subnet["id"]}], device_id="my-vip-7"
+    )
+    floating = world.make(FLOATING_IPS, floating_network_id=public["id"], port_id=port["id"])
+    address = floating["floating_ip_address"]
+    world.external(world.destination, "198.18.0.0/24")
+    by_hand = world.carry()
+    first = by_hand.steps()
+    route = (
+        "its route to 192.0.2.0/24 by 203.0.113.9 is not carried: "
+        "the router is not connected to that next hop at the destination"
+    )
+    elsewhere = (
+        f"its address {address} is not carried: the external network of the destination does not have it, "
+        "and gives another"
+    )
+    assert first[Ref("router", edge["id"])].notes[-1] == route
+    assert first[Ref("floating_ip", floating["id"])].notes == (elsewhere,)
+    results = by_hand.run(first)
+    assert results[f"router-{edge['id']}-routed"]["notes"] == [route]
+    assert results[f"floating_ip-{floating['id']}-ensured"]["notes"][0] == elsewhere
+    twin = world.twin(ROUTERS, edge)
+    assert twin["routes"] == [near]
+    (there,) = interfaces(world.destination, [twin["id"]])[twin["id"]]
+    assert held_ips(there) == held_ips(leg)
+    assert world.twin(PORTS, port)["device_id"] == "my-vip-7"
+    assert world.twin(FLOATING_IPS, floating)["port_id"] == world.twin(PORTS, port)["id"]
+    again = by_hand.steps()
+    assert {step.action for step in again.values()} == {Action.REUSE}
+    assert again[Ref("router", edge["id"])].notes == (f"differs: {route}",)
+
+
+@pytest.mark.exhaustive
+def test_a_router_that_can_have_no_gateway_arrives_without_one(world: World) -> None:
+    public = world.external(world.source, "203.0.113.0/24")
+    _, subnet = world.network("10.9.0.0/24")
+    edge = world.make(ROUTERS, name="edge", external_gateway_info={"network_id": public["id"]})
+    ROUTERS.put(world.source, edge["id"], "add_router_interface", subnet_id=subnet["id"])
+    full = world.external(world.destination, "198.18.0.0/30")  # the one address that it can give is taken
+    PORTS.create(world.destination, {"network_id": full["id"], "project_id": full["project_id"]})
+    results = world.migrate()
+    (note,) = results[f"router-{edge['id']}-ensured"]["notes"]
+    assert note.startswith("its external gateway is not carried: ")
+    twin = world.twin(ROUTERS, edge)
+    assert twin["external_gateway_info"] is None
+    assert len(interfaces(world.destination, [twin["id"]])[twin["id"]]) == 1
+    assert world.step("router", edge).reason.endswith("unfinished: no external gateway")
+
+
+@pytest.mark.exhaustive
+def test_things_with_fifty_tags_arrive_with_all_of_them(world: World) -> None:
+    tags = [f"t{number:02}" for number in range(50)]
+    lan = world.make(NETWORKS, tags, name="full", description="much")
+    bare = world.make(PORTS, tags, network_id=lan["id"])
+    by_hand = world.carry()
+    first = by_hand.steps()
+    assert "at the end of its description" in first[Ref("network", lan["id"])].notes[0]
+    by_hand.run(first)
+    (twin,) = NETWORKS.all(world.destination, project_id=world.twin_tenant())
+    assert sorted(twin["tags"]) == tags
+    (port,) = PORTS.all(world.destination, network_id=twin["id"])
+    assert sorted(port["tags"]) == tags
+    again = by_hand.steps()
+    assert {step.action for step in again.values()} == {Action.REUSE}
+    assert again[Ref("port", bare["id"])].notes == ()
+    by_hand.run(first)
+    assert len(NETWORKS.all(world.destination, project_id=world.twin_tenant())) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.neutron.security_rules import RULE_FIELDS, automatic_rules, rule_differences, rule_key
+from pumphouse.tasks.neutron.security_rules import RULE_FIELDS, rule_differences, rule_key
 
 WEB, DB, OTHER = "group-web", "group-db", "group-of-another-tenant"
 
@@ -48,15 +48,6 @@ def test_the_same_rule_written_in_two_ways(one: Json, other: Json) -> None:
 )
 def test_every_field_but_the_description_makes_another_rule(fields: Json) -> None:
     assert rule_key(rule(**fields)) != rule_key(rule())
-
-
-def test_the_rules_of_a_default_group() -> None:
-    assert automatic_rules(WEB) == {
-        rule_key(rule(direction="egress")): "egress IPv4",
-        rule_key(rule(direction="egress", ethertype="IPv6")): "egress IPv6",
-        rule_key(rule(remote_group_id=WEB)): "ingress IPv4 from the group itself",
-        rule_key(rule(remote_group_id=WEB, ethertype="IPv6")): "ingress IPv6 from the group itself",
-    }
 
 
 def test_differences_are_told_with_the_groups_of_the_source() -> None:

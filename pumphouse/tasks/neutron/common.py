@@ -31,6 +31,10 @@ _UNKNOWN = re.compile(r"Unrecognized attribute\(s\) '([^']*)'")
 RELEASE_TIMEOUT_S = 60.0
 # What of an item only administrators may set by Neutron's default policies, besides what is never carried.
 _ADMINISTRATORS = {"network": ("shared",), "subnet": ("service_types",), "subnetpool": ("shared",)}
+# Neutron's limits for the tags of an item and for its description.
+TAGS_MAX = 50
+_DESCRIPTION_MAX_LENGTH = 255
+_STAMP_AT_END = re.compile(rf" ?\({STAMP}=[^()]*\)$")
 # The modes of an IPv6 subnet in which addresses follow from MACs.
 _AUTOMATIC = ("slaac", "dhcpv6-stateless")
 # What Neutron answers where something cannot be as it is at the source, whoever asks for it.
@@ -134,13 +138,43 @@ def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
 
 def is_stamped(item: Json, source_id: str) -> bool:
     """Whether an item was made from the source resource of that id."""
-    stamp = stamp_tag(source_id)
-    return stamp in item.get("tags", ()) or item["description"] == stamp
+    stamp, description = stamp_tag(source_id), str(item["description"])
+    return stamp in item.get("tags", ()) or description == stamp or description.endswith(f"({stamp})")
 
 
 def carries_stamp(item: Json) -> bool:
     """Whether an item was made by any migration."""
-    return is_unfinished(item) or any(tag.startswith(f"{STAMP}=") for tag in item.get("tags", ()))
+    has_tag = any(tag.startswith(f"{STAMP}=") for tag in item.get("tags", ()))
+    return has_tag or is_unfinished(item) or own_description(item) != item["description"]
+
+
+def with_stamp(data: Json) -> tuple[list[str], str]:
+    """The tags and the description of an item when it is complete: its stamp is a tag, or where that is one too many
+    for Neutron it ends the description; an item that has room for neither loses its last tag.
+    """
+    stamp, tags, description = stamp_tag(data["id"]), data.get("tags", []), data["description"]
+    if len(tags) < TAGS_MAX:
+        return [*tags, stamp], description
+    marked = f"{description} ({stamp})".strip()
+    if len(marked) <= _DESCRIPTION_MAX_LENGTH:
+        return list(tags), marked
+    return [*tags[: TAGS_MAX - 1], stamp], description
+
+
+def tag_notes(data: Json) -> tuple[str, ...]:
+    """What to say of an item that has as many tags as Neutron takes, so that the stamp is one too many."""
+    if len(data["tags"]) < TAGS_MAX:
+        return ()
+    lost = set(data["tags"]) - set(with_stamp(data)[0])
+    where = (
+        f"instead of its tag {lost.pop()}, which is not carried" if lost else "at the end of its description"
+    )
+    return (f"it has {TAGS_MAX} tags, and Neutron takes no more: the stamp of the migration is {where}",)
+
+
+def own_description(item: Json) -> str:
+    """The description that somebody gave an item."""
+    return _STAMP_AT_END.sub("", str(item["description"] or ""))
 
 
 def strangers_in(collection: Collection, cloud: Cloud, tenant_id: str) -> list[str]:
@@ -157,7 +191,8 @@ def is_unfinished(item: Json) -> bool:
 
 def common_data(item: Json) -> Json:
     """The fields that all kinds carry; stamps of earlier migrations are no tags of the tenant."""
-    return {**{key: item[key] for key in ("id", "name", "description", "project_id")}, "tags": own_tags(item)}
+    common = {**{key: item[key] for key in ("id", "name", "project_id")}, "tags": own_tags(item)}
+    return {**common, "description": own_description(item)}
 
 
 def own_tags(item: Json) -> list[str]:
@@ -314,7 +349,7 @@ def describe_holder(port: Json) -> str:
 
 def finish(cloud: Cloud, collection: Collection, item_id: str, data: Json, **fields: Any) -> None:
     """Give an item its own description, which says that it is complete."""
-    collection.update(cloud, item_id, description=data["description"], **fields)
+    collection.update(cloud, item_id, description=with_stamp(data)[1], **fields)
 
 
 class EnsureItem(BaseEnsureTask):
@@ -345,8 +380,12 @@ class EnsureItem(BaseEnsureTask):
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         """All items of the tenant that carry the stamp."""
         tenant_id = ensured_id(ensured, "tenant", data["project_id"])
-        stamped = self.cloud.batch(self.collection.stamped).get(data["id"])
-        return [str(item["id"]) for item in stamped if item["project_id"] == tenant_id]
+        if stamp_tag(data["id"]) in with_stamp(data)[0]:
+            found = self.cloud.batch(self.collection.stamped).get(data["id"])
+        else:
+            found = self.collection.owned(self.cloud, tenant_id)
+        mine = [item for item in found if is_stamped(item, data["id"])]
+        return [str(item["id"]) for item in mine if item["project_id"] == tenant_id]
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the item, with the stamp as its description."""
@@ -364,7 +403,7 @@ class EnsureItem(BaseEnsureTask):
         self.notes += [not_allowed(field) for field in refused]
         fields = {field: value for field, value in fields.items() if field not in refused}
         try:
-            return str(self.collection.create(self.cloud, fields)["id"])
+            return self._created(fields)
         except Exception as error:
             unknown = _unknown(error) & fields.keys() - {"name", "description", "project_id"}
             if not unknown:
@@ -373,7 +412,17 @@ class EnsureItem(BaseEnsureTask):
             f"{field} is not carried: the destination does not know it" for field in sorted(unknown)
         ]
         known = {field: value for field, value in fields.items() if field not in unknown}
-        return str(self.collection.create(self.cloud, known)["id"])
+        return self._created(known)
+
+    def _created(self, fields: Json) -> str:
+        """Make the item, and note what the cloud made otherwise than it was asked to."""
+        item = self.collection.create(self.cloud, fields)
+        self.notes += [
+            f"its {field} is {item.get(field)!r} at the destination, which was asked for {wanted!r}"
+            for field, wanted in fields.items()
+            if not holds(wanted, item.get(field))
+        ]
+        return str(item["id"])
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """What the item is created with, besides what all kinds have."""
@@ -381,14 +430,26 @@ class EnsureItem(BaseEnsureTask):
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the tags, and the description when nothing else follows."""
-        tags = [*data["tags"], stamp_tag(data["id"])]
-        self.collection.put(self.cloud, destination_id, "tags", tags=tags)
+        self.collection.put(self.cloud, destination_id, "tags", tags=with_stamp(data)[0])
         if self.complete:
             finish(self.cloud, self.collection, destination_id, data)
 
     def remove(self, destination_id: str) -> None:
         """Delete the item."""
         self.collection.remove(self.cloud, destination_id)
+
+
+def holds(wanted: Any, actual: Any) -> bool:
+    """Whether an answer has what was asked for; it may say more, in another order, and numbers as text."""
+    if isinstance(wanted, dict):
+        return isinstance(actual, dict) and all(
+            holds(value, actual.get(key)) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return len(wanted) == len(actual or ()) and all(
+            any(holds(one, other) for other in actual) for one in wanted
+        )
+    return (not wanted and not actual) or str(wanted) == str(actual)
 
 
 def beyond_rights(cloud: Cloud, collection: Collection, fields: Json) -> list[str]:

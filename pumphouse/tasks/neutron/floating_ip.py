@@ -43,8 +43,10 @@ from pumphouse.tasks.neutron.common import (
     is_stamped,
     is_unfinished,
     is_within,
+    own_description,
     own_tags,
     strangers_in,
+    tag_notes,
 )
 from pumphouse.tasks.neutron.port_forwardings import (
     EnsurePortForwardings,
@@ -210,11 +212,12 @@ class AssociateFloatingIp(BaseCloudTask):
 
 
 def _data(source: Cloud, item: Json) -> Json:
-    fields = ("id", "project_id", "description", "floating_network_id", "floating_ip_address")
+    fields = ("id", "project_id", "floating_network_id", "floating_ip_address")
     return {
         **{field: item[field] for field in (*fields, "port_id", "fixed_ip_address", "router_id")},
         **carried(item, OPTIONAL),
         "tags": own_tags(item),
+        "description": own_description(item),
         "port_forwardings": read(source, item),
     }
 
@@ -226,7 +229,7 @@ def _record(data: Json, item: Json) -> Record:
     if data["router_id"]:
         needs.append(Ref("router", data["router_id"]))
     address = data["floating_ip_address"]
-    return Record(Ref(NAME, data["id"]), address, data, tuple(needs), answer=item)
+    return Record(Ref(NAME, data["id"]), address, data, tuple(needs), notes=tag_notes(data), answer=item)
 
 
 def _has_address(item: Json, data: Json, network_id: str | None) -> bool:
@@ -249,7 +252,7 @@ def _twin(search: Search, record: Record, item: Json) -> Twin:
     data, stamped = record.data, is_stamped(item, record.ref.id)
     port_id = search.ids.get(Ref("port", data["port_id"] or ""))
     ours = stamped or item["port_id"] in (None, port_id)
-    actual = {**item, "tags": own_tags(item)}
+    actual = {**item, "tags": own_tags(item), "description": own_description(item)}
     found = differences(data, actual, [field for field in FIELDS if field in data])
     address = (data["floating_ip_address"], item["floating_ip_address"])
     if address[0] != address[1]:

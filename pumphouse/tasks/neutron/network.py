@@ -33,6 +33,7 @@ from pumphouse.tasks.neutron.common import (
     dependencies,
     stamped_twins,
     strangers_in,
+    tag_notes,
     twin,
 )
 from pumphouse.tasks.neutron.neighbours import neighbour_notes
@@ -136,7 +137,7 @@ def _record(network: Json, neighbours: Iterable[str]) -> Record:
     if network.get("router:external"):
         return Record(ref, name, data, must_exist=EXTERNAL, answer=network)
     needs = (Ref("tenant", network["project_id"]),)
-    return Record(ref, name, data, needs, notes=tuple(neighbours), answer=network)
+    return Record(ref, name, data, needs, notes=(*tag_notes(data), *neighbours), answer=network)
 
 
 def _differences(record: Record, item: Json) -> tuple[str, ...]:

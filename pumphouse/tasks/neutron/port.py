@@ -39,6 +39,7 @@ from pumphouse.tasks.neutron.common import (
     is_stamped,
     shares_with,
     strangers_in,
+    tag_notes,
     trusted,
     twin,
 )
@@ -149,6 +150,7 @@ class EnsurePort(EnsureItem):
         fields = {
             **carried(data, CREATED),
             **{field: data[field] for field in OPTIONAL if data.get(field)},
+            **{field: data[field] for field in _of_detached(data) if data[field]},
             "network_id": network_id,
             **asked_addresses(self.cloud, {**data, "fixed_ips": fixed_ips}),
             "security_groups": [ensured_id(ensured, "security_group", i) for i in data["security_groups"]],
@@ -209,12 +211,14 @@ def _record(port: Json, shares: Mapping[str, Ref]) -> Record:
         *(Ref("security_group", i) for i in groups),
         *(shares[i] for i in (port["network_id"], *groups) if i in shares),
     )
+    data = _data(port)
     return Record(
         Ref(NAME, port["id"]),
         port["name"] or _address(port),
-        _data(port),
+        data,
         tuple(dict.fromkeys(needs)),
         part_of=Ref("server", port["device_id"]) if owner.startswith(SERVER_OWNER) else None,
+        notes=tag_notes(data),
         answer=port,
         skip="" if _is_migratable(owner) else f"made by and for {owner} {port['device_id']}",
     )
@@ -246,7 +250,13 @@ def _differences(search: Search, record: Record, port: Json) -> tuple[str, ...]:
     ]
     groups = sorted(search.ids.get(Ref("security_group", i), i) for i in data["security_groups"])
     wanted = {**data, "fixed_ips": fixed_ips, "security_groups": groups}
-    return differences(wanted, _data(port), [field for field in FIELDS if field in wanted])
+    fields = (*FIELDS, *_of_detached(data))
+    return differences(wanted, _data(port), [field for field in fields if field in wanted])
+
+
+def _of_detached(data: Json) -> tuple[str, ...]:
+    """What a port has by itself that is attached to nothing: a name of the tenant's own for what uses it."""
+    return () if data["device_owner"] else ("device_id",)
 
 
 KIND = Kind(

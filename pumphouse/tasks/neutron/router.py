@@ -42,6 +42,7 @@ from pumphouse.tasks.neutron.common import (
     not_allowed,
     stamped_twins,
     strangers_in,
+    tag_notes,
     twin,
 )
 from pumphouse.tasks.neutron.router_links import (
@@ -224,7 +225,12 @@ def _record(router: Json, ports: Sequence[Json], subnets: Mapping[str, Json]) ->
     )
     answer = {**router, "interfaces": ports}
     return Record(
-        Ref(NAME, router["id"]), router["name"], data, needs, notes=tuple(_notes(router)), answer=answer
+        Ref(NAME, router["id"]),
+        router["name"],
+        data,
+        needs,
+        notes=(*tag_notes(data), *_notes(router)),
+        answer=answer,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -37,6 +38,7 @@ from pumphouse.tasks.neutron.common import (
     shares_with,
     stamped_twins,
     strangers_in,
+    tag_notes,
     twin,
 )
 from pumphouse.tasks.neutron.security_rules import (
@@ -44,11 +46,9 @@ from pumphouse.tasks.neutron.security_rules import (
     RULE_FIELDS,
     EnsureSecurityGroupRules,
     address_group_ids,
-    automatic_rules,
     is_default,
     remote_ids,
     rule_differences,
-    rule_key,
 )
 
 if TYPE_CHECKING:
@@ -76,12 +76,32 @@ def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {i: _record(group, (), {}) for i, group in SECURITY_GROUPS.items(source, ids).items()}
 
 
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on the rules that a default group which is there keeps, and the source's has not."""
+    owned = [record for record in records if not record.must_exist]
+    if not any(is_default(r.data) and Ref("tenant", r.data["project_id"]) in search.ids for r in owned):
+        return list(records)
+    found, sources = _candidates(search, owned)
+    kept = {
+        r.ref: rule_differences(r, item, sources)[1]
+        for r in owned
+        for item in found[r.ref]
+        if is_default(r.data)
+    }
+    return [replace(r, notes=(*r.notes, *map("it {}".format, kept.get(r.ref, ())))) for r in records]
+
+
+def _candidates(search: Search, records: Sequence[Record]) -> tuple[dict[Ref, list[Json]], dict[str, str]]:
+    """The groups that may be twins, and the source's ids of groups and address groups by the destination's."""
+    found = candidates(search, SECURITY_GROUPS, records)
+    sources = {item["id"]: ref.id for ref, items in found.items() for item in items}
+    return found, sources | {id_: ref.id for ref, id_ in search.ids.items() if ref.kind == "address_group"}
+
+
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The tenant's default group for the default one; else the stamped group, or that of the same name."""
     owned = [record for record in records if not record.must_exist]
-    found = candidates(search, SECURITY_GROUPS, owned)
-    sources = {item["id"]: ref.id for ref, items in found.items() for item in items}
-    sources |= {id_: ref.id for ref, id_ in search.ids.items() if ref.kind == "address_group"}
+    found, sources = _candidates(search, owned)
     twins = {r.ref: [_twin(r, item, sources) for item in found[r.ref]] for r in owned}
     return twins | stamped_twins(search, SECURITY_GROUPS, [r for r in records if r.must_exist])
 
@@ -213,17 +233,14 @@ def _record(group: Json, owned: Collection[str], shares: Mapping[str, Ref]) -> R
         *(shares[i] for i in addresses if i in shares),
     )
     notes = tuple(_notes(data, owned))
-    return Record(Ref(NAME, group["id"]), group["name"], data, needs, notes=notes, answer=group)
+    return Record(
+        Ref(NAME, group["id"]), group["name"], data, needs, notes=(*tag_notes(data), *notes), answer=group
+    )
 
 
 def _notes(data: Json, owned: Collection[str]) -> Iterable[str]:
     for group_id in sorted(remote_ids(data["rules"]) - set(owned)):
         yield f"its rules for security group {group_id} of another tenant are not carried: add them"
-    if is_default(data):
-        automatic = automatic_rules(data["id"])
-        kept = automatic.keys() - {rule_key(rule) for rule in data["rules"]}
-        for text in sorted(automatic[key] for key in kept):
-            yield f"the destination's own rule is kept, which the source does not have: {text}"
 
 
 def _twin(record: Record, group: Json, sources: Mapping[str, str]) -> Twin:
@@ -246,6 +263,7 @@ KIND = Kind(
     find,
     tasks,
     renamable=True,
+    adapt=adapt,
     tenant_tasks=tenant_tasks,
     strangers=strangers,
     fields=Fields(

@@ -65,17 +65,19 @@ class EnsureSecurityGroupRules(BaseCloudTask):
     """Gives a group the rules that it lacks, and takes those from it that Neutron gave it by itself."""
 
     def execute(self, data: Json, **ensured: Ensured) -> Json:
-        """Make the rules equal; those of a default group are only added to. Provides what was added."""
+        """Make the rules equal; those of a default group that was there are only added to. Provides what was added."""
         group_id = ensured_id(ensured, KIND, data["id"])
         group = self.cloud.batch(SECURITY_GROUPS.items).get(group_id)
         actual = {rule_key(rule): rule["id"] for rule in group["security_group_rules"]}
         wanted = {rule_key(rule): rule for rule in _mapped_rules(data, ensured)}
         before = self.journal_before(sorted(actual.values()))
         earlier = [actual[key] for key in wanted if key in actual and actual[key] not in before]
-        added = [*earlier, *self._add(group, [rule for key, rule in wanted.items() if key not in actual])]
-        if not is_default(data):
+        # The rules of a default group that Neutron has made for this run are nobody's.
+        if not is_default(data) or ensured[symbol(Ref(KIND, data["id"]), "ensured")]["made"]:
             for key in actual.keys() - wanted.keys():
                 _drop_rule(self.cloud, actual[key])
+        added = [*earlier, *self._add(group, [rule for key, rule in wanted.items() if key not in actual])]
+        if not is_default(data):
             finish(self.cloud, SECURITY_GROUPS, group_id, data)
         return {"id": group_id, "added": added}
 
@@ -179,16 +181,6 @@ def _protocol(rule: Json) -> int | str | None:
         return None
     number = int(name) if str(name).isdecimal() else PROTOCOLS.get(name, name)
     return 58 if number == 1 and rule["ethertype"] == "IPv6" else number
-
-
-def automatic_rules(group_id: str) -> dict[Key, str]:
-    """The rules that Neutron gives to a default group, each in words."""
-    rules: dict[Key, str] = {}
-    for ethertype in ("IPv4", "IPv6"):
-        rules[rule_key({"direction": "egress", "ethertype": ethertype})] = f"egress {ethertype}"
-        inward = {"direction": "ingress", "ethertype": ethertype, "remote_group_id": group_id}
-        rules[rule_key(inward)] = f"ingress {ethertype} from the group itself"
-    return rules
 
 
 def is_default(data: Json) -> bool:

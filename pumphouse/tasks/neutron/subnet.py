@@ -33,6 +33,7 @@ from pumphouse.tasks.neutron.common import (
     common_data,
     is_stamped,
     strangers_in,
+    tag_notes,
     twin,
 )
 
@@ -143,7 +144,13 @@ def _record(subnet: Json, network: Json, without_pool: str) -> Record:
     pools = (_pool(data),) if data["subnetpool_id"] and not without_pool else ()
     needs = (Ref("tenant", network["project_id"]), ref, *pools)
     return Record(
-        Ref(NAME, subnet["id"]), subnet["name"], data, needs, part_of=ref, notes=notes, answer=subnet
+        Ref(NAME, subnet["id"]),
+        subnet["name"],
+        data,
+        needs,
+        part_of=ref,
+        notes=(*tag_notes(data), *notes),
+        answer=subnet,
     )
 
 

@@ -33,6 +33,7 @@ from pumphouse.tasks.neutron.common import (
     dependencies,
     stamped_twins,
     strangers_in,
+    tag_notes,
     twin,
 )
 
@@ -115,7 +116,8 @@ def _data(pool: Json) -> Json:
 
 def _record(pool: Json) -> Record:
     needs = (Ref("tenant", pool["project_id"]),)
-    return Record(Ref(NAME, pool["id"]), pool["name"], _data(pool), needs, answer=pool)
+    data = _data(pool)
+    return Record(Ref(NAME, pool["id"]), pool["name"], data, needs, notes=tag_notes(data), answer=pool)
 
 
 KIND = Kind(

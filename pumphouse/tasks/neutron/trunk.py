@@ -35,6 +35,7 @@ from pumphouse.tasks.neutron.common import (
     finish,
     is_stamped,
     strangers_in,
+    tag_notes,
     twin,
 )
 
@@ -162,6 +163,7 @@ def _record(trunk: Json, parent: Json) -> Record:
         trunk["name"] or trunk["id"],
         data,
         needs,
+        notes=tag_notes(data),
         part_of=Ref("server", parent["device_id"]) if of_server else None,
         answer=trunk,
     )

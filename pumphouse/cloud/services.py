@@ -73,6 +73,11 @@ NOT_CARRIED = {
     "workflow": "workflows are not carried",
 }
 
+# The services of which all is looked into; Nova's Placement has nothing of a tenant's own, the last are second names.
+LOOKED_INTO = {*REQUIRED, "block-storage", "placement", "compute_legacy", "cloudformation", "ec2", "s3"}
+# What is said of any other service.
+UNKNOWN = "what the tenant has there is not looked into, and not carried"
+
 _VERSION = re.compile(r"/v\d+(\.\d+)?$")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call, get_all, or_none
-from pumphouse.cloud.services import NOT_CARRIED, service_types
+from pumphouse.cloud.services import LOOKED_INTO, NOT_CARRIED, UNKNOWN, service_types
 from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record
 from pumphouse.tasks import KINDS
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 _Look = Callable[["Cloud", str], Iterator[str]]
+
+# What Cinder has beside volumes and their snapshots: the path and the key of its list, the field that says whose it is
+# (backups since 3.18, transfers since 3.57, groups since 3.58), and whether Cinder filters the list by that.
+_CINDERS = {
+    "volume backups": ("/backups/detail", "backups", "os-backup-project-attr:project_id", True),
+    "volume groups": ("/groups/detail", "groups", "project_id", True),
+    "snapshots of volume groups": ("/group_snapshots/detail", "group_snapshots", "project_id", True),
+    "consistency groups": ("/consistencygroups/detail", "consistencygroups", "project_id", True),
+    "snapshots of consistency groups": ("/cgsnapshots/detail", "cgsnapshots", "project_id", True),
+    "volume transfers": ("/os-volume-transfer/detail", "transfers", "source_project_id", False),
+}
 
 
 def notes(source: Cloud, tenant_id: str, skip: Collection[str] = ()) -> list[str]:
@@ -45,6 +57,7 @@ def _looks() -> dict[str, _Look]:
     return {
         "QoS policies": partial(_neutron_notes, "QoS policies", "/qos/policies", "policies"),
         "address scopes": partial(_neutron_notes, "address scopes", "/address-scopes", "address_scopes"),
+        **{what: partial(_cinder_notes, what, *found) for what, found in _CINDERS.items()},
         "application credentials": _applications,
         "EC2 credentials": _ec2,
         "other credentials": _other_credentials,
@@ -91,6 +104,27 @@ def _neutron(source: Cloud, path: str, key: str, tenant_id: str) -> list[str]:
         return []
     items = or_none(get_all, source.neutron, path, key, project_id=tenant_id) or []
     return [_named(item) for item in items if item["project_id"] == tenant_id]
+
+
+def _cinder_notes(
+    what: str, path: str, key: str, owner: str, filters: bool, source: Cloud, tenant_id: str
+) -> Iterator[str]:
+    if not source.has("block-storage"):
+        return
+    newest = copy(source.cinder)
+    newest.default_microversion = "latest"
+    query = {"all_tenants": 1, "project_id": tenant_id} if filters else {"all_tenants": 1}
+    try:
+        items = or_none(get_all, newest, path, key, **(query if source.is_admin else {})) or []
+    except Exception as error:
+        # A release that knows no such filter or microversion.
+        if http_status(error) not in (400, 406):
+            raise
+        yield f"whether the tenant has {what} could not be looked at: {explain(error)}"
+        return
+    unsaid = tenant_id if filters else None
+    if names := sorted(_named(item) for item in items if item.get(owner, unsaid) == tenant_id):
+        yield f"{len(names)} {what} not carried: {', '.join(names)}"
 
 
 def _applications(source: Cloud, tenant_id: str) -> Iterator[str]:
@@ -214,7 +248,10 @@ def _from_above(source: Cloud, tenant_id: str) -> Iterator[str]:
 def services(source: Cloud) -> list[str]:
     """What the services of the source have that no migration carries, whether the tenant uses them or not."""
     there = service_types(source.access.service_catalog.catalog or ())
-    return [f"the source has {kind}: its {NOT_CARRIED[kind]}" for kind in sorted(there & NOT_CARRIED.keys())]
+    return [
+        f"the source has {kind}: {f'its {NOT_CARRIED[kind]}' if kind in NOT_CARRIED else UNKNOWN}"
+        for kind in sorted(there - LOOKED_INTO)
+    ]
 
 
 def _named(item: Json) -> str:

@@ -73,8 +73,18 @@ def ensured_id(ensured: Mapping[str, Ensured], kind: str, source_id: str) -> str
 
 
 def stamp_tag(source_id: str) -> str:
-    """The stamp as a Neutron tag."""
+    """The stamp as a tag."""
     return f"{STAMP}={source_id}"
+
+
+def stamped(value: str, own_id: str) -> str:
+    """The source's id in a stamp `<source id>/<own id>`, or `<source id>` as earlier releases wrote it.
+
+    Empty where it names another resource than the one that carries it: services copy what users and we write
+    into a resource to what is made of it.
+    """
+    source_id, _, named = value.partition("/")
+    return source_id if named in ("", own_id) else ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pumphouse.cloud import Cloud, call, get_all, or_none
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind
-from pumphouse.verify.fields import ATTEMPT, STAMP, mapped, metadata, plain
+from pumphouse.verify.fields import ATTEMPT, STAMP, mapped, metadata, own_stamp, plain
 
 # What Cinder itself keeps among a volume's metadata, and writes about the image that a volume came from.
 _ADMIN = ("readonly", "attached_mode")
@@ -124,7 +124,7 @@ def _item(kind: Kind, raw: Json, refused: str = "", *, owned: bool = True) -> It
         refused = "a temporary one of a migration"
     elif raw["status"] in _BEING_DELETED:
         refused = f"its status is {raw['status']}"
-    stamp = raw["metadata"].get(STAMP, "")
+    stamp = own_stamp(raw["metadata"].get(STAMP, ""), raw["id"])
     return kind.item(
         raw,
         raw["id"],

@@ -71,6 +71,15 @@ def refs(kind: str, ids: Iterable[str]) -> frozenset[Ref]:
     return frozenset(Ref(kind, item_id) for item_id in ids)
 
 
+def own_stamp(stamp: str, own_id: str) -> str:
+    """The source's id in a stamp, which names its bearer, too; empty where it was copied from another resource.
+
+    Earlier releases wrote the source's id alone.
+    """
+    source_id, _, bearer = stamp.partition("/")
+    return source_id if bearer in ("", own_id) else ""
+
+
 def tag_stamp(raw: Json) -> str:
     """The source's id that an item's tags tell; empty when none does."""
     prefix = f"{STAMP}="

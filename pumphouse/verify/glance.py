@@ -10,7 +10,7 @@ from pumphouse.cloud import Cloud, get_all
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind
-from pumphouse.verify.fields import ATTEMPT, STAMP, plain, reference, tag_stamp, tags
+from pumphouse.verify.fields import ATTEMPT, STAMP, own_stamp, plain, reference, tag_stamp, tags
 
 # Image API v2: what Glance itself says of an image, and refuses from anybody else.
 _GLANCES = {
@@ -120,12 +120,14 @@ def _item(raw: Json, tenant_id: str) -> Item:
     if temporary:
         refused = "a temporary image of a migration"
     # Nova copies the properties of the image that a server booted from into the server's snapshots.
-    stamp = "" if _is_snapshot(raw) else raw.get(STAMP) or tag_stamp(raw)
+    stamp = raw.get(STAMP) or tag_stamp(raw)
+    # In the earlier form, which does not tell.
+    is_copied = _is_snapshot(raw) and "/" not in stamp
     return IMAGE.item(
         raw,
         raw["id"],
         name=raw["name"] or "",
-        stamp=stamp,
+        stamp="" if is_copied else own_stamp(stamp, raw["id"]),
         owned=raw["owner"] == tenant_id,
         not_expected=refused,
         temporary=temporary,

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from lab import Lab
-from pumphouse.tasks.base import STAMP
-from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.glance.common import list_images, stamp_of
 from pumphouse.tasks.neutron.common import NETWORKS
 from tests.real.by_hand import Clouds
 from tests.real.neutron_world import neutron_world
@@ -34,12 +33,10 @@ def disabled(lab: Lab) -> Iterator[SimpleNamespace]:
         try:
             yield SimpleNamespace(world=world, image_id=made["id"], network=network, subnet=subnet)
         finally:
-            for cloud, stamp in (
-                (world.source, {"id": made["id"]}),
-                (world.destination, {STAMP: made["id"]}),
-            ):
-                for image in list_images(cloud, **stamp):
-                    cloud.glance.images.delete(image["id"])
+            for cloud in (world.source, world.destination):
+                for image in list_images(cloud):
+                    if made["id"] in (image["id"], stamp_of(image)):
+                        cloud.glance.images.delete(image["id"])
 
 
 def created(result: dict) -> list[str]:
@@ -58,7 +55,7 @@ def test_a_disabled_tenant_arrives_in_full_and_disabled(
     twin = clouds.destination.keystone.projects.get(world.twin_tenant())
     assert (twin.name, twin.enabled) == (tenant.name, False)
     assert world.twin(NETWORKS, disabled.network)["name"] == "lan"
-    (arrived,) = list_images(clouds.destination, **{STAMP: disabled.image_id})
+    (arrived,) = [i for i in list_images(clouds.destination) if stamp_of(i) == disabled.image_id]
     assert arrived["os_hash_value"] == clouds.source.glance.images.get(disabled.image_id)["os_hash_value"]
     assert clouds.source.keystone.projects.get(world.tenant_id).enabled is False
 

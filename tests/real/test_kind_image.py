@@ -12,9 +12,9 @@ import pytest
 
 from pumphouse.cloud import Cloud
 from pumphouse.model import Action, Json, Ref
-from pumphouse.tasks.base import ensured_id
+from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.glance import image
-from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.glance.common import list_images, stamp_of
 from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, connect
 
@@ -34,6 +34,7 @@ FORMS: dict[str, Json] = {
         "owner_team": "payments",
         "img_signature_note": "signed by hand",
         "os_hash_note": "none",
+        "pumphouse_note": "the house",
     },
     "snapshot": {**SNAPSHOT, "owner_team": "payments"},
     # As many as Glance takes by default: none is left for our stamp.
@@ -83,7 +84,7 @@ def test_every_form_arrives_and_a_second_time_makes_nothing(world: SimpleNamespa
         wanted = world.source.glance.images.get(image_id)
         actual = world.destination.glance.images.get(ensured_id(results, "image", image_id))
         assert {f: actual[f] for f in FIELDS} == {f: wanted[f] for f in FIELDS}, name
-        stamp = {"pumphouse_source_id=" + image_id} if name == "full" else set()
+        stamp = {f"{STAMP}={image_id}/{actual['id']}"} if name == "full" else set()
         assert set(actual["tags"]) == {*wanted["tags"], *stamp}
         assert actual["owner"] == ensured_id(results, "tenant", world.tenant_id)
         given = {key: value for key, value in FORMS[name].items() if key not in (*FIELDS, "tags", *SNAPSHOT)}
@@ -124,7 +125,7 @@ def test_a_stamp_that_others_have_is_not_ours(world: SimpleNamespace) -> None:
     empty = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant))
     by_hand = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant, image))
     source_id = world.images["private"]
-    ref, stamp = Ref("image", source_id), {"pumphouse_source_id": source_id}
+    ref, stamp = Ref("image", source_id), {STAMP: source_id}
     tenant_id = ensured_id(empty.run(empty.steps()), "tenant", world.tenant_id)
     theirs = [
         make(world.destination, tenant_id, "golden", {**SNAPSHOT, **stamp}),
@@ -135,15 +136,41 @@ def test_a_stamp_that_others_have_is_not_ours(world: SimpleNamespace) -> None:
             {"visibility": "public", **stamp},
         ),
     ]
+    # As Cinder does to an image of a volume that was made from one.
+    other = make(world.destination, tenant_id, "uploaded", {"visibility": "private", **stamp})
     steps = by_hand.steps()
     assert (steps[ref].action, steps[ref].destination_id) == (Action.CREATE, None)
     made = ensured_id(by_hand.run(steps), "image", source_id)
     assert made not in theirs
     assert by_hand.steps()[ref].destination_id == made
-    assert theirs[0] in image.strangers(world.destination, tenant_id)
+    of_today = {"visibility": "private", STAMP: world.destination.glance.images.get(made)[STAMP]}
+    theirs += [other, make(world.destination, tenant_id, "copied", of_today)]
+    assert by_hand.steps()[ref].destination_id == made
+    assert {theirs[0], theirs[-1]} <= set(image.strangers(world.destination, tenant_id))
     with pytest.raises(RuntimeError, match="on purpose"):
         by_hand.run(steps, fail=True)
-    assert [world.destination.glance.images.get(image_id)["status"] for image_id in theirs] == ["active"] * 2
+    assert [world.destination.glance.images.get(image_id)["status"] for image_id in theirs] == ["active"] * 4
+
+
+def test_what_a_twin_lacks_is_given_to_it(world: SimpleNamespace) -> None:
+    by_hand = ByHand(world.source, world.destination, world.tenant_id, (domain, tenant, image))
+    results, images = by_hand.run(by_hand.steps()), world.destination.glance.images
+    gold, public, shared = (
+        ensured_id(results, "image", world.images[n]) for n in ("gold", "public", "shared")
+    )
+    images.update(gold, remove_props=["owner_team"], os_distro="of the owner's choice")
+    images.update(public, tags=["b", "c"])
+    images.update(shared, visibility="private")
+    steps = by_hand.steps()
+    unfinished = {ref.id for ref, step in steps.items() if step.action is Action.CREATE}
+    assert unfinished == {world.images[name] for name in ("gold", "public", "shared")}
+    by_hand.run(steps)
+    mended = images.get(gold)
+    assert (mended["owner_team"], mended["os_distro"]) == ("payments", "of the owner's choice")
+    assert sorted(images.get(public)["tags"]) == ["a", "b", "c"]
+    assert images.get(shared)["visibility"] == "shared"
+    assert len(list(world.destination.glance.image_members.list(shared))) == len(STATUSES)
+    assert {step.action for step in by_hand.steps().values()} == {Action.REUSE}
 
 
 @pytest.mark.exhaustive
@@ -153,6 +180,5 @@ def test_a_failure_takes_back_even_what_is_protected(world: SimpleNamespace) -> 
     with pytest.raises(RuntimeError, match="on purpose"):
         by_hand.run(steps, fail=True)
     ours = {str(ref.id) for ref in steps if ref.kind == "image"}
-    left = [i for i in list_images(world.destination) if i.get("pumphouse_source_id") in ours]
-    assert left == []
+    assert [i for i in list_images(world.destination) if stamp_of(i) in ours] == []
     assert Ref("image", world.images["public"]) in steps

@@ -25,6 +25,7 @@ from pumphouse.tasks.base import STAMP, symbol
 from pumphouse.tasks.cinder import volume, volume_snapshot
 from pumphouse.tasks.cinder.common import SNAPSHOTS, UNFINISHED, VOLUMES, act, owned
 from pumphouse.tasks.cinder.common import remove as remove_item
+from pumphouse.tasks.cinder.volume_make import stamp_of
 from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.keystone import domain, tenant
 from tests.real.by_hand import ByHand, Clouds, connect
@@ -85,7 +86,7 @@ class Shelf:
     def twin(self, made: Json) -> Json:
         """The one volume of the destination that carries the stamp."""
         there = owned(self.clouds.destination, VOLUMES, self.twin_tenant)
-        (found,) = [item for item in there if item["metadata"].get(STAMP) == made["id"]]
+        (found,) = [item for item in there if stamp_of(item) == made["id"]]
         return found
 
     def files(self, made: Json) -> tuple[Path, Path]:
@@ -151,7 +152,12 @@ def test_a_detached_volume_arrives_whole(shelf: Shelf) -> None:
     )
     assert {key: twin[key] for key in same} == {key: made[key] for key in same}
     assert twin["bootable"] == "false"
-    assert twin["metadata"] == {"a": "ü", "keep": "7 years", "readonly": "True", STAMP: made["id"]}
+    assert twin["metadata"] == {
+        "a": "ü",
+        "keep": "7 years",
+        "readonly": "True",
+        STAMP: f"{made['id']}/{twin['id']}",
+    }
     assert "volume_image_metadata" not in twin
     assert results[symbol(Ref("volume", made["id"]), "copies-removed")] == {"notes": []}
     assert shelf.read(made["id"])["status"] == "available"
@@ -239,7 +245,7 @@ def test_a_snapshot_becomes_a_volume_where_it_is_asked_for(shelf: Shelf) -> None
         1,
         "false",
     )
-    assert twin["metadata"] == {"kept": "yes", STAMP: taken["id"]}
+    assert twin["metadata"] == {"kept": "yes", STAMP: f"{taken['id']}/{twin['id']}"}
     assert sparse_sha512(volume_file(shelf.lab.dir, "destination", twin["id"])) == then
     before, after = map(sparse_sha512, shelf.files(made))
     assert then != before == after
@@ -262,7 +268,7 @@ def test_a_failed_unit_leaves_nothing(shelf: Shelf) -> None:
         carry.run(carry.steps(), fail=True)
     assert temporaries(shelf.clouds) == []
     everyone = get_all(shelf.clouds.destination.cinder, "/volumes/detail", "volumes", all_tenants=1)
-    assert [item["id"] for item in everyone if item["metadata"].get(STAMP) == made["id"]] == []
+    assert [item["id"] for item in everyone if stamp_of(item) == made["id"]] == []
     assert {**shelf.read(made["id"]), "updated_at": None} == {**made, "updated_at": None}
 
 

@@ -111,6 +111,10 @@ def test_what_is_said_to_become_of_the_properties_of_an_image_is_done() -> None:
     }
     properties = {"owner_id": "u", "owner_team": "shop", "owner_specified.openstack.md5": "", "vendor": "v"}
     assert custom_properties(image) == properties
+    snapshot = {"image_type": "snapshot", "instance_uuid": "s"}
+    assert custom_properties({**image, **snapshot}) == {
+        k: properties[k] for k in properties if k != "owner_id"
+    }
     said = KINDS["image"].fields.notes(image)
     assert [note.partition(" is not carried")[0] for note in said] == [
         "cinder_encryption_key_id",

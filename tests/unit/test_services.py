@@ -233,10 +233,62 @@ def test_other_errors_than_404_are_no_nothing(connect: Any) -> None:
 
 
 def test_what_is_not_there_has_nothing_that_is_not_carried(there: PlainCloud, connect: Any) -> None:
-    there.catalog.append(("dns", "/dns"))
+    there.catalog += [
+        ("dns", "/dns"),
+        ("weather", "/weather"),
+        ("placement", "/placement"),
+        ("volumev3", "/v3/p"),
+    ]
     cloud = connect()
     assert uncarried._neutron(cloud, "/address-scopes", "address_scopes", TENANT) == []
-    assert uncarried.services(cloud) == ["the source has dns: its zones and records are not carried"]
+    assert uncarried.services(cloud) == [
+        "the source has dns: its zones and records are not carried",
+        "the source has weather: what the tenant has there is not looked into, and not carried",
+    ]
+
+
+def test_what_cinder_has_beside_volumes_is_counted(there: PlainCloud, connect: Any) -> None:
+    """What says whose it is only since some microversion is taken for the tenant's where Cinder filters by that."""
+    there.catalog.append(("block-storage", "/volume/v3"))
+    there.offer("/volume", "3", "3.71")
+    owner = "os-backup-project-attr:project_id"
+    there.answers |= {
+        "/volume/v3/backups/detail": {"backups": [{"id": "b", "name": "nightly", owner: TENANT}, {"id": "c", "name": "no", owner: "x"}]},
+        "/volume/v3/groups/detail": {"groups": [{"id": "g", "name": ""}]},
+        "/volume/v3/os-volume-transfer/detail": {"transfers": [{"id": "t", "name": "gift"}, {"id": "u", "name": "sale", "source_project_id": TENANT}]},
+    }  # fmt: skip
+    notes = [
+        n
+        for what, found in uncarried._CINDERS.items()
+        for n in uncarried._cinder_notes(what, *found, connect(), TENANT)
+    ]
+    assert notes == [
+        "1 volume backups not carried: nightly",
+        "1 volume groups not carried: g",
+        "1 volume transfers not carried: sale",
+    ]
+    assert there.microversions["/volume/v3/backups/detail"] == "volume latest"
+
+
+def test_an_old_glance_is_asked_for_each_visibility_and_loses_no_image(
+    there: PlainCloud, connect: Any
+) -> None:
+    """Before Stein it does not know `all`; before Rocky it takes os_hidden for a property, which no image has."""
+    there.catalog.append(("image", "/image"))
+    path = "/image/v2/images?visibility={}&owner=p&limit=200"
+    there.answers |= {
+        "/image/v2/schemas/image": {"name": "image", "properties": {}, "additionalProperties": True},
+        "/image/v2/images": {"images": []},
+        path.format("all"): 400,
+        path.format("all").replace("&limit", "&os_hidden=true&limit"): 400,
+        path.format("private"): {"images": [{"id": "mine"}]},
+        path.format("public"): {"images": [{"id": "ours"}]},
+        path.format("community"): 400,
+    }
+    assert sorted(image["id"] for image in list_images(connect(), owner=TENANT)) == ["mine", "ours"]
+    there.answers[path.format("private")] = 400
+    with pytest.raises(Exception, match="not for you"):
+        list_images(connect(), owner=TENANT)
 
 
 def test_what_may_not_be_looked_at_is_a_note_and_the_plan_goes_on(there: PlainCloud, connect: Any) -> None:

@@ -69,6 +69,36 @@ def test_an_encrypted_volume_is_skipped_with_what_to_do() -> None:
     assert "retype it" in record(encrypted=True).skip
 
 
+LIMITS = {
+    "maxTotalVolumeGigabytes": 10,
+    "totalGigabytesUsed": 4,
+    "maxTotalVolumes": -1,
+    "totalVolumesUsed": 9,
+}
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({}, ""),
+        (LIMITS, ""),
+        (
+            {**LIMITS, "totalGigabytesUsed": 5},
+            "take 6 GiB of the quota of the operator's project, which has 5",
+        ),
+        (
+            {**LIMITS, "maxTotalVolumes": 9},
+            "take 1 volumes of the quota of the operator's project, which has 0",
+        ),
+        ({**LIMITS, "maxTotalSnapshots": 0}, "take 1 snapshots"),
+    ],
+)
+def test_the_copies_of_what_is_attached_need_room(limits: Json, why: str) -> None:
+    assert why in volume._no_room(record(status="in-use").data, limits)
+    assert bool(volume._no_room(record(status="in-use").data, limits)) == bool(why)
+    assert volume._no_room(record().data, limits) == ""
+
+
 def test_what_is_not_carried_is_noted() -> None:
     fields: Json = {"volume_image_metadata": {"image_id": "i"}}
     notes = volume._record(cinder_volume(**fields), "t", {"qos_specs_id": "q"}).notes
@@ -118,6 +148,22 @@ def test_twins_are_stamped_and_namesakes_are_not_ours() -> None:
     assert twins(namesake, others) == [("2", False, "")]
     assert twins(others) == []
     assert volume._twins(record(name=""), [cinder_volume(name="")]) == []
+
+
+def test_a_stamp_that_names_another_volume_was_copied() -> None:
+    own, copied = (cinder_volume(id=name, metadata={STAMP: "v/1"}) for name in ("1", "2"))
+    assert twins(own, copied) == [("1", True, "")]
+    assert twins(copied) == [("2", False, "")]
+
+
+def test_a_twin_that_lacks_something_is_unfinished() -> None:
+    wanted = record(metadata={"a": "1", "b": "2"}, bootable="true", volume_image_metadata={"os": "x"})
+    there = cinder_volume(id="1", metadata={STAMP: "v/1", "a": "changed"})
+    (twin,) = volume._twins(wanted, [there])
+    assert twin.unfinished == "it lacks metadata b; image metadata os; being bootable"
+    whole = {**there, "metadata": {**there["metadata"], "b": "2"}, "bootable": "true"}
+    (twin,) = volume._twins(wanted, [{**whole, "volume_image_metadata": {"os": "y", "more": "z"}}])
+    assert twin.unfinished == ""
 
 
 def test_a_half_made_volume_is_a_twin_only_when_a_server_has_it() -> None:

@@ -15,7 +15,6 @@ from pumphouse.cloud import call, get_all
 from pumphouse.errors import ConfigError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
-    STAMP,
     BaseRetrieveTask,
     Migration,
     Search,
@@ -26,7 +25,6 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.cinder.common import (
     ATTEMPT,
-    UNFINISHED,
     VOLUMES,
     at_destination,
     default_type,
@@ -46,9 +44,12 @@ from pumphouse.tasks.cinder.volume_make import (
     candidates,
     is_bootable,
     is_twin,
+    stamp_of,
+    unfinished_why,
     volumes_of_id,
 )
 from pumphouse.tasks.fields import Fields, Noted
+from pumphouse.tasks.glance.common import BOOT_IMAGES, MIGRATIONS
 from pumphouse.tasks.kind import Found, Kind, matching
 
 if TYPE_CHECKING:
@@ -57,15 +58,18 @@ if TYPE_CHECKING:
 NAME = "volume"
 FIELDS = ("name", "description", "size", "metadata", "image_metadata", "bootable", "readonly")
 # Ids of images of the source, which mean nothing at the destination.
-_REFERENCES = ("image_id", "kernel_id", "ramdisk_id")
+_REFERENCES = ("image_id", *BOOT_IMAGES)
 _GIB = 1 << 30
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
-    """The volumes of the tenant, without those that a migration makes for a while; two list calls."""
+    """The volumes of the tenant, without those that a migration makes for a while; three calls."""
     volumes = [volume for volume in owned(source, VOLUMES, tenant_id) if ATTEMPT not in volume["metadata"]]
     types = volume_types(source) if volumes else {}
-    return [_record(volume, tenant_id, types.get(volume["volume_type"], {})) for volume in volumes]
+    attached = any(volume["status"] == "in-use" for volume in volumes)
+    limits = call(source.cinder, "GET", "/limits")["limits"]["absolute"] if attached else {}
+    records = [_record(volume, tenant_id, types.get(volume["volume_type"], {})) for volume in volumes]
+    return [replace(record, skip=record.skip or _no_room(record.data, limits)) for record in records]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
@@ -135,6 +139,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     removal = removal_task(migration, step)
     complete = CompleteVolume(
         migration.destination,
+        source_id=ref.id,
         provides=symbol(ref, "completed"),
         rebind=[symbol(ref, "ensured"), removal.name],
         requires=[item.name for item in attach],
@@ -177,7 +182,9 @@ def _data(volume: Json) -> Json:
         "name": volume["name"] or "",
         "description": volume["description"],
         "metadata": own_metadata(volume),
-        "image_metadata": {key: value for key, value in image_metadata.items() if key not in _REFERENCES},
+        "image_metadata": {
+            key: value for key, value in image_metadata.items() if key not in (*_REFERENCES, *MIGRATIONS)
+        },
         "bootable": is_bootable(volume),
         "readonly": is_readonly(volume),
         "multiattach": volume["multiattach"],
@@ -217,6 +224,29 @@ def _skip(volume: Json) -> str:
             "it is encrypted, and its key lies in the source's Barbican: "
             "retype it to a type without encryption, or copy its files in a guest"
         )
+    return ""
+
+
+def _no_room(data: Json, limits: Json) -> str:
+    """Why the operator's project at the source has no room for the snapshot and the clone of what is attached.
+
+    limits: the absolute limits of that project (Block Storage API v3); -1 is none.
+    """
+    if data["status"] != "in-use":
+        return ""
+    # By default (no_snapshot_gb_quota) snapshots count like volumes.
+    needed = (
+        ("GiB", "maxTotalVolumeGigabytes", "totalGigabytesUsed", 2 * data["size"]),
+        ("volumes", "maxTotalVolumes", "totalVolumesUsed", 1),
+        ("snapshots", "maxTotalSnapshots", "totalSnapshotsUsed", 1),
+    )
+    for what, most, used, number in needed:
+        left = limits.get(most, -1) - limits.get(used, 0)
+        if limits.get(most, -1) >= 0 and number > left:
+            return (
+                f"the copies of it at the source take {number} {what} of the quota of the operator's project, "
+                f"which has {max(left, 0)} left: raise that"
+            )
     return ""
 
 
@@ -275,13 +305,12 @@ def _twin(record: Record, volume: Json) -> Twin:
     found = differences(record.data, _data(volume), FIELDS)
     if volume["status"].startswith("error"):
         found = (f"its status is {volume['status']}", *found)
-    unfinished = "an earlier run ended before it was complete" if UNFINISHED in volume["metadata"] else ""
-    return Twin(volume["id"], is_twin(volume, record.ref.id), found, unfinished)
+    return Twin(volume["id"], is_twin(volume, record.ref.id), found, unfinished_why(record, volume))
 
 
 def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
     """The volumes of a tenant that no migration has made."""
-    return [item["id"] for item in owned(cloud, VOLUMES, tenant_id) if STAMP not in item["metadata"]]
+    return [item["id"] for item in owned(cloud, VOLUMES, tenant_id) if not stamp_of(item)]
 
 
 def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:

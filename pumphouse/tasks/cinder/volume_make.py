@@ -14,9 +14,11 @@ from pumphouse.tasks.base import (
     BaseEnsureTask,
     Ensured,
     create_in_tenant,
+    differences,
     ensured_id,
     kept_result,
     only_twin,
+    stamped,
     why_not_undone,
 )
 from pumphouse.tasks.cinder.common import (
@@ -38,6 +40,7 @@ from pumphouse.tasks.cinder.common import (
 
 # The states in which a volume has its bytes and nobody is at work on them.
 MIGRATABLE = ("available", "in-use")
+ASK = "ask the administrator of the destination's Cinder why"
 # What Cinder answers who has no role in the tenant any more, or what Glance then answered Cinder.
 REFUSALS = (400, 401, 403, 404)
 
@@ -90,10 +93,16 @@ class EnsureVolume(BaseEnsureTask):
             )
         tenant_id, body = _tenant(data, ensured), self._body(data, ensured[self.image_symbol]["id"])
 
-        def create(cloud: Cloud) -> str:
-            return str(call(cloud.cinder, "POST", "/volumes", {"volume": body})["volume"]["id"])
+        def create(cloud: Cloud) -> Json:
+            made: Json = call(cloud.cinder, "POST", "/volumes", {"volume": body})["volume"]
+            return made
 
-        return create_in_tenant(self.cloud, tenant_id, REFUSALS, create)
+        made = create_in_tenant(self.cloud, tenant_id, REFUSALS, create)
+        asked = [key for key in ("size", "volume_type", "availability_zone") if key in body]
+        if found := differences(body, made, asked):
+            title = data["name"] or data["id"]
+            raise PumphouseError(f"volume {title} was not made as asked for: {'; '.join(found)}", ASK)
+        return str(made["id"])
 
     def _body(self, data: Json, image_id: str) -> Json:
         body = {
@@ -118,11 +127,17 @@ class EnsureVolume(BaseEnsureTask):
             lambda found: found["status"] in MIGRATABLE,
             title=title,
         )
+        if metadata := {k: v for k, v in data["metadata"].items() if k not in volume["metadata"]}:
+            call(self.cloud.cinder, "POST", f"/volumes/{destination_id}/metadata", {"metadata": metadata})
         _set_image_metadata(self.cloud, volume, data["image_metadata"])
         if is_bootable(volume) != data["bootable"]:
             act(self.cloud, destination_id, "os-set_bootable", bootable=data["bootable"])
         if is_readonly(volume) != data["readonly"] and volume["status"] == "available":
             act(self.cloud, destination_id, "os-update_readonly_flag", readonly=data["readonly"])
+        if missing := lacking(data, _volume(self.cloud, destination_id)):
+            raise PumphouseError(
+                f"volume {data['name'] or data['id']} at the destination lacks {missing}", ASK
+            )
 
     def remove(self, destination_id: str) -> None:
         """Delete the volume when its server has let it go."""
@@ -169,10 +184,19 @@ class AttachVolume(BaseCloudTask):
 
 
 class CompleteVolume(BaseCloudTask):
-    """Takes the mark off a volume that says that something is left to do for it."""
+    """Takes the mark off a volume that says that something is left to do for it.
+
+    source_id: the id that its stamp names, from then on with its own beside it.
+    """
+
+    def __init__(self, cloud: Cloud, *, source_id: str, **kwargs: Any) -> None:
+        super().__init__(cloud, **kwargs)
+        self.source_id = source_id
 
     def execute(self, volume: Json, removed: Json, **_: Any) -> Json:
-        """Delete the metadata key."""
+        """Write the stamp and delete the metadata key."""
+        stamp = {STAMP: f"{self.source_id}/{volume['id']}"}
+        call(self.cloud.cinder, "POST", f"/volumes/{volume['id']}/metadata", {"metadata": stamp})
         or_none(call, self.cloud.cinder, "DELETE", f"/volumes/{volume['id']}/metadata/{UNFINISHED}")
         return {"id": volume["id"]}
 
@@ -193,29 +217,54 @@ def _tenant(data: Json, ensured: Mapping[str, Ensured]) -> str:
 
 
 def _set_image_metadata(cloud: Cloud, volume: Json, wanted: Json) -> None:
-    """Replace what a volume says of the image that it was made from."""
+    """Replace what a new volume says of the image that it was made from; give another what it lacks."""
     actual = volume.get("volume_image_metadata", {})
-    for key in sorted(actual.keys() - wanted.keys()):
+    for key in sorted(actual.keys() - wanted.keys()) if UNFINISHED in volume["metadata"] else ():
         act(cloud, volume["id"], "os-unset_image_metadata", key=key)
     missing = {key: value for key, value in wanted.items() if actual.get(key) != value}
     if missing:
         act(cloud, volume["id"], "os-set_image_metadata", metadata=missing)
 
 
+def lacking(data: Json, volume: Json) -> str:
+    """What of a record a volume does not have, in words; what somebody has changed of it is not lacking."""
+    image_metadata = volume.get("volume_image_metadata", {})
+    found = {
+        "metadata": sorted(data["metadata"].keys() - volume["metadata"].keys()),
+        "image metadata": sorted(data["image_metadata"].keys() - image_metadata.keys()),
+        "being bootable": [""] if data["bootable"] and not is_bootable(volume) else [],
+    }
+    return "; ".join(f"{what} {', '.join(names)}".strip() for what, names in found.items() if names)
+
+
 def is_bootable(volume: Json) -> bool:
     return str(volume["bootable"]).lower() == "true"
 
 
+def stamp_of(volume: Json) -> str:
+    """The source's id in the stamp of a volume; empty when it has none of its own: a backup gives its metadata to
+    what is made of it."""
+    return stamped(volume["metadata"].get(STAMP, ""), volume["id"])
+
+
 def is_twin(volume: Json, source_id: str) -> bool:
-    return bool(volume["metadata"].get(STAMP) == source_id and ATTEMPT not in volume["metadata"])
+    return stamp_of(volume) == source_id and ATTEMPT not in volume["metadata"]
 
 
 def candidates(record: Record, volumes: Iterable[Json]) -> list[Json]:
     """The stamped volume, or else those of the same name that are not the twins of others."""
     sound = [volume for volume in volumes if volume["status"] != "deleting" and not is_left(volume, "")]
     ours = [volume for volume in sound if is_twin(volume, record.ref.id)]
-    others = [v for v in sound if STAMP not in v["metadata"] and record.name and v["name"] == record.name]
+    others = [v for v in sound if not stamp_of(v) and record.name and v["name"] == record.name]
     return ours or others
+
+
+def unfinished_why(record: Record, volume: Json) -> str:
+    """What is left to do for a twin; empty when it is nothing."""
+    if UNFINISHED in volume["metadata"]:
+        return "an earlier run ended before it was complete"
+    missing = lacking(record.data, volume) if record.data["status"] in MIGRATABLE else ""
+    return f"it lacks {missing}" if missing else ""
 
 
 def is_left(volume: Json, attempt: str) -> bool:

@@ -15,9 +15,16 @@ from taskflow import task
 from pumphouse.cloud import call, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ensure, retrieve, symbol
-from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, UNFINISHED, VOLUMES, own_metadata, owned
+from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, VOLUMES, own_metadata, owned
 from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
-from pumphouse.tasks.cinder.volume_make import CompleteVolume, EnsureVolume, candidates, is_bootable
+from pumphouse.tasks.cinder.volume_make import (
+    CompleteVolume,
+    EnsureVolume,
+    candidates,
+    is_bootable,
+    is_twin,
+    unfinished_why,
+)
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 
@@ -72,6 +79,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     removal = removal_task(migration, step)
     complete = CompleteVolume(
         migration.destination,
+        source_id=ref.id,
         provides=symbol(ref, "completed"),
         rebind=[symbol(ref, "ensured"), removal.name],
         line=f"mark the volume of {title} as complete",
@@ -137,12 +145,12 @@ def _skip(snapshot: Json, volume: Json) -> str:
 
 
 def _twins(record: Record, volumes: Sequence[Json]) -> list[Twin]:
-    return [_twin(volume) for volume in candidates(record, volumes)]
+    return [_twin(record, volume) for volume in candidates(record, volumes)]
 
 
-def _twin(volume: Json) -> Twin:
-    unfinished = "an earlier run ended before it was complete" if UNFINISHED in volume["metadata"] else ""
-    return Twin(volume["id"], ours=STAMP in volume["metadata"], unfinished=unfinished)
+def _twin(record: Record, volume: Json) -> Twin:
+    unfinished = unfinished_why(record, volume)
+    return Twin(volume["id"], is_twin(volume, record.ref.id), unfinished=unfinished)
 
 
 def strangers(cloud: Cloud, tenant_id: str) -> list[str]:

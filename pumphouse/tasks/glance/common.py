@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from taskflow import task
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import PumphouseError, TransferError
+from pumphouse.errors import BrokenOffError, TransferError, http_status
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import (
     STAMP,
@@ -17,7 +19,9 @@ from pumphouse.tasks.base import (
     Ensured,
     differences,
     ensured_id,
+    only_twin,
     stamp_tag,
+    stamped,
     symbol,
 )
 from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 # What an image is while Glance takes bytes, also from a connection of which it does not know that it is dead.
 RECEIVING = ("saving", "uploading", "importing")
 RECEIVING_TIMEOUT_S = 120.0
+UPLOAD_ATTEMPTS = 3
 MIGRATABLE = ("active", "deactivated")
 FIELDS = (
     "name",
@@ -42,34 +47,53 @@ FIELDS = (
 HASHES = ("size", "os_hash_algo", "os_hash_value", "checksum")
 # The images that a server boots by besides this one.
 BOOT_IMAGES = ("kernel_id", "ramdisk_id")
-# What Glance says of an image itself, and takes from nobody as a property (Image API v2).
-_GLANCES = frozenset(
-    {
-        "id", "owner", "status", "tags", "created_at", "updated_at", "virtual_size", "file", "self", "schema",
-        "direct_url", "locations", "stores", *BOOT_IMAGES, *FIELDS, *HASHES,
-    }
+# What Glance writes itself and refuses from others (its reserved properties), beside what starts with `os_glance_`.
+_GLANCES = {
+    "id", "owner", "status", "tags", "created_at", "updated_at", "virtual_size", "file", "self", "schema",
+    "direct_url", "location", "locations", "stores", "deleted", "deleted_at", *FIELDS, *HASHES,
+}  # fmt: skip
+# With all four of them Glance would look for the certificate in its own Barbican.
+SIGNATURE = tuple(f"img_signature{part}" for part in ("", "_hash_method", "_key_type", "_certificate_uuid"))
+# The key of the bytes of an image that Cinder made of an encrypted volume.
+ENCRYPTION = ("cinder_encryption_key_id", "cinder_encryption_key_deletion_policy")
+# What migrations write.
+MIGRATIONS = (STAMP, "pumphouse_attempt", "pumphouse_server_id", "pumphouse_volume_id")
+# What only means something at the source: other images, snapshots of volumes, keys, and what migrations write.
+_REFERENCES = {*BOOT_IMAGES, "block_device_mapping", *SIGNATURE, *ENCRYPTION, *MIGRATIONS}
+# What Nova writes into the snapshot of a server; on any other image it is its owner's.
+NOVAS = (
+    "base_image_ref", "bdm_v2", "boot_roles", "clean_attempts", "image_location", "image_state", "image_type",
+    "instance_owner", "instance_uuid", "owner_id", "owner_project_name", "owner_user_name", "user_id",
 )  # fmt: skip
-_LEFT_PREFIXES = ("os_glance_", "cinder_encryption_key_", "pumphouse_")
-# What Nova writes into the snapshot that it takes of a server; in any other image it is its owner's.
-_NOVAS = frozenset(
-    {
-        "base_image_ref", "image_location", "image_state", "image_type", "instance_uuid", "user_id", "boot_roles",
-        "block_device_mapping", "bdm_v2", "owner_id", "owner_project_name", "owner_user_name",
-    }
-)  # fmt: skip
-# What names a key or certificate in the source's Barbican.
-SIGNATURE = frozenset(
-    {"img_signature", "img_signature_hash_method", "img_signature_key_type", "img_signature_certificate_uuid"}
-)
-# Glance's default of image_property_quota: where the owner has used it up, our stamp is a tag.
-_PROPERTIES_MAX = 128
+# Those that an image may have, one after the other, for a Glance that cannot be asked for all.
+_VISIBILITIES = ("public", "community", "shared", "private")
+# How many properties and how many tags an image may have, as Glance is delivered (image_property_quota, image_tag_quota).
+QUOTA = 128
+ASK = "ask the administrator of the destination's Glance why"
 _IDS_PER_CALL = 50
 
 
 def list_images(cloud: Cloud, **filters: str) -> list[Mapping[str, Any]]:
-    """All images that pass; Glance lists hidden ones only by themselves."""
-    asked = [{"visibility": "all", **filters, "os_hidden": hidden} for hidden in ("false", "true")]
-    return [image for wanted in asked for image in cloud.glance.images.list(filters=wanted)]
+    """All images that pass; Glance lists hidden ones, which it has since 17.0.0 (Rocky), only by themselves."""
+    wanted = {"visibility": "all", **filters}
+    found = [*_listed(cloud, wanted), *_listed(cloud, {**wanted, "os_hidden": "true"})]
+    return list({image["id"]: image for image in found}.values())
+
+
+def _listed(cloud: Cloud, filters: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """What Glance lists; of each visibility by itself where it does not know `all`, as before 18.0.0 (Stein)."""
+    try:
+        return list(cloud.glance.images.list(filters=dict(filters)))
+    except Exception as error:
+        if http_status(error) != 400:
+            raise
+        if filters["visibility"] == "all":
+            each = [_listed(cloud, {**filters, "visibility": one}) for one in _VISIBILITIES]
+            return [image for images in each for image in images]
+        # There are community images since 14.0.0 (Ocata).
+        if filters["visibility"] == "community":
+            return []
+        raise
 
 
 def images_by_id(cloud: Cloud, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
@@ -80,36 +104,41 @@ def images_by_id(cloud: Cloud, ids: Collection[str]) -> dict[str, Mapping[str, A
     return {image["id"]: image for image in found}
 
 
+def is_snapshot(image: Mapping[str, Any]) -> bool:
+    """Whether Nova made an image, of a server."""
+    return image.get("image_type") in ("snapshot", "backup") and bool(image.get("instance_uuid"))
+
+
 def custom_properties(image: Mapping[str, Any]) -> Json:
-    """The properties that are carried: all that Glance takes, but for those that speak of the source alone."""
-    left = _GLANCES | SIGNATURE | set(novas_properties(image))
+    """The properties that somebody gave an image, without those that a cloud writes itself."""
+    left_out = _GLANCES | _REFERENCES | (set(NOVAS) if is_snapshot(image) else set())
     return {
         key: value
         for key, value in image.items()
-        if key not in left and not key.startswith(_LEFT_PREFIXES) and value is not None
+        if key not in left_out and not key.startswith("os_glance_") and value is not None
     }
 
 
-def novas_properties(image: Mapping[str, Any]) -> list[str]:
-    """What Nova wrote into an image of the server that it is a snapshot of; nothing where it is none."""
-    return sorted(_NOVAS & image.keys()) if _is_snapshot(image) else []
-
-
 def stamp_of(image: Mapping[str, Any]) -> str:
-    """The id of the image of the source that an image was made from; empty where no migration made it.
+    """The source's id in the stamp of an image, a property or a tag; empty when it has none of its own.
 
-    A snapshot that Nova took of a server has the stamp of the image that the server was booted from.
+    Nova copies the properties of an image to the snapshots of the servers that booted from it.
     """
-    if _is_snapshot(image):
-        return ""
-    tags = (tag.removeprefix(f"{STAMP}=") for tag in image["tags"] if tag.startswith(f"{STAMP}="))
-    return str(image.get(STAMP) or next(tags, ""))
+    tags = [tag.removeprefix(stamp_tag("")) for tag in image["tags"] if tag.startswith(stamp_tag(""))]
+    values = [str(image.get(STAMP) or ""), *tags]
+    own = [stamped(value, image["id"]) for value in values if "/" in value or not is_snapshot(image)]
+    return next(filter(None, own), "")
 
 
-def list_stamped(cloud: Cloud, data: Json, **filters: str) -> list[Mapping[str, Any]]:
-    """The images that pass and were made from one of the source."""
-    asked = {"tag": stamp_tag(data["id"])} if _is_full(data) else {STAMP: data["id"]}
-    return [image for image in list_images(cloud, **filters, **asked) if stamp_of(image) == data["id"]]
+def is_twin(image: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether an image was made from one of the source; one that is complete has its bytes."""
+    complete = image["status"] in MIGRATABLE
+    return stamp_of(image) == data["id"] and not (complete and content_differences(data, image))
+
+
+def own_tags(image: Mapping[str, Any]) -> list[str]:
+    """The tags of an image but for a stamp."""
+    return sorted(tag for tag in image["tags"] if not tag.startswith(stamp_tag("")))
 
 
 def image_data(image: Mapping[str, Any]) -> Json:
@@ -120,7 +149,7 @@ def image_data(image: Mapping[str, Any]) -> Json:
         "status": image["status"],
         **{key: image.get(key) for key in (*FIELDS, *HASHES)},
         **{key: image[key] for key in BOOT_IMAGES if image.get(key)},
-        "tags": sorted(tag for tag in image["tags"] if not tag.startswith(STAMP)),
+        "tags": sorted(image["tags"]),
         "properties": custom_properties(image),
     }
 
@@ -134,48 +163,69 @@ def content_differences(wanted: Mapping[str, Any], actual: Mapping[str, Any]) ->
 
 
 class EnsureImage(BaseEnsureTask):
-    """Finds or creates the image record: private and unprotected until its bytes are there."""
+    """Finds or creates the image record: private and unprotected until its bytes are there.
+
+    It notes the id of what it is going to make, which Glance lets it choose: nothing else is its own.
+    """
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
-        """The stamped image; one whose upload died in the middle cannot be filled and is removed."""
-        for image in self._stamped(data, ensured):
-            if image["status"] in ("queued", *MIGRATABLE):
-                return str(image["id"])
-            self.cloud.glance.images.delete(image["id"])
-        return None
-
-    def _stamped(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Mapping[str, Any]]:
-        """Those in the tenant's twin, or the operator's own: in another tenant anybody can have stamped one."""
-        return list_stamped(self.cloud, data, owner=_owner(data, ensured) or self.cloud.project_id)
+        """The image that this run noted, or the stamped one; its own whose upload died cannot be filled and is removed."""
+        mine = images_by_id(self.cloud, [self.before]).get(self.before) if self.before else None
+        if mine is not None and mine["status"] in ("queued", *MIGRATABLE):
+            return str(mine["id"])
+        if mine is not None:
+            self.cloud.glance.images.delete(mine["id"])
+        there = list_images(self.cloud, owner=self._owner(data, ensured))
+        usable = [image for image in there if image["status"] in ("queued", *RECEIVING, *MIGRATABLE)]
+        twins = [str(image["id"]) for image in usable if is_twin(image, data) and image["id"] != self.before]
+        return only_twin("image", data["id"], twins)
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """A queued image with the stamp."""
-        owner = _owner(data, ensured)
+        """A queued image with the stamp as a property, or as a tag where Glance lets it have no more properties."""
+        image_id = str(uuid4())
+        self.journal(before=image_id)
         fields = {
-            key: data[key] for key in ("name", "disk_format", "container_format", "min_disk", "min_ram")
+            key: data[key]
+            for key in ("name", "disk_format", "container_format", "min_disk", "min_ram", "tags")
         }
         parts = {key: ensured_id(ensured, "image", data[key]) for key in BOOT_IMAGES if data.get(key)}
-        stamp = (
-            {"tags": [*data["tags"], stamp_tag(data["id"])]}
-            if _is_full(data)
-            else {"tags": data["tags"], STAMP: data["id"]}
-        )
+        owner, stamp = self._owner(data, ensured), f"{data['id']}/{image_id}"
         wanted = {
-            **{**data["properties"], **fields, **parts, **stamp},
-            **({"owner": owner} if owner else {}),
+            **data["properties"],
+            **fields,
+            **parts,
+            "id": image_id,
+            "owner": owner,
             "visibility": "private",
         }
-        image = self.cloud.glance.images.create(**wanted)
-        if lacking := {key: wanted[key] for key in _lacking(image, wanted)}:
-            image = self.cloud.glance.images.update(image["id"], **lacking)
-        if refused := _lacking(image, wanted):
-            what = f"image {image['id']}: the destination's Glance did not take {', '.join(refused)}"
-            raise PumphouseError(what, "ask the cloud's administrator for its rules on image properties")
-        return str(image["id"])
+        create = self.cloud.glance.images.create
+        try:
+            made = create(**{**wanted, STAMP: stamp})
+        except Exception as error:
+            if http_status(error) != 413:
+                raise
+            wanted["tags"] = [*data["tags"], stamp_tag(stamp)]
+            made = create(**wanted)
+        asked = {**wanted, "tags": sorted(wanted["tags"])}
+        if found := differences(asked, {**made, "tags": sorted(made["tags"])}, asked):
+            raise TransferError(f"image {data['name']} was not made as asked for: {'; '.join(found)}", ASK)
+        return image_id
+
+    @property
+    def _is_ours(self) -> bool:
+        return bool(self.before)
+
+    def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
+        return super()._take(found, found == self.before, data, ensured)
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
-        """The stamped images, in whatever state they are."""
-        return [str(image["id"]) for image in self._stamped(data, ensured)]
+        """The image that this run noted."""
+        return [self.before] if self.before else []
+
+    def _owner(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
+        """The destination's tenant of an image; one of other tenants becomes the operator's."""
+        tenant = ensured.get(symbol(Ref("tenant", data["owner"]), "ensured"))
+        return str(tenant["id"]) if tenant else self.cloud.project_id
 
     def remove(self, destination_id: str) -> None:
         """Delete the image, also when it is protected by now."""
@@ -192,10 +242,15 @@ class UploadImage(BaseCloudsTask):
         self.limits = limits
 
     def execute(self, data: Json, image: Json) -> Json:
-        """Copy and check; nothing when the destination has the same bytes.
+        """Copy and check, again where a connection breaks; nothing when the destination has the same bytes."""
+        attempts = Retrying(
+            retry=retry_if_exception_type(BrokenOffError),
+            stop=stop_after_attempt(UPLOAD_ATTEMPTS),
+            reraise=True,
+        )
+        return attempts(self._attempt, data, image)
 
-        Raises BrokenOffError where a connection breaks: whoever runs the task executes it again.
-        """
+    def _attempt(self, data: Json, image: Json) -> Json:
         actual = self._at_rest(image["id"])
         return self._arrived(data, actual) if actual["status"] in MIGRATABLE else self._copy(data, image)
 
@@ -235,28 +290,3 @@ class UploadImage(BaseCloudsTask):
         """Tell those who listen how far it is."""
         fraction = min(1.0, done_bytes / size_bytes) if size_bytes else 1.0
         self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": fraction, "bytes": done_bytes})
-
-
-def _is_snapshot(image: Mapping[str, Any]) -> bool:
-    """Whether Nova made an image of a server's disk."""
-    return image.get("image_type") == "snapshot" and "instance_uuid" in image
-
-
-def _lacking(image: Mapping[str, Any], wanted: Json) -> list[str]:
-    """The fields in which an image is not what Glance was asked for."""
-
-    def value(fields: Mapping[str, Any], key: str) -> Any:
-        return sorted(fields.get(key) or ()) if key == "tags" else fields.get(key) or None
-
-    return sorted(key for key in wanted if value(image, key) != value(wanted, key))
-
-
-def _is_full(data: Json) -> bool:
-    """Whether an image has no room for one more property."""
-    return len(data["properties"]) >= _PROPERTIES_MAX
-
-
-def _owner(data: Json, ensured: Mapping[str, Ensured]) -> str | None:
-    """The destination's tenant of an image; None for one of other tenants, which becomes the operator's."""
-    tenant = ensured.get(symbol(Ref("tenant", data["owner"]), "ensured"))
-    return str(tenant["id"]) if tenant else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.errors import http_status
+from pumphouse.errors import TransferError, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     BaseCloudsTask,
@@ -24,86 +24,113 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.glance.common import (
+    ASK,
+    ENCRYPTION,
     FIELDS,
     MIGRATABLE,
+    NOVAS,
+    QUOTA,
     SIGNATURE,
     EnsureImage,
     UploadImage,
     content_differences,
+    custom_properties,
     image_data,
     images_by_id,
+    is_snapshot,
+    is_twin,
     list_images,
-    list_stamped,
-    novas_properties,
+    own_tags,
     stamp_of,
 )
-from pumphouse.tasks.keystone.common import twin_among, twin_tenant, visible_projects
+from pumphouse.tasks.keystone.common import twin_tenants, visible_projects
 from pumphouse.tasks.kind import Found, Kind, matching
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 NAME = "image"
+FLAGS = ("os_hidden", "protected")
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
-    """The images that the tenant owns, hidden ones too."""
+    """The images that the tenant owns, hidden ones too, with their members."""
     images = [image for image in list_images(source, owner=tenant_id) if image["owner"] == tenant_id]
     members = _members(source, images)
-    needs = (Ref("tenant", tenant_id),)
     return [
-        _record(image, (*needs, *_parts(image)), {"members": members.get(image["id"], [])})
-        for image in images
+        _record(image, (Ref("tenant", tenant_id), *_parts(image)), members[image["id"]]) for image in images
     ]
 
 
 def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     """The images of the given ids, whoever owns them."""
-    images = images_by_id(source, ids).values()
-    names = _tenant_names(source) if images else {}
+    return {image["id"]: _record(image, _parts(image)) for image in images_by_id(source, ids).values()}
+
+
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records with notes on whom they cannot be shared with now."""
+    twins = _member_twins(search.destination, [record.data for record in records])
+    return [replace(record, notes=(*record.notes, *_unshared(record.data, twins))) for record in records]
+
+
+def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
+    """The images that carry the stamp in a tenant that ours can be in; a public one of the same name and hash; else
+    those of the same name."""
+    destination = search.destination
+    foreign = [record for record in records if not _tenants(record)]
+    theirs = twin_tenants(destination, {record.data["owner"]: None for record in foreign})
+    owners = {record.ref: _owners(search, record, theirs) for record in records}
+    listed = {owner: list_images(destination, owner=owner) for owner in set().union(*owners.values())}
+    public = list_images(destination, visibility="public") if foreign else []
+    twins = _member_twins(destination, [record.data for record in records])
+    found = {}
+    for record in records:
+        there = [image for owner in owners[record.ref] for image in listed[owner]]
+        offered = [] if _tenants(record) else public
+        found[record.ref] = list(_twins(destination, record, there, offered, twins))
+    return found
+
+
+def _owners(search: Search, record: Record, theirs: Mapping[str, str]) -> set[str]:
+    """The tenants of the destination that a twin can be in: anybody can write a stamp into an image of his own.
+
+    theirs: the twins of the tenants that other images belong to.
+    """
+    if tenants := _tenants(record):
+        return {search.ids[ref] for ref in tenants if ref in search.ids}
+    owner = record.data["owner"]
+    return {search.destination.project_id, *([theirs[owner]] if owner in theirs else ())}
+
+
+def _members(cloud: Cloud, images: Sequence[Mapping[str, Any]]) -> dict[str, list[Json]]:
+    """Whom images are shared with, by the ids of the images: one call for each, because Glance has no list of all."""
+    shared = [image["id"] for image in images if image["visibility"] == "shared"]
+    with ThreadPoolExecutor() as pool:
+        listed = dict(
+            zip(shared, pool.map(lambda i: list(cloud.glance.image_members.list(i)), shared), strict=True)
+        )
+    names = {project.id: project.name for project in visible_projects(cloud)} if any(listed.values()) else {}
     return {
-        image["id"]: _record(image, _parts(image), {"owner_name": names.get(image["owner"])})
+        image["id"]: [
+            {"id": m["member_id"], "status": m["status"], "name": names.get(m["member_id"])}
+            for m in listed.get(image["id"], ())
+        ]
         for image in images
     }
 
 
-def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
-    """The images that carry the stamp; a public one of the same name and hash; else those of the same name."""
-    destination = search.destination
-    owners = {search.ids.get(ref) for record in records for ref in _tenants(record)}
-    owned = [image for owner in owners if owner for image in list_images(destination, owner=owner)]
-    foreign = [record for record in records if not _tenants(record)]
-    projects = visible_projects(destination)
-    public = list_images(destination, visibility="public") if foreign else []
-    stamped = {
-        record.ref: [
-            image
-            for owner in _trusted_owners(destination, projects, record)
-            for image in list_stamped(destination, record.data, owner=owner)
-        ]
-        for record in foreign
-    }
-    return {
-        record.ref: [
-            _with_members(destination, projects, record, twin)
-            for twin in _twins(record, owned if _tenants(record) else [*stamped[record.ref], *public])
-        ]
-        for record in records
-    }
+def _member_twins(destination: Cloud, images: Iterable[Json]) -> dict[str, str]:
+    """The destination's tenants of those that images are shared with, by the source's."""
+    members = [member for data in images for member in data.get("members", ())]
+    return twin_tenants(destination, {member["id"]: member.get("name") for member in members})
 
 
-def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
-    """The records, with a note for each tenant that an image cannot be shared with."""
-    projects = visible_projects(search.destination) if any(_shared_with(r) for r in records) else []
+def _unshared(data: Json, twins: Mapping[str, str]) -> list[str]:
     return [
-        replace(
-            record,
-            notes=(
-                *record.notes,
-                *(_unshared(m) for m in _shared_with(record) if not _twin_member(projects, m)),
-            ),
-        )
-        for record in records
+        f"not shared with tenant {member.get('name') or member['id']}: it is not at the destination; "
+        "migrate it, then the tenant of this image again"
+        for member in data.get("members", ())
+        if member["id"] not in twins
     ]
 
 
@@ -142,23 +169,36 @@ class RetrieveImage(BaseRetrieveTask):
     """Reads an image record of the source, with its members."""
 
     def retrieve(self, resource_id: str) -> Json:
-        """Its fields; KeyError when it is gone."""
-        image = self.cloud.batch(images_by_id).get(resource_id)
-        return {**image_data(image), "members": _members(self.cloud, [image]).get(resource_id, [])}
+        """Its fields, and its members."""
+        data = self.cloud.batch(fetch).get(resource_id).data
+        return {**data, "members": _members(self.cloud, [data])[resource_id]}
 
 
 class CloseImage(BaseCloudsTask):
     """Sets what can or should only be set when the bytes are there; protection and deactivation last."""
 
     def execute(self, data: Json, image: Json, uploaded: Json) -> Json:
-        """Set visibility, members, hidden, protection, deactivation; provides notes on what could not be set."""
+        """Set what is lacking of visibility, members, properties and tags, then hidden, protection, deactivation.
+
+        Provides notes on what could not be set. Raises TransferError when Glance has not done what it was told.
+        """
         images, image_id = self.destination.glance.images, image["id"]
-        notes = self._publish(image_id, data["visibility"])
-        notes += [note for member in data["members"] if (note := self._share(image_id, member))]
-        images.update(image_id, os_hidden=data["os_hidden"], protected=data["protected"])
+        actual, twins = images.get(image_id), _member_twins(self.destination, [data])
+        notes = self._publish(image_id, data["visibility"]) if actual["visibility"] == "private" else []
+        if data["visibility"] == "shared" and actual["visibility"] in ("private", "shared"):
+            self._share(image_id, [{**m, "id": twins[m["id"]]} for m in data["members"] if m["id"] in twins])
+        lacking = {key: value for key, value in data["properties"].items() if key not in actual}
+        if not set(data["tags"]) <= set(actual["tags"]):
+            lacking["tags"] = sorted({*actual["tags"], *data["tags"]})
+        images.update(image_id, **lacking, **{flag: True for flag in FLAGS if data[flag]})
         if data["status"] == "deactivated":
             images.deactivate(image_id)
-        return {"id": image_id, "notes": notes}
+        wanted = {**data, "visibility": "private"} if notes else data
+        if missing := _missing(wanted, images.get(image_id)):
+            raise TransferError(
+                f"image {data['name']} at the destination is not as it was to be: {missing}", ASK
+            )
+        return {"id": image_id, "notes": [*notes, *_unshared(data, twins)]}
 
     def _publish(self, image_id: str, visibility: str) -> list[str]:
         try:
@@ -169,27 +209,37 @@ class CloseImage(BaseCloudsTask):
             return [f"kept private: the destination does not let the operator make an image {visibility}"]
         return []
 
-    def _share(self, image_id: str, member: Json) -> str:
-        """Share the image with the twin of a tenant; returns a note when there is none."""
-        twin = twin_tenant(self.destination, member["id"], member.get("name"))
-        if twin is None:
-            return _unshared(member)
-        members = self.destination.glance.image_members
-        if twin not in [existing["member_id"] for existing in members.list(image_id)]:
-            members.create(image_id, twin)
-        members.update(image_id, twin, member["status"])
-        return ""
+    def _share(self, image_id: str, members: Iterable[Json]) -> None:
+        """Share the image with tenants of the destination, as they have answered at the source."""
+        there = self.destination.glance.image_members
+        for member in members:
+            if member["id"] not in [existing["member_id"] for existing in there.list(image_id)]:
+                there.create(image_id, member["id"])
+            there.update(image_id, member["id"], member["status"])
 
 
-def _record(image: Mapping[str, Any], needs: tuple[Ref, ...], more: Json) -> Record:
+def _missing(data: Json, image: Mapping[str, Any]) -> str:
+    """What of a record an image does not have, in words; what somebody has changed of it is not missing."""
+    whole = image["visibility"] == data["visibility"] or image["visibility"] != "private"
+    lacking = {
+        "properties": sorted(data["properties"].keys() - image.keys()),
+        "tags": sorted(set(data["tags"]) - set(image["tags"])),
+        "visibility": [] if whole else [data["visibility"]],
+        "flags": [flag for flag in FLAGS if data[flag] and not image.get(flag)],
+        "status": ["deactivated"] if image["status"] != data["status"] == "deactivated" else [],
+    }
+    return "; ".join(f"{what}: {', '.join(values)}" for what, values in lacking.items() if values)
+
+
+def _record(image: Mapping[str, Any], needs: tuple[Ref, ...], members: Sequence[Json] = ()) -> Record:
     owned = any(need.kind == "tenant" for need in needs)
     return Record(
         Ref(NAME, image["id"]),
         image.get("name") or "",
-        {**image_data(image), **more},
+        {**image_data(image), "members": list(members)},
         needs,
-        notes=_notes(image),
         size_bytes=image.get("size") or 0,
+        notes=tuple(_notes(image)),
         skip=_skip(image),
         answer=image,
         must_exist=""
@@ -198,63 +248,18 @@ def _record(image: Mapping[str, Any], needs: tuple[Ref, ...], more: Json) -> Rec
     )
 
 
-def _notes(image: Mapping[str, Any]) -> tuple[str, ...]:
-    left = novas_properties(image)
-    return (f"what Nova wrote of its server is not carried: {', '.join(left)}",) if left else ()
-
-
-def _members(source: Cloud, images: Collection[Mapping[str, Any]]) -> dict[str, list[Json]]:
-    """Whom images are shared with, by their ids; asked image by image, because Glance has no list of all."""
-    shared = [image["id"] for image in images if image["visibility"] == "shared"]
-    with ThreadPoolExecutor() as pool:
-        listed = dict(zip(shared, pool.map(source.glance.image_members.list, shared), strict=True))
-    found = {image_id: list(members) for image_id, members in listed.items()}
-    names = _tenant_names(source) if any(found.values()) else {}
-    return {
-        image_id: [
-            {"id": m["member_id"], "name": names.get(m["member_id"]), "status": m["status"]} for m in members
-        ]
-        for image_id, members in found.items()
-    }
-
-
-def _tenant_names(cloud: Cloud) -> dict[str, str]:
-    return {project.id: project.name for project in visible_projects(cloud)}
-
-
-def _shared_with(record: Record) -> list[Json]:
-    return list(record.data.get("members", ()))
-
-
-def _twin_member(projects: Collection[Any], member: Json) -> str | None:
-    return twin_among(projects, member["id"], member["name"])
-
-
-def _unshared(member: Json) -> str:
-    return f"not shared with tenant {member.get('name') or member['id']}: it is not at the destination; share it when it is"
-
-
-def _trusted_owners(destination: Cloud, projects: Collection[Any], record: Record) -> set[str]:
-    """The tenants in which a stamp can be ours: anybody can put one on what is his own."""
-    twin = twin_among(projects, record.data["owner"], record.data["owner_name"])
-    return {destination.project_id, *([twin] if twin else [])}
-
-
-def _with_members(destination: Cloud, projects: Collection[Any], record: Record, twin: Twin) -> Twin:
-    """The twin, unfinished while a tenant that is at the destination by now has no share of it."""
-    wanted = {_twin_member(projects, member) for member in _shared_with(record)} - {None}
-    if not twin.ours or twin.unfinished or not wanted:
-        return twin
-    shared = {member["member_id"] for member in destination.glance.image_members.list(twin.id)}
-    missing = len(wanted - shared)
-    return replace(twin, unfinished=f"not shared with {missing} tenants yet") if missing else twin
+def _notes(image: Mapping[str, Any]) -> Iterator[str]:
+    if dropped := [key for key in NOVAS if is_snapshot(image) and image.get(key)]:
+        yield f"what Nova wrote of its server is not carried: {', '.join(dropped)}"
 
 
 def _skip(image: Mapping[str, Any]) -> str:
     if image["status"] not in MIGRATABLE:
         return f"its status is {image['status']}: it has no complete data"
     if image.get("block_device_mapping") and not image.get("size"):
-        return "it has no bytes, only the names of volume snapshots: take an image of the server's volume instead"
+        return "it has no bytes: it is the snapshot of a server whose disks are volumes, and names snapshots of them"
+    if len(custom_properties(image)) >= QUOTA and len(own_tags(image)) >= QUOTA:
+        return f"it has {QUOTA} properties and {QUOTA} tags or more, which leaves no room for the stamp: remove one"
     return ""
 
 
@@ -266,28 +271,63 @@ def _tenants(record: Record) -> list[Ref]:
     return [need for need in record.needs if need.kind == "tenant"]
 
 
-def _twins(record: Record, images: Iterable[Mapping[str, Any]]) -> Iterator[Twin]:
-    by_id = {image["id"]: image for image in images}
-    for image in by_id.values():
-        found = (*differences(record.data, image, FIELDS), *content_differences(record.data, image))
-        if stamp_of(image) == record.ref.id:
-            yield Twin(str(image["id"]), ours=True, differences=found, unfinished=_unfinished(record, image))
-        elif image["name"] == record.name and _tenants(record):
-            yield Twin(str(image["id"]), ours=False, differences=found)
-        elif image["name"] == record.name and not content_differences(record.data, image):
-            yield Twin(str(image["id"]), ours=True, differences=found)
+def _twins(
+    destination: Cloud,
+    record: Record,
+    there: Iterable[Mapping[str, Any]],
+    public: Iterable[Mapping[str, Any]],
+    twins: Mapping[str, str],
+) -> Iterator[Twin]:
+    """The candidates for a record.
+
+    there: the images of the tenants that its twin can be in.
+    public: those that can be it without a stamp, by name and hash.
+    twins: the destination's tenants of those that it is shared with.
+    """
+    stamped = {image["id"]: image for image in there if is_twin(image, record.data)}
+    for image in stamped.values():
+        unfinished = _unfinished(destination, record, image, twins)
+        found = (*_differences(record, image), *_unshared(record.data, twins))
+        yield Twin(str(image["id"]), ours=True, differences=found, unfinished=unfinished)
+    same_name = [image for image in (*there, *public) if image["name"] == record.name]
+    for image in {image["id"]: image for image in same_name if image["id"] not in stamped}.values():
+        if _tenants(record):
+            # What carries the stamp of another, is another's.
+            if not stamp_of(image):
+                yield Twin(str(image["id"]), ours=False, differences=_differences(record, image))
+        elif image["visibility"] == "public" and not content_differences(record.data, image):
+            yield Twin(str(image["id"]), ours=True, differences=_differences(record, image))
 
 
-def _unfinished(record: Record, image: Mapping[str, Any]) -> str:
+def _differences(record: Record, image: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        *differences(record.data, {"os_hidden": False, **image}, FIELDS),
+        *content_differences(record.data, image),
+    )
+
+
+def _unfinished(
+    destination: Cloud, record: Record, image: Mapping[str, Any], twins: Mapping[str, str]
+) -> str:
+    """What is left to do for an image that a migration made; empty when it is nothing."""
+    data = record.data
     if image["status"] not in MIGRATABLE:
         return f"its status is {image['status']}"
-    if image["visibility"] == "private" and record.data["visibility"] == "shared":
-        return "it is not shared yet"
-    if image["protected"] != record.data["protected"] and record.data["protected"]:
-        return "it is not protected yet"
-    if image["status"] != record.data["status"]:
-        return f"its status is {image['status']}, not {record.data['status']}"
-    return ""
+    if not _tenants(record) and image["owner"] != destination.project_id:
+        return ""
+    # By default only administrators make an image public; what was refused once is not asked for each time.
+    as_allowed = (
+        {"visibility": image["visibility"]}
+        if data["visibility"] == "public" and not destination.is_admin
+        else {}
+    )
+    if missing := _missing({**data, **as_allowed}, image):
+        return f"it lacks {missing}"
+    wanted = {twins[m["id"]] for m in data.get("members", ()) if m["id"] in twins}
+    if not wanted:
+        return ""
+    lacking = wanted - {m["member_id"] for m in destination.glance.image_members.list(image["id"])}
+    return f"it is not shared with tenant {', '.join(sorted(lacking))}" if lacking else ""
 
 
 def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
@@ -320,16 +360,24 @@ KIND = Kind(
             "kernel_id": "the image's twin",
             "ramdisk_id": "the image's twin",
             "members/member_id": "the tenant's twin",
+            **dict.fromkeys(
+                NOVAS, "as it is; not what Nova wrote of a server into the snapshot of it, with a note"
+            ),
         },
-        derived="id created_at updated_at size virtual_size checksum os_hash_* file self schema direct_url locations "
-        "stores os_glance_* pumphouse_* members/image_id members/created_at members/updated_at members/schema",
+        derived="id created_at updated_at size virtual_size checksum os_hash_algo os_hash_value file self schema "
+        "direct_url locations stores os_glance_* pumphouse_source_id pumphouse_attempt pumphouse_server_id "
+        "pumphouse_volume_id members/image_id members/created_at members/updated_at members/schema",
         noted={
             **dict.fromkeys(
-                sorted(SIGNATURE),
+                SIGNATURE,
                 "its signature is not carried: the key lies in the source's Barbican; sign it again",
             ),
-            "cinder_encryption_key_*": "{name} is not carried: its bytes are encrypted, and the key lies in the "
-            "source's Barbican; retype the volume that it was made of, and upload that",
+            **dict.fromkeys(
+                ENCRYPTION,
+                "{name} is not carried: its bytes are encrypted, and the key lies in the source's Barbican; "
+                "retype the volume that it was made of, and upload that",
+            ),
+            "block_device_mapping": "its block device mapping is not carried: it names snapshots of the source",
         },
     ),
 )

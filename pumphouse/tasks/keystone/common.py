@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -183,15 +183,23 @@ def visible_domains(cloud: Cloud) -> dict[str, str]:
 
 def twin_tenant(destination: Cloud, tenant_id: str, name: str | None) -> str | None:
     """The destination's tenant that was made from one of the source, or else the only one of its name."""
-    return twin_among(visible_projects(destination), tenant_id, name)
+    return twin_tenants(destination, {tenant_id: name}).get(tenant_id)
 
 
-def twin_among(projects: Collection[Any], tenant_id: str, name: str | None) -> str | None:
-    """As twin_tenant, among projects of the destination that have been listed."""
-    stamped = [project.id for project in projects if getattr(project, STAMP, None) == tenant_id]
-    same_name = [project.id for project in projects if project.name == name]
-    found = stamped[:1] or same_name
-    return str(found[0]) if len(found) == 1 else None
+def twin_tenants(destination: Cloud, names: Mapping[str, str | None]) -> dict[str, str]:
+    """The destination's tenants of those of the source that have one, as `twin_tenant` tells it.
+
+    names: the name of each tenant of the source by its id; None where it is not known.
+    """
+    projects = visible_projects(destination) if names else []
+    stamped = {getattr(project, STAMP, None): str(project.id) for project in projects}
+    found = {}
+    for tenant_id, name in names.items():
+        same_name = [str(project.id) for project in projects if project.name == name]
+        twins = [stamped[tenant_id]] if tenant_id in stamped else same_name
+        if len(twins) == 1:
+            found[tenant_id] = twins[0]
+    return found
 
 
 def by_name(items: Iterable[Any]) -> dict[str, list[Any]]:

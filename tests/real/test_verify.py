@@ -42,7 +42,7 @@ def shop(lab: Lab) -> Iterator[Sample]:
 @pytest.fixture(scope="module")
 def migrated(runner: Runner, shop: Sample) -> dict[str, Any]:
     """The report of the migration."""
-    report: dict[str, Any] = runner.json("migrate", "tenant", shop.name, "--skip", "rbac_policy", "--yes")
+    report: dict[str, Any] = runner.json("migrate", "tenant", shop.name, "--yes")
     return report
 
 

@@ -12,9 +12,10 @@ import click
 
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_other_clouds
 from pumphouse.errors import EXIT_DIFFERENT, EXIT_DONE, UsageError
+from pumphouse.model import Ref
 
 if TYPE_CHECKING:
-    from pumphouse.model import Plan, Ref, Step
+    from pumphouse.model import Plan, Step
     from pumphouse.run.record import Run
     from pumphouse.verify import Known
 
@@ -124,8 +125,13 @@ def _chosen(plan: Plan) -> set[Ref] | None:
     """What a plan was to migrate; None when that is all of the tenant."""
     from pumphouse.plan.decide import LEFT_OUT
     from pumphouse.plan.selection import not_made
+    from pumphouse.verify.cinder import COUNTED
 
     left_out = {step.ref for step in plan.steps() if step.reason in (LEFT_OUT, not_made(step.ref.kind))}
     if not (plan.selection or plan.left_out or left_out):
         return None
-    return {step.ref for step in plan.steps()} - left_out
+    # No plan has these, so that only a selection leaves them out.
+    counted = (
+        [] if plan.selection.is_narrow else [kind for kind in COUNTED if kind not in plan.selection.skip]
+    )
+    return {step.ref for step in plan.steps()} - left_out | {Ref(kind, plan.tenant.id) for kind in counted}

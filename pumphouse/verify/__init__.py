@@ -115,10 +115,10 @@ def verify(
         people = pair(keystone.KINDS, needed(mine), theirs, mappings, recorded)
         users = {ref.id: item.ref.id for ref, item in people.items.items() if ref.kind == "user"}
         unknown = {item.ref.id for item in needed(mine)["user"]} - users.keys()
-        snapshots_asked = known.policies.get("volume_snapshots") == "copy"
+        snapshots_left = known.policies.get("volume_snapshots") == "leave"
         reads = [
-            _Read(source, tenant_id, {*users, *unknown}, deep, snapshots_asked, progress),
-            _Read(destination, twin_id, set(users.values()), deep, snapshots_asked, progress),
+            _Read(source, tenant_id, {*users, *unknown}, deep, snapshots_left, progress),
+            _Read(destination, twin_id, set(users.values()), deep, snapshots_left, progress),
         ]
         rest = list(pool.map(_read, reads))
     there = {**theirs, **rest[1]}
@@ -209,7 +209,7 @@ class _Read(NamedTuple):
     tenant_id: str
     users: Collection[str]
     deep: bool
-    snapshots_asked: bool
+    snapshots_left: bool
     progress: Callable[[str], None]
 
 
@@ -220,7 +220,7 @@ def _read(asked: _Read) -> Items:
         "quota": lambda: {"quota": quotas.read(cloud, tenant_id, asked.users)},
         "compute": lambda: nova.read(cloud, tenant_id, asked.users),
         "network": lambda: neutron.read(cloud, tenant_id),
-        "volume": lambda: cinder.read(cloud, tenant_id, snapshots_asked=asked.snapshots_asked),
+        "volume": lambda: cinder.read(cloud, tenant_id, snapshots_left=asked.snapshots_left),
     }
     merged: dict[str, Sequence[Item]] = {}
     with ThreadPoolExecutor() as pool:

@@ -14,7 +14,7 @@ from pumphouse.verify.fields import ATTEMPT, STAMP, mapped, metadata, own_stamp,
 # What Cinder itself keeps among a volume's metadata, and writes about the image that a volume came from.
 _ADMIN = ("readonly", "attached_mode")
 _PROVENANCE = ("image_id", "signature_verified")
-_NOT_ASKED = "policies.volume_snapshots leaves it"
+_LEFT = "policies.volume_snapshots leaves it"
 _BEING_DELETED = ("deleting", "error_deleting", "deleted")
 # Block Storage API: the volumes of each group in the list (Pike).
 _GROUPS_SINCE = "3.25"
@@ -65,13 +65,12 @@ SNAPSHOT = Kind(
     lambda raw: raw["id"],
 )
 # Nothing migrates these: all of a tenant are one resource, so that hundreds of backups are one line.
-BACKUPS, GROUPS = (
-    Kind(name, plain("number"), lambda raw: "all") for name in ("volume_backups", "volume_groups")
-)
+COUNTED = ("volume_backups", "volume_groups")
+BACKUPS, GROUPS = (Kind(name, plain("number"), lambda raw: "all") for name in COUNTED)
 KINDS = (VOLUME, SNAPSHOT, BACKUPS, GROUPS)
 
 
-def read(cloud: Cloud, tenant_id: str, *, snapshots_asked: bool) -> dict[str, list[Item]]:
+def read(cloud: Cloud, tenant_id: str, *, snapshots_left: bool) -> dict[str, list[Item]]:
     """The volumes and snapshots of a tenant, and how many backups and groups of volumes it has."""
     if not cloud.has("block-storage"):
         return {}
@@ -89,7 +88,7 @@ def read(cloud: Cloud, tenant_id: str, *, snapshots_asked: bool) -> dict[str, li
         for s in snapshots
         if s.get(owner, tenant_id) == tenant_id
     ]
-    refused = "" if snapshots_asked else _NOT_ASKED
+    refused = _LEFT if snapshots_left else ""
     return {
         "volume": [_item(VOLUME, v) for v in volumes],
         "volume_snapshot": [

@@ -172,7 +172,7 @@ def test_a_cloud_without_cinder_has_no_volumes_and_no_limits_of_them(there: Plai
     assert find is not None
     assert find(cloud, {"id": "v"}) == []
     assert quota.fetch(cloud, ["p.volume"]) == {}
-    assert verify_cinder.read(cloud, TENANT, snapshots_asked=False) == {}
+    assert verify_cinder.read(cloud, TENANT, snapshots_left=False) == {}
     assert verify_quotas.read(cloud, TENANT, []) == []
 
 

@@ -168,9 +168,9 @@ NOT_COMPARED: dict[str, set[str]] = {
     "server_group": {"user_id"},
     "subnet": {*_TIMES, "router:external"},
     "subnet_pool": {*_TIMES, "address_scope_id", "is_default"},
-    "tenant": {"is_domain", "links.self", "pumphouse_source_id"},
+    "tenant": {"is_domain", "links.self"},
     "trunk": {*_TIMES, "status"},
-    "user": {"links.self", "password_expires_at", "pumphouse_source_id"},
+    "user": {"links.self", "password_expires_at"},
     "volume": {
         *_TIMES,
         *("links.*", "links.*.href", "links.*.rel"),
@@ -297,8 +297,8 @@ class Bench:
         found: dict[tuple[str, str], list[bool]] = defaultdict(list)
         for mutation in self.mutations():
             key = (mutation.finding.kind, mutation.name)
-            # Its id is where a resource is found, and no part of it.
-            if mutation.name.rpartition(".")[2] == "id" or (only and key not in only):
+            # By its id and its stamp a resource is found: they are no part of it.
+            if mutation.name.rpartition(".")[2] in ("id", STAMP) or (only and key not in only):
                 continue
             if key not in found or (not only and mutation.value is GONE):
                 found[key].append(self.is_noticed(mutation))

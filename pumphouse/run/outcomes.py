@@ -99,7 +99,7 @@ def executed_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
     if failed:
         return [_failed(step, atoms[step.ref], failed, detail) for step in steps]
     reason = "interrupted" if detail.state else "not started"
-    return [_outcome(step, State.PENDING, reason) for step in steps]
+    return [_outcome(step, State.PENDING, reason + _meanwhile(atoms[step.ref])) for step in steps]
 
 
 def reverted_outcomes(unit: Unit, detail: FlowDetail) -> list[Outcome]:
@@ -165,7 +165,14 @@ def _failed(step: Step, atoms: Iterable[AtomDetail], failed: list[Step], detail:
     others = " and ".join(other.record.title for other in failed)
     why = "; ".join(dict.fromkeys(reasons)) or f"{done}, because {others} failed"
     left = "; ".join(filter(None, map(not_reverted_reason, atoms)))
+    why += _meanwhile(atoms)
     return _outcome(step, State.FAILED, f"{why}; not undone: {left}" if left else why)
+
+
+def _meanwhile(atoms: Iterable[AtomDetail]) -> str:
+    """What the tasks say of the source that have been executed, until the run goes on or is undone."""
+    results = [atom.results for atom in atoms if atom.state == states.SUCCESS]
+    return "".join(f"; {said}" for result in results if (said := (result or {}).get("meanwhile")))
 
 
 def _reverted(step: Step, atoms: Sequence[AtomDetail]) -> Outcome:

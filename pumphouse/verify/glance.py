@@ -6,6 +6,9 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import requests
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+
 from pumphouse.cloud import Cloud, get_all
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Json, Ref
@@ -29,6 +32,7 @@ _NOVAS = {
 # There is nothing in them; and one that is being written is lost like any other.
 _EMPTY = ("queued", "killed", "deleted", "pending_delete")
 CHUNK_BYTES = 1024 * 1024
+READ_ATTEMPTS = 4
 
 
 def _properties(raw: Json) -> Json:
@@ -134,8 +138,14 @@ def _item(raw: Json, tenant_id: str) -> Item:
     )
 
 
+@retry(
+    retry=retry_if_exception_type(requests.RequestException),
+    stop=stop_after_attempt(READ_ATTEMPTS),
+    wait=wait_exponential(),
+    reraise=True,
+)
 def sha512(glance: Any, image_id: str) -> str:
-    """The hash of an image's bytes, read as they come and kept nowhere."""
+    """The hash of an image's bytes, read as they come and kept nowhere; again where a connection breaks."""
     digest = hashlib.sha512()
     response = glance.get(f"/images/{image_id}/file", stream=True, raise_exc=False)
     try:

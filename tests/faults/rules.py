@@ -143,6 +143,20 @@ class CutAfter(Action):
         raise Cut
 
 
+@dataclass
+class Trickle(Action):
+    """The service sends slowly, and says when it begins."""
+
+    seconds_per_block: float = 1.0
+    reached: threading.Event = field(default_factory=threading.Event)
+
+    def download(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        self.reached.set()
+        for block in blocks:
+            yield block
+            threading.Event().wait(self.seconds_per_block)
+
+
 class Truncate(Action):
     """The connection breaks in the middle of the answer."""
 

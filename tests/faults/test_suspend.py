@@ -8,11 +8,11 @@ import time
 import pytest
 
 from tests.conftest import Seen
-from tests.faults.commands import RECORDED, migrate
+from tests.faults.commands import RECORDED, SHOW, migrate
 from tests.faults.driver import Command, Operator
 from tests.faults.proxy import Proxy
 from tests.faults.reference import Reference, finish
-from tests.faults.rules import IMAGE_BYTES, Hold, Rule
+from tests.faults.rules import IMAGE_BYTES, Hold, Rule, Trickle
 from tests.faults.world import World
 
 INTERRUPTED = 130
@@ -45,6 +45,25 @@ def test_the_first_lets_finish_what_runs(
     ended = command.wait().expect(INTERRUPTED)
     assert f"pumphouse resume {run}" in ended.stderr
     assert any(exchange.request.method == "PUT" and exchange.status == 204 for exchange in proxy.exchanges)
+    assert operator.run("runs", "list", "-f", "json").expect(0).json[0]["state"] == "SUSPENDED"
+    finish(operator, proxy, reference)
+
+
+def test_a_copy_is_broken_off_and_begins_again(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen
+) -> None:
+    slow = Trickle()  # 2 MiB take half a minute
+    proxy.rules = [Rule([slow], service="source/glance", method="GET", path=IMAGE_BYTES, count=1)]
+    command = operator.start(*migrate(world))
+    assert command.reaches(slow.reached)
+    command.signal(signal.SIGINT)
+    start_s = time.monotonic()
+    command.wait().expect(INTERRUPTED)
+    took_s = time.monotonic() - start_s
+    seen(f"ended {took_s:.1f} s after the signal")
+    assert took_s < 20
+    resources = operator.run(*SHOW).expect(0).json["resources"]
+    assert {item["outcome"] for item in resources} <= {"created", "reused", "pending", "skipped"}
     assert operator.run("runs", "list", "-f", "json").expect(0).json[0]["state"] == "SUSPENDED"
     finish(operator, proxy, reference)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,19 @@ from pumphouse.model import Outcome, Plan, Ref, Report, State
 from tests.unit.memory import TENANT, planned
 
 CONFIG = SimpleNamespace(policies=SimpleNamespace(passwords_file=Path("/safe/passwords.csv")))
+
+
+TWICE_INTERRUPTED = """
+import os, signal
+from rich.live import Live
+from pumphouse.cli.running import _interruptible
+from pumphouse.show.console import console
+out = console()
+with _interruptible(out, "pumphouse resume 1a2b") as stop, Live("bars", console=out):
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop.is_set()
+    os.kill(os.getpid(), signal.SIGINT)
+"""
 
 
 class Terminal(io.StringIO):
@@ -128,6 +143,21 @@ def test_ctrl_c_before_a_run_says_that_nothing_was_changed(
     monkeypatch.setattr("pumphouse.show.report.print_plan", interrupt)
     assert commands("migrate", "tenant", "a", "--yes") == 130
     assert "interrupted: nothing was changed\n" in capsys.readouterr().err
+
+
+def test_the_second_ctrl_c_leaves_the_terminal_with_its_cursor() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", TWICE_INTERRUPTED])
+    shown = b""
+    with suppress(OSError):  # that is how a terminal says that nobody has it open any more
+        while block := os.read(terminal, 4096):
+            shown += block
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert b"\x1b[?25l" in shown.partition(b"\x1b[?25h")[0]
+    assert b"\x1b[?25l" not in shown.rpartition(b"\x1b[?25h")[2]
+    assert b"stopped at once: go on with pumphouse resume 1a2b" in shown
 
 
 @pytest.mark.parametrize("tenants", [["a"], ["a", "b"]])

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import wraps
 
 import pytest
 from keystoneauth1 import exceptions
 from taskflow.persistence.base import Backend
 
 from pumphouse.errors import BrokenOffError, OutageError
-from pumphouse.model import State
+from pumphouse.model import Ref, State
 from pumphouse.run import revert
 from pumphouse.run.record import create_run, find_book, load_run
-from tests.unit.memory import TENANT, World, execute, planned, reason, states, step
+from tests.unit.memory import TENANT, Make, World, execute, planned, reason, states, step
 from tests.unit.test_resume_revert import undo
 
 ONE = step("thing", "one", TENANT.ref)
@@ -125,3 +126,19 @@ def test_an_undo_that_waits_when_the_run_is_to_end_is_done_by_the_next(store: Ba
     report, _ = undo(load_run(store, find_book(store, recorded.id)), world)
     assert world.things == set()
     assert states(report)["t"] is states(report)["one"] is State.REVERTED
+
+
+@pytest.mark.parametrize("on_failure", ["revert", "keep"])
+def test_what_is_otherwise_at_the_source_until_the_run_goes_on_is_said(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch, on_failure: str
+) -> None:
+    make = Make.execute
+    stopping = wraps(make)(lambda *args, **given: {**make(*args, **given), "meanwhile": "it is stopped"})
+    monkeypatch.setattr(Make, "execute", stopping)
+    part = step("thing", "part", TENANT.ref, part_of=Ref("server", "whole"))
+    whole = step("server", "whole", TENANT.ref, part.ref)
+    world.failing = {"whole"}
+    report, _ = execute(create_run(store, planned(TENANT, part, whole, on_failure=on_failure)), world)
+    assert states(report)["part"] is State.FAILED
+    assert reason(report, "part").endswith("; it is stopped") is (on_failure == "keep")
+    assert not reason(report, "whole").endswith("; it is stopped")

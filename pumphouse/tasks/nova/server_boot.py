@@ -61,7 +61,8 @@ class StopServer(BaseCloudTask):
     def execute(self, data: Json) -> Json:
         """Stop it and wait; provides whether it ran."""
         bring_to(self.cloud, data["tenant_id"], data["id"], "SHUTOFF", self.cloud.nova.servers.stop)
-        return {"ran": data["status"] == "ACTIVE"}
+        ran = data["status"] == "ACTIVE"
+        return {"ran": ran, "meanwhile": "it is stopped at the source" if ran else ""}
 
     def revert(self, data: Json, result: Any, **_: Any) -> Json | None:
         """Start it again, also when it died while it stopped it."""

@@ -302,7 +302,7 @@ def test_reads_back_when_no_hash_is_common(pair: Pair) -> None:
 def test_read_back_finds_other_bytes(pair: Pair) -> None:
     pair.hold(BYTES, checksum=None)
     pair.destination.hashes = lambda _: {"os_hash_algo": "sha256", "os_hash_value": "unused"}
-    pair.destination.send = lambda handler, data: handler.send_file(data[:-1] + b"!")
+    pair.destination.send = lambda handler, data: handler.send_file(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(TransferError, match="the sha512 at the destination is"):
         pair.copy()
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from taskflow import task
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import BrokenOffError, TransferError, http_status
+from pumphouse.errors import TransferError, http_status
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import (
     STAMP,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 # What an image is while Glance takes bytes, also from a connection of which it does not know that it is dead.
 RECEIVING = ("saving", "uploading", "importing")
 RECEIVING_TIMEOUT_S = 120.0
-UPLOAD_ATTEMPTS = 3
 MIGRATABLE = ("active", "deactivated")
 FIELDS = (
     "name",
@@ -242,15 +240,10 @@ class UploadImage(BaseCloudsTask):
         self.limits = limits
 
     def execute(self, data: Json, image: Json) -> Json:
-        """Copy and check, again where a connection breaks; nothing when the destination has the same bytes."""
-        attempts = Retrying(
-            retry=retry_if_exception_type(BrokenOffError),
-            stop=stop_after_attempt(UPLOAD_ATTEMPTS),
-            reraise=True,
-        )
-        return attempts(self._attempt, data, image)
+        """Copy and check; nothing when the destination has the same bytes.
 
-    def _attempt(self, data: Json, image: Json) -> Json:
+        Raises BrokenOffError where a connection breaks: whoever runs the task executes it again.
+        """
         actual = self._at_rest(image["id"])
         return self._arrived(data, actual) if actual["status"] in MIGRATABLE else self._copy(data, image)
 

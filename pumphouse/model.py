@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
+from urllib.parse import urlsplit
 
 Json = dict[str, Any]
 
@@ -69,6 +71,41 @@ class Twin:
     ours: bool
     differences: tuple[str, ...] = ()
     unfinished: str = ""
+
+
+class Place(NamedTuple):
+    """What makes two clouds the same one; empty is what an older release did not write.
+
+    keystone: where its Keystone is, however that is written.
+    project: what a login is bound to that is not an administrator's.
+    """
+
+    keystone: str
+    region: str = ""
+    project: str = ""
+
+    def is_same(self, other: Place) -> bool:
+        """Whether it is the same cloud, as far as both say what they are."""
+        return all(
+            a == b or (number and not (a and b))
+            for number, (a, b) in enumerate(zip(self, other, strict=True))
+        )
+
+
+_TITLE = re.compile(r"\S+ (?P<url>\S+)(?: region (?P<region>.+?))?(?: project (?P<project>\S+))?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def place(title: str) -> Place:
+    """The cloud that plans and runs write `<name> <auth URL>[ region <region>][ project <id>]`."""
+    found = _TITLE.fullmatch(title)
+    if not found:
+        return Place(title)
+    url = urlsplit(found["url"])
+    port = None if url.port == _DEFAULT_PORTS.get(url.scheme) else url.port
+    path = re.sub(r"/v\d+(\.\d+)?$", "", url.path.rstrip("/")).rstrip("/")
+    keystone = f"{url.scheme}://{url.hostname}{f':{port}' if port else ''}{path}"
+    return Place(keystone, found["region"] or "", found["project"] or "")
 
 
 class Action(StrEnum):

@@ -181,10 +181,11 @@ def refuse_other_clouds(invocation: Invocation, plan: Plan, what: str) -> None:
 
     what: how the message calls the plan.
     """
+    from pumphouse.model import place
     from pumphouse.plan.make import title
 
     for planned, cloud in zip((plan.source, plan.destination), invocation.clouds, strict=True):
-        if planned != title(cloud):
+        if not place(planned).is_same(place(title(cloud))):
             raise ConfigError(
                 [f"{what} is for {planned}, but the configuration names {title(cloud)}"],
                 "give the configuration it was made with, by --config",

@@ -99,6 +99,13 @@ class Cloud:
         return self._region.region_name or None
 
     @property
+    def region(self) -> str:
+        """The region that is used: the one that is set, else the first of the catalog; empty where it has none."""
+        endpoints = (e for entry in self.access.service_catalog.catalog for e in entry["endpoints"])
+        regions = (endpoint.get("region_id") or endpoint.get("region") for endpoint in endpoints)
+        return self.region_name or next(filter(None, regions), "")
+
+    @property
     def interface(self) -> str:
         """Which endpoints of the catalog are used: public, internal or admin."""
         interface: str = self._region.config["interface"]

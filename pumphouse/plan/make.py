@@ -161,8 +161,10 @@ def _selected(
 
 
 def title(cloud: Cloud) -> str:
-    """How a plan names a cloud."""
-    return f"{cloud.name} {cloud.auth_url}"
+    """How a plan names a cloud: with all that `pumphouse.model.place` tells two clouds apart by."""
+    region = f" region {cloud.region}" if cloud.region else ""
+    project = "" if cloud.is_admin else f" project {cloud.project_id}"
+    return f"{cloud.name} {cloud.auth_url}{region}{project}"
 
 
 def settings_of(config: Config) -> Settings:

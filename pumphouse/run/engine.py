@@ -230,8 +230,7 @@ def flow_from_detail(migration: Migration, unit: Unit, detail: FlowDetail) -> An
     flow = FACTORIES[name](migration, unit)
     noted = {atom.name: _noted(atom) for atom in detail if atom.state in (states.RUNNING, states.FAILURE)}
     for item, _ in flow.iter_nodes():
-        found = noted.get(item.name, {})
-        item.begun, item.before = bool(found.get("begun")), found.get("before")
+        item.recall(noted.get(item.name, {}))
     return flow
 
 

@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +18,9 @@ from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
 
 from pumphouse import __version__
 from pumphouse.errors import NotFoundError, UsageError
-from pumphouse.model import Json, Plan, Ref
+from pumphouse.model import Action, Json, Place, Plan, Ref, place
 from pumphouse.plan.data import format_problem, plan_data, plan_from
-from pumphouse.run.outcomes import step_of_task
+from pumphouse.run.outcomes import ensured_results, step_of_task
 from pumphouse.store import NAME_MAX_LENGTH
 from pumphouse.store.times import now
 from pumphouse.tasks import KINDS
@@ -33,9 +33,12 @@ _HEADER = ("source", "destination", "version", "state", "created_at")
 # The factory of the units' flows, by which a resume finds it again. It is part of the format.
 FACTORY = "pumphouse.flows.unit_flow"
 LAST = "last"
+# The kinds of which several tenants' runs may need the same one.
+COMMON_KINDS = frozenset(kind.name for kind in KINDS.values() if kind.common)
 # The states of a run that a process works on, if that process is alive.
 ACTIVE_STATES = (states.RUNNING, states.REVERTING)
 _PLAN = "plan"
+_REUSED = "reused"
 _DONE = (states.SUCCESS, states.RUNNING, states.FAILURE)
 _ID_DIGITS = 8
 _ID_MIN_DIGITS = 4
@@ -132,11 +135,38 @@ def _plan_detail(plan: Plan) -> FlowDetail:
     data = plan_data(plan)
     parts = [{**data, "units": []}, *data["units"]]
     detail = FlowDetail(_PLAN, uuidutils.generate_uuid())
+    detail.meta = {_REUSED: [[kind, i] for kind, i in _reused(plan)]}
     for number, part in enumerate(parts):
         atom = TaskDetail(f"{_PLAN}-{number}", uuidutils.generate_uuid())
         atom.put(states.SUCCESS, {"number": number, "part": part})
         detail.add(atom)
     return detail
+
+
+def _reused(plan: Plan) -> Iterator[tuple[str, str]]:
+    for step in plan.steps():
+        if step.action is Action.REUSE and step.destination_id:
+            yield step.ref.kind, step.destination_id
+
+
+def used(store: Backend, book: LogBook) -> set[tuple[str, str]]:
+    """The kinds and ids of all that a run reuses, or found where it was to make what other runs may make too.
+
+    Its plan is not loaded, unless an older release has recorded it.
+    """
+    with closing(store.get_connection()) as connection:
+        flows = list(connection.get_flows_for_book(book.uuid, lazy=True))
+        common = [flow for flow in flows if _kind_of_unit(flow) in COMMON_KINDS]
+        details = [connection.get_flow_details(flow.uuid) for flow in common]
+    (header,) = (flow for flow in flows if "unit" not in flow.meta)
+    reused = header.meta.get(_REUSED)
+    found = set(_reused(load_run(store, book).plan)) if reused is None else set(map(tuple, reused))
+    results = (result for detail in details for result in ensured_results(detail))
+    return found | {(name.partition("-")[0], r["id"]) for name, r in results if not r["made"]}
+
+
+def _kind_of_unit(flow: FlowDetail) -> str:
+    return str(flow.meta.get("unit", "")).partition("/")[0]
 
 
 def list_books(store: Backend) -> list[LogBook]:
@@ -200,17 +230,18 @@ def _other_format(book: LogBook, what: str) -> UsageError:
 
 def tenant_books(store: Backend, tenant_id: str, source: str, destination: str) -> list[LogBook]:
     """The logbooks of all runs that moved a tenant between two clouds, the oldest first."""
-    wanted = (tenant_id, source, destination)
-    return [book for book in list_books(store) if wanted == _tenant_and_clouds(book.meta)]
+    clouds = place(source), place(destination)
+    books = [book for book in list_books(store) if book.meta["tenant"]["id"] == tenant_id]
+    return [book for book in books if all(map(Place.is_same, clouds, _clouds(book.meta)))]
 
 
-def _tenant_and_clouds(meta: Json) -> tuple[str, str, str]:
-    return meta["tenant"]["id"], meta["source"], meta["destination"]
+def _clouds(meta: Json) -> tuple[Place, Place]:
+    return place(meta["source"]), place(meta["destination"])
 
 
 def describe_owner(store: Backend, meta: Json) -> str:
     """Say which run and process work on a tenant now; empty when none is recorded to."""
-    books = tenant_books(store, *_tenant_and_clouds(meta))
+    books = [book for book in list_books(store) if lock_name(book.meta) == lock_name(meta)]
     active = [book for book in books if book.meta["state"] in ACTIVE_STATES]
     if not active:
         return ""
@@ -220,7 +251,7 @@ def describe_owner(store: Backend, meta: Json) -> str:
 
 def unfinished_notes(store: Backend, meta: Json) -> list[str]:
     """Say that the newest run of a tenant is not finished, if so, before a new one is created."""
-    newest = tenant_books(store, *_tenant_and_clouds(meta))[-1:]
+    newest = tenant_books(store, meta["tenant"]["id"], meta["source"], meta["destination"])[-1:]
     return [
         f"run {run_id(book)} of this tenant was not finished; pumphouse resume {run_id(book)} goes on with it, "
         f"pumphouse revert {run_id(book)} undoes it; this makes a new run"
@@ -230,8 +261,11 @@ def unfinished_notes(store: Backend, meta: Json) -> list[str]:
 
 
 def lock_name(meta: Json) -> str:
-    """The name of the lock of a tenant and a pair of clouds, out of the meta of a logbook."""
-    return " ".join(_tenant_and_clouds(meta))
+    """The name of the lock of a tenant and a pair of clouds, out of the meta of a logbook.
+
+    All regions of a cloud have one Keystone, and so one lock.
+    """
+    return " ".join((meta["tenant"]["id"], *(cloud.keystone for cloud in _clouds(meta))))
 
 
 def done_before(store: Backend, tenant_id: str, source: str, destination: str) -> dict[Ref, Before]:

@@ -14,9 +14,10 @@ from taskflow.persistence.models import AtomDetail, FlowDetail
 from taskflow.types.failure import Failure
 
 from pumphouse.cloud.check import clock_difference_s
-from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
+from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit, place
 from pumphouse.run.engine import Listener, correct_suspended_state, flow_from_detail, save
 from pumphouse.run.execute import Execution, explained_store_failures, open_execution, schedule_units
+from pumphouse.run.lock import is_locked
 from pumphouse.run.outcomes import (
     ensured_results,
     not_reverted_reason,
@@ -25,7 +26,7 @@ from pumphouse.run.outcomes import (
     sorted_by_plan,
     step_of_task,
 )
-from pumphouse.run.record import Run, list_books, load_run, run_id
+from pumphouse.run.record import Run, list_books, lock_name, run_id, tenant_books, used
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, counted, symbol
 
@@ -72,13 +73,13 @@ def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[UnitReve
     force: revert also what was changed.
     """
     details = run.all_details()
-    users = used_by_other_tenants(run)
+    others = others_of(run)
     begun = [unit for unit in reversed(run.plan.units) if any(map(_needs_revert, details[unit.name]))]
     offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
     planned: dict[str, UnitRevert] = {}
     for unit in begun:
         detail = details[unit.name]
-        kept_steps = _used_steps(unit, detail, users)
+        kept_steps = _used_steps(unit, detail, others)
         kept_reason = _kept_dependent(unit, planned.values())
         if not kept_reason and not force:
             kept_reason = _change_since(unit, detail, migration, offset)
@@ -128,10 +129,13 @@ def _kept_dependent(unit: Unit, planned: Iterable[UnitRevert]) -> str:
     return f"needed by {dependent.steps[0].record.title}, which is kept" if dependent else ""
 
 
-def _used_steps(unit: Unit, detail: FlowDetail, users: Mapping[tuple[str, str], str]) -> dict[Ref, str]:
+def _used_steps(unit: Unit, detail: FlowDetail, others: Others) -> dict[Ref, str]:
     """Why resources of a unit stay that others use, and the parts of the unit that these need."""
-    made = {step.ref: (step.ref.kind, i) for step, i in _resources_made(unit, detail)}
-    kept = {ref: f"used by {users[key]}" for ref, key in made.items() if key in users}
+    made = [(step, others.of((step.ref.kind, i))) for step, i in _resources_made(unit, detail)]
+    kept = {step.ref: f"used by {user}" for step, user in made if user}
+    if others.under_way:
+        done = (step for step, user in made if not user and _is_common(step) and _is_done(unit, step, detail))
+        kept |= {step.ref: f"perhaps used by {others.under_way}, which is under way" for step in done}
     waiting = list(kept)
     steps = {step.ref: step for step in unit.steps}
     while waiting:
@@ -171,34 +175,52 @@ def strangers(cloud: Cloud, tenant_id: str) -> str:
     )
 
 
-def used_by_other_tenants(run: Run) -> dict[tuple[str, str], str]:
-    """What runs of other tenants use at the destination of a run: who, by the kind and the id there."""
+def _is_common(step: Step) -> bool:
+    common = KINDS[step.ref.kind].common
+    return common is not None and common(step.record)
+
+
+def _is_done(unit: Unit, step: Step, detail: FlowDetail) -> bool:
+    """Whether all has been done that makes a resource: nobody else takes one of which something is left to do."""
+    mine = (atom for atom in detail if step_of_task(unit, atom.name) is step)
+    return all(atom.state == states.SUCCESS for atom in mine)
+
+
+@dataclass(frozen=True)
+class Others:
+    """The runs of other tenants, and into other regions, that go where a run goes.
+
+    used: which of them use what, by the kind and the id there.
+    under_way: one that a process works on, and may come to use more; empty when there is none.
+    """
+
+    used: Mapping[tuple[str, str], str]
+    under_way: str
+
+    def of(self, resource: tuple[str, str]) -> str:
+        """The run that uses a resource; empty when none does."""
+        return self.used.get(resource, "")
+
+
+def others_of(run: Run) -> Others:
+    """Look what runs of other tenants, and into other regions, use or may come to use at a run's destination."""
     found: dict[tuple[str, str], str] = {}
+    under_way = ""
+    own = {
+        book.uuid
+        for book in tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
+    }
+    keystone = place(run.plan.destination).keystone
     for book in list_books(run.store):
-        if book.meta["tenant"]["id"] == run.plan.tenant.id or book.meta["state"] == states.REVERTED:
+        meta = book.meta
+        if book.uuid in own or meta["state"] == states.REVERTED:
             continue
-        if _address(book.meta["destination"]) == _address(run.plan.destination):
-            other = load_run(run.store, book)
-            used_by = f"run {run_id(book)} of tenant {other.plan.tenant_name}"
-            found |= dict.fromkeys(_used(other), used_by)
-    return found
-
-
-def _address(title: str) -> str:
-    """Where a cloud is, of the name and the address by which a plan calls it."""
-    return title.rpartition(" ")[2]
-
-
-def _used(run: Run) -> Iterator[tuple[str, str]]:
-    """The kinds and ids of all that a run reuses, or found where it was to make it."""
-    results = {unit.name: dict(reused_results(unit)) for unit in run.plan.units}
-    for name, detail in run.all_details().items():
-        results[name] |= dict(ensured_results(detail))
-    for unit in run.plan.units:
-        for step in unit.steps:
-            result = results[unit.name].get(symbol(step.ref, "ensured"))
-            if result is not None and not result["made"]:
-                yield step.ref.kind, result["id"]
+        if place(meta["destination"]).keystone == keystone:
+            title = f"run {run_id(book)} of tenant {meta['tenant']['name']}"
+            if meta["state"] == states.RUNNING and is_locked(run.store, lock_name(meta)):
+                under_way = title
+            found |= dict.fromkeys(used(run.store, book), title)
+    return Others(found, under_way)
 
 
 def _resources_made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
@@ -251,6 +273,10 @@ def _revert_unit(state: Execution, planned: UnitRevert) -> None:
         state.report(_same_outcomes(planned.unit, State.KEPT, planned.kept_reason))
         return
     detail = state.run.detail(planned.unit.name)
+    if any(map(_is_common, planned.unit.steps)):
+        # Since the revert was planned, another run may have begun to use it.
+        kept_steps = _used_steps(planned.unit, detail, others_of(state.run))
+        planned = replace(planned, kept_steps={**planned.kept_steps, **kept_steps})
     kept_tasks = {
         atom.name
         for atom in detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,8 @@ NAME_MAX_LENGTH = 255
 _PROJECT_NAME_MAX_LENGTH = 64
 # As many digits of an id as a name is made different by: eight, as Git shows them.
 _ID_DIGITS = 8
+# Where services keep it: the mark that a task notes before it makes what the runs of other tenants may make, too.
+MARK = "pumphouse_mark"
 # How long to wait before each look for what a call has made that ended without an answer: the service may
 # still be at work on it.
 LOOKS_S = (0.0, 1.0, 3.0)
@@ -126,20 +129,30 @@ class Search:
 class _JournaledTask(task.Task):  # type: ignore[misc]
     """A task that can note in the store that it begins to make something, before it does.
 
-    begun: whether it noted that, also in an earlier process that died; set by whoever resumes a run.
+    begun: whether it noted that, also in an earlier process that died.
+    mark: what what it makes carries, where its service keeps that; empty of what an older release noted.
+    made_id: what it has made, once that is certain.
     before: what it noted of the resource that it adds to, as it was before its first attempt; None if it did not.
     after: the names of tasks that have to be done before it, where they are in its flow at all.
     """
 
     begun = False
+    mark = made_id = ""
     before: Any = None
     after: tuple[str, ...] = ()
 
-    def journal(self, begun: bool = True, before: Any = None) -> None:
+    def journal(self, begun: bool = True, before: Any = None, made_id: str = "") -> None:
         """Note it; TaskFlow saves this with the task before the call returns."""
-        self.begun, self.before = begun, before
-        noted = {"begun": begun} if before is None else {"begun": begun, "before": before}
+        self.begun, self.before, self.made_id = begun, before, made_id
+        self.mark = (self.mark or uuid.uuid4().hex) if begun else ""
+        noted = {"begun": begun, "mark": self.mark, "made_id": made_id}
+        noted |= {} if before is None else {"before": before}
         self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": 0.01, **noted})
+
+    def recall(self, noted: Json) -> None:
+        """Know what an earlier process noted before it died, or failed."""
+        self.begun, self.before = bool(noted.get("begun")), noted.get("before")
+        self.mark, self.made_id = noted.get("mark", ""), noted.get("made_id", "")
 
     def journal_before(self, now: T) -> T:
         """What a resource had before this task added anything, noted by the first attempt; `now` is plain JSON."""
@@ -215,13 +228,16 @@ class EnsureMixin:
 
     target_name: the name at the destination; the source's when it is not given.
     fresh: whether a twin that carries our stamp can only come from this very run.
-    shared: whether others may make the same, so that only the note tells whose it is.
+    shared: whether others may make the same, so that only the note and the mark tell whose it is.
     adopts_unfinished: whether one that an earlier run left half made is this run's own from then on: with the
         mark of what is unfinished gone, nobody else could tell whose it is.
     """
 
     name: str
     begun: bool
+    mark: str
+    made_id: str
+    before: Any
     journal: Callable[..., None]
     shared = False
     adopts_unfinished = False
@@ -236,29 +252,37 @@ class EnsureMixin:
         data = self._named(data)
         found = self.find(data, ensured)
         if found is not None:
-            return self._take(found, self._is_ours, data, ensured)
+            return self._take(found, self._is_ours(found), data, ensured)
         if self.shared:
-            self.journal()
+            self.journal(before=self.before)
         try:
-            made, created = True, self.create(data, ensured)
+            created = self.create(data, ensured)
         except Exception as error:
-            made = in_doubt(error)
-            looking = made or self._may_be_others(error)
-            again = look_again(lambda: self.find(data, ensured)) if looking else None
-            if again is None:
-                raise
-            created = again
-        return self._take(created, made, data, ensured)
+            return self._take_in_doubt(error, data, ensured)
+        if self.shared:
+            self.journal(before=self.before, made_id=created)
+        return self._take(created, True, data, ensured)
+
+    def _take_in_doubt(self, error: Exception, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
+        """Take what there is after a call that may have made it, or was refused because there is one."""
+        is_others = self.shared and http_status(error) == 409
+        found = look_again(lambda: self.find(data, ensured)) if is_others or in_doubt(error) else None
+        if found is None:
+            raise error
+        if is_others:
+            self.journal(False)
+        made = not is_others and (not self.shared or self._is_ours(found))
+        return self._take(found, made, data, ensured)
 
     def _named(self, data: Json) -> Json:
         return data if self.target_name is None else {**data, "name": self.target_name}
 
-    @property
-    def _is_ours(self) -> bool:
-        return self.begun if self.shared else self.fresh or self.adopts_unfinished
-
-    def _may_be_others(self, error: Exception) -> bool:
-        return self.shared and http_status(error) == 409
+    def _is_ours(self, found: str) -> bool:
+        if not self.shared:
+            return self.fresh or self.adopts_unfinished
+        if not self.begun or not self.mark:
+            return self.begun
+        return found == self.made_id or (not self.made_id and self.is_marked(found))
 
     def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
         self.finish(found, data, ensured)
@@ -278,9 +302,9 @@ class EnsureMixin:
 
     def _undo_unknown(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
         try:
-            if not self._is_ours:
+            if self.shared and not self.begun:
                 return []
-            return [self.undo(found) for found in self.leftovers(data, ensured)]
+            return [self.undo(found) for found in self.leftovers(data, ensured) if self._is_ours(found)]
         except ConflictError:  # what is there is not ours
             return []
         except Exception as error:
@@ -304,6 +328,10 @@ class EnsureMixin:
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the twin, stamped, and return its id."""
         raise NotImplementedError
+
+    def is_marked(self, destination_id: str) -> bool:
+        """Whether what may have been made carries the mark; True of what carries none, and is shared by few."""
+        return True
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Do what takes a second call; done again on a twin that was found."""

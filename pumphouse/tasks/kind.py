@@ -48,6 +48,11 @@ def _no_strangers(cloud: Cloud, tenant_id: str) -> list[str]:
     return []
 
 
+def always(record: Record) -> bool:
+    """What `common` is of a kind that no tenant owns."""
+    return True
+
+
 def _no_tasks(migration: Migration, step: Step) -> list[Task]:
     return []
 
@@ -74,6 +79,7 @@ class Kind:
     renamable: whether one can be made beside another of its name, under a name of its own.
     reusable: whether `on_conflict: reuse` may take what only has the same name.
     acts_in_tenant: whether its tasks log in to the tenant at the destination.
+    common: whether the runs of several tenants may need the same one; None where each is one tenant's own.
     mapping: the mapping of the configuration that may name its twin; empty when none does.
     nameable: whether an operator can name single ones on the command line.
     find_anywhere: those with certain fields (`{"id": ...}` or `{"name": ...}`) in all tenants of a cloud, for
@@ -99,6 +105,7 @@ class Kind:
     renamable: bool = False
     reusable: bool = True
     acts_in_tenant: bool = False
+    common: Callable[[Record], bool] | None = None
     mapping: str = ""
     nameable: bool = False
     find_anywhere: Callable[[Cloud, Json], list[Found]] | None = None

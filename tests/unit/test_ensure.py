@@ -28,6 +28,7 @@ class Things:
         self.remove_instead: list[Exception] = []
         self.finish_instead: list[Exception] = []
         self.lost_looks = 0
+        self.marks: dict[str, str] = {}
 
 
 def _raise(errors: list[Exception]) -> None:
@@ -59,6 +60,17 @@ class Ensure(BaseEnsureTask):
 
 class EnsureShared(Ensure):
     shared = True
+
+
+class EnsureMarked(EnsureShared):
+    """Others make the same beside it; what it makes carries its mark."""
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        self.cloud.marks["d"] = self.mark
+        return super().create(data, ensured)
+
+    def is_marked(self, destination_id: str) -> bool:
+        return bool(self.cloud.marks.get(destination_id) == self.mark)
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +176,47 @@ def test_what_others_share_is_ours_only_by_our_own_note() -> None:
     assert ensure.cloud.by_id == {"theirs": "thing"}
     ensure.cloud.lost_looks, ensure.cloud.create_instead = 1, [exceptions.Conflict()]
     assert ensure.execute(DATA) == {"id": "theirs", "made": False}
+
+
+@pytest.mark.parametrize("result", [None, failed(exceptions.ConnectFailure("cut"))])
+def test_what_another_run_made_after_this_one_died_is_kept(result: object) -> None:
+    ensure = EnsureMarked(Things(), provides="thing")
+    ensure.journal()
+    ensure.cloud.by_id, ensure.cloud.marks = {"theirs": "thing"}, {"theirs": "other"}
+    assert ensure.revert(result, DATA) is None
+    assert ensure.cloud.by_id == {"theirs": "thing"}
+    assert ensure.execute(DATA) == {"id": "theirs", "made": False}
+
+
+def test_what_another_run_made_is_kept_when_what_comes_after_it_fails() -> None:
+    ensure = EnsureShared(Things(), provides="thing")
+    ensure.cloud.by_id, ensure.cloud.lost_looks = {"theirs": "thing"}, 1
+    ensure.cloud.create_instead, ensure.cloud.finish_instead = (
+        [exceptions.Conflict()],
+        [exceptions.Forbidden()],
+    )
+    with pytest.raises(exceptions.Forbidden):
+        ensure.execute(DATA)
+    assert ensure.revert(failed(exceptions.Forbidden()), DATA) is None
+    assert ensure.cloud.by_id == {"theirs": "thing"}
+
+
+def test_what_a_call_without_an_answer_has_made_is_told_from_what_another_run_has() -> None:
+    ensure = EnsureMarked(Things(), provides="thing")
+    ensure.cloud.create_then = [exceptions.GatewayTimeout()]
+    assert ensure.execute(DATA) == {"id": "d", "made": True}
+    other = EnsureMarked(ensure.cloud, provides="thing")
+    ensure.cloud.create_instead, ensure.cloud.lost_looks = [exceptions.GatewayTimeout()], 1
+    ensure.cloud.marks["d"], created = "first", other.create
+
+    def create(data: Json, ensured: Mapping[str, Json]) -> str:
+        try:
+            return created(data, ensured)
+        finally:
+            ensure.cloud.marks["d"] = "first"
+
+    other.create = create  # type: ignore[method-assign]
+    assert other.execute(DATA) == {"id": "d", "made": False}
 
 
 def test_what_an_earlier_run_made_is_no_longer_removed() -> None:

@@ -21,8 +21,9 @@ from pumphouse.errors import ConfigError
 
 
 def cloud(name: str) -> Any:
+    session = SimpleNamespace(read_only=True, auth=None)
     return SimpleNamespace(
-        name=name, auth_url=f"https://{name}", session=SimpleNamespace(read_only=True, auth=None)
+        name=name, auth_url=f"https://{name}", session=session, region="One", is_admin=True
     )
 
 
@@ -85,14 +86,22 @@ def test_clouds_are_writable_for_as_long_as_the_context_lasts(invocation: Invoca
     assert read_only() == [True, True]
 
 
-def test_a_plan_for_other_clouds_is_refused(invocation: Invocation) -> None:
-    refuse_other_clouds(
-        invocation, SimpleNamespace(source="old https://old", destination="new https://new"), "p"
-    )
-    other = SimpleNamespace(source="old https://old", destination="new https://third")
+@pytest.mark.parametrize("ending", ["", "/", ":443/v3", "/v3/ region One", " region One"])
+def test_a_plan_for_the_same_clouds_is_taken_however_they_are_written(
+    invocation: Invocation, ending: str
+) -> None:
+    plan = SimpleNamespace(source="old https://OLD", destination=f"new HTTPS://new{ending}")
+    refuse_other_clouds(invocation, plan, "p")
+
+
+@pytest.mark.parametrize(
+    "other", ["new https://third", "new https://new/v3 region Two", "new https://new:5000"]
+)
+def test_a_plan_for_other_clouds_is_refused(invocation: Invocation, other: str) -> None:
+    plan = SimpleNamespace(source="old https://old", destination=other)
     with pytest.raises(ConfigError) as caught:
-        refuse_other_clouds(invocation, other, "run 12ab")
-    expected = "run 12ab is for new https://third, but the configuration names new https://new"
+        refuse_other_clouds(invocation, plan, "run 12ab")
+    expected = f"run 12ab is for {other}, but the configuration names new https://new region One"
     assert caught.value.problems == (expected,)
 
 

@@ -20,7 +20,8 @@ from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State, Step
 from pumphouse.run import engine, outcomes, resume, revert
 from pumphouse.run.execute import StoreLostError
-from pumphouse.run.record import FACTORY, Run, create_run, find_book, load_run
+from pumphouse.run.lock import locked
+from pumphouse.run.record import FACTORY, Run, create_run, find_book, load_run, lock_name
 from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
 from tests.unit.memory import (
@@ -268,6 +269,38 @@ def test_what_was_changed_since_is_kept_with_all_that_it_needs(store: Backend, w
     assert reason(report, "one") == "needed by thing two, which is kept"
     undo(reloaded(recorded), world, force=True)
     assert world.things == set()
+
+
+def test_what_a_run_of_another_tenant_may_come_to_use_is_kept_while_that_is_under_way(
+    store: Backend, world: World
+) -> None:
+    change_kind("thing", common=lambda record: record.name == "carol")
+    first = create_run(store, planned(TENANT, step("thing", "carol", TENANT.ref), ONE))
+    execute(first, world)
+    other = step("tenant", "u")
+    second = create_run(store, replace(planned(other), tenant=other.ref, tenant_name="shop"))
+    second.begin("RUNNING")
+    with locked(store, lock_name(second.book.meta), str):
+        report, _ = undo(reloaded(first), world)
+    assert reason(report, "carol") == f"perhaps used by run {second.id} of tenant shop, which is under way"
+    assert world.things == {"carol"}
+    undo(reloaded(first), world)
+    assert world.things == set()
+
+
+def test_what_another_run_has_begun_to_use_since_the_revert_was_planned_is_kept(
+    store: Backend, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_kind("thing", common=lambda record: True)
+    first = create_run(store, planned(TENANT, step("thing", "carol", TENANT.ref)))
+    execute(first, world)
+    undos = revert.plan_revert(first, migration(world), force=False)
+    other = step("tenant", "u")
+    reused = step("thing", "carol", other.ref, action=Action.REUSE, destination_id="new-carol")
+    second = create_run(store, replace(planned(other, reused), tenant=other.ref, tenant_name="shop"))
+    report = revert.revert_run(first, migration(world), undos, RecordingListener(), threading.Event())
+    assert reason(report, "carol") == f"used by run {second.id} of tenant shop"
+    assert "carol" in world.things
 
 
 def test_what_runs_of_other_tenants_use_is_kept_and_what_they_do_not_use_is_not(

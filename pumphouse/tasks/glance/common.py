@@ -209,9 +209,8 @@ class EnsureImage(BaseEnsureTask):
             raise TransferError(f"image {data['name']} was not made as asked for: {'; '.join(found)}", ASK)
         return image_id
 
-    @property
-    def _is_ours(self) -> bool:
-        return bool(self.before)
+    def _is_ours(self, found: str) -> bool:
+        return found == self.before
 
     def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
         return super()._take(found, found == self.before, data, ensured)

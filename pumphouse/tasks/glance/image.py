@@ -330,6 +330,11 @@ def _unfinished(
     return f"it is not shared with tenant {', '.join(sorted(lacking))}" if lacking else ""
 
 
+def is_common(record: Record) -> bool:
+    """Whether the image is of no tenant that is migrated with it."""
+    return not _tenants(record)
+
+
 def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
     """The images of a tenant that no migration has made."""
     return [image["id"] for image in list_images(cloud, owner=tenant_id) if not stamp_of(image)]
@@ -349,6 +354,7 @@ KIND = Kind(
     tasks,
     adapt=adapt,
     changed=changed,
+    common=is_common,
     nameable=True,
     strangers=strangers,
     find_anywhere=find_anywhere,

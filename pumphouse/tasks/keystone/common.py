@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pumphouse.cloud import call
 from pumphouse.errors import CloudError, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import STAMP, BaseEnsureTask, Ensured
+from pumphouse.tasks.base import MARK, STAMP, BaseEnsureTask, Ensured
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -270,7 +270,8 @@ class EnsureAttributes(BaseEnsureTask):
         secrets: what else it is made with, and Keystone does not tell.
         """
         wanted, extra = self.attributes(data, ensured), data.get("extra", {})
-        body = {**wanted, STAMP: data["id"], **{k: v for k, v in secrets.items() if v is not None}}
+        marked = {MARK: self.mark} if self.mark else {}
+        body = {**wanted, **marked, STAMP: data["id"], **{k: v for k, v in secrets.items() if v is not None}}
         try:
             made = self._send("POST", "", {**extra, **body})
         except Exception as error:
@@ -291,6 +292,11 @@ class EnsureAttributes(BaseEnsureTask):
         missing = lacking({**data.get("extra", {}), **self.attributes(data, ensured)}, actual)
         if missing and actual.get(STAMP) == data["id"]:
             self._send("PATCH", destination_id, missing)
+
+    def is_marked(self, destination_id: str) -> bool:
+        """Whether this task has made the resource."""
+        actual = call(self.cloud.adapter("identity"), "GET", self._path(destination_id))[self.api_name]
+        return bool(actual.get(MARK) == self.mark)
 
     def _send(self, method: str, resource_id: str, body: Json) -> Json:
         path = self._path(resource_id)

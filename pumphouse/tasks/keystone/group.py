@@ -29,7 +29,7 @@ from pumphouse.tasks.keystone.common import (
     with_attributes,
     with_extra,
 )
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, always
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -120,6 +120,7 @@ KIND = Kind(
     find,
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
+    common=always,
     fields=Fields(
         carried="name description *",
         mapped={"domain_id": "the domain's twin"},

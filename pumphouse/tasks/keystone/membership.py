@@ -22,7 +22,7 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import carried_groups
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, always
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -132,6 +132,7 @@ KIND = Kind(
     find,
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
+    common=always,
     not_compared="the members of each group are compared",
     fields=Fields(mapped={"group_id": "the group's twin", "user_id": "the user's twin"}),
 )

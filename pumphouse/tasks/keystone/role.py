@@ -33,7 +33,7 @@ from pumphouse.tasks.keystone.common import (
     with_attributes,
     with_extra,
 )
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, always
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -194,6 +194,7 @@ KIND = Kind(
     find,
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
+    common=always,
     mapping="roles",
     fields=Fields(
         carried="description options *",

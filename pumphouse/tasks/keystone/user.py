@@ -42,7 +42,7 @@ from pumphouse.tasks.keystone.common import (
 )
 from pumphouse.tasks.keystone.password_hashes import copy_hash
 from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, always
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -200,7 +200,7 @@ class EnsureUser(EnsureAttributes):
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Give it what it lacks, and copy the hash of the password, but never to a user that somebody else made."""
         super().finish(destination_id, data, ensured)
-        if self.hashes_of is not None and self.begun:
+        if self.hashes_of is not None and self._is_ours(destination_id):
             self.has_hash = copy_hash(self.hashes_of, data["id"], self.cloud, destination_id)
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
@@ -336,6 +336,7 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_MAKE,
     apply_policies=apply_policies,
+    common=always,
     mapping="users",
     nameable=True,
     fields=Fields(

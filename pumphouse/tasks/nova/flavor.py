@@ -15,6 +15,7 @@ from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    MARK,
     STAMP,
     BaseCloudTask,
     BaseEnsureTask,
@@ -34,7 +35,7 @@ from pumphouse.tasks.base import (
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, always
 from pumphouse.tasks.nova.common import flavor_path, list_flavors, supports
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class EnsureFlavor(BaseEnsureTask):
         """A new flavor, with the source's id where free; unfinished while its description is the stamp."""
         taken = {flavor["id"] for flavor in list_flavors(self.cloud)}
         flavor_id = None if data["id"] in taken or data["id"].startswith(DELETED) else data["id"]
-        stamped = bool(data["extra_specs"]) and supports(self.cloud, DESCRIPTIONS)
+        stamped = supports(self.cloud, DESCRIPTIONS)
         flavor = {
             **{name: data[name] for name in ("name", "ram", "vcpus", "disk", "swap")},
             "id": flavor_id,
@@ -148,12 +149,12 @@ class EnsureFlavor(BaseEnsureTask):
             "OS-FLV-EXT-DATA:ephemeral": data["ephemeral"],
             "os-flavor-access:is_public": data.get("is_public", False),
         }
-        if supports(self.cloud, DESCRIPTIONS):
-            flavor["description"] = _stamp(data["id"]) if stamped else data["description"]
+        if stamped:
+            flavor["description"] = f"{_stamp(data['id'])} {MARK}={self.mark}"
         created: str = call(self.cloud.adapter("compute"), "POST", "/flavors", {"flavor": flavor})["flavor"][
             "id"
         ]
-        if data["extra_specs"] and not stamped:
+        if not stamped and data["extra_specs"]:
             try:
                 self._specify(created, data["extra_specs"])
             except BaseException:
@@ -161,11 +162,17 @@ class EnsureFlavor(BaseEnsureTask):
                 raise
         return created
 
+    def is_marked(self, destination_id: str) -> bool:
+        """Whether this task has made the flavor: one that is finished and of which it noted no id, another has."""
+        flavor = call(self.cloud.adapter("compute"), "GET", flavor_path(destination_id))["flavor"]
+        return str(flavor.get("description")).endswith(f"{MARK}={self.mark}")
+
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the extra specs of an unfinished flavor, and last its description."""
         flavor = call(self.cloud.adapter("compute"), "GET", flavor_path(destination_id))["flavor"]
         if _is_unfinished(flavor, data["id"]):
-            self._specify(destination_id, data["extra_specs"])
+            if data["extra_specs"]:
+                self._specify(destination_id, data["extra_specs"])
             body = {"flavor": {"description": data["description"]}}
             call(self.cloud.adapter("compute"), "PUT", flavor_path(destination_id), body)
 
@@ -331,7 +338,7 @@ def _stamp(flavor_id: str) -> str:
 
 
 def _is_unfinished(flavor: Json, source_id: str) -> bool:
-    return bool(flavor.get("description") == _stamp(source_id))
+    return (flavor.get("description") or "").split(" ")[0] == _stamp(source_id)
 
 
 KIND = Kind(
@@ -343,6 +350,7 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_MAKE,
     renamable=True,
+    common=always,
     mapping="flavors",
     nameable=True,
     fields=Fields(

@@ -23,7 +23,7 @@ from pumphouse.tasks.base import (
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import carried_users
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, always
 from pumphouse.tasks.nova.common import OWNERS, list_keypairs, supports
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    common=always,
     nameable=True,
     fields=Fields(
         carried="name type public_key",

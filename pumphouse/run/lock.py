@@ -12,6 +12,8 @@ import getpass
 import hashlib
 import os
 import socket
+import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -20,12 +22,15 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from platformdirs import user_state_path
+from sqlalchemy.exc import SQLAlchemyError
 from taskflow.persistence.backends.impl_sqlalchemy import SQLAlchemyBackend
 from taskflow.persistence.base import Backend
 from taskflow.persistence.path_based import PathBasedBackend
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from pumphouse.errors import LockedError
+from pumphouse.errors import ConfigError, LockedError
+from pumphouse.store.paths import DirBackend
+from pumphouse.store.sql import FastBackend
 
 # Longer than is_locked holds a lock of a file, and short for an operator.
 _RETRY_S = 0.2
@@ -34,7 +39,9 @@ _DESCRIPTION_BYTES = 1000
 
 @contextmanager
 def locked(store: Backend, name: str, holder: Callable[[], str]) -> Iterator[None]:
-    """Hold the lock of that name: among all that use the store's server, else among all runs of this user.
+    """Hold the lock of that name among all that use the store; of one in memory, among all runs of this user.
+
+    A store whose server drops the lock takes nothing any more, so that the run is suspended.
 
     holder: says who holds the lock, when another run does. Raises LockedError then.
     """
@@ -84,8 +91,8 @@ os.register_at_fork(after_in_child=_close_inherited)
 
 
 @contextmanager
-def _acquire_file(_store: Backend, key: str) -> Iterator[str | None]:
-    fd = os.open(_path(key), os.O_RDWR | os.O_CREAT, 0o600)
+def _acquire_file(store: Backend, key: str) -> Iterator[str | None]:
+    fd = _open(_path(store, key), _shared_file(store))
     _descriptors.add(fd)
     try:
         if not _flock_with_retries(fd):
@@ -100,8 +107,11 @@ def _acquire_file(_store: Backend, key: str) -> Iterator[str | None]:
         os.close(fd)
 
 
-def _is_file_held(_store: Backend, key: str) -> bool:
-    with _path(key).open("ab") as file:
+def _is_file_held(store: Backend, key: str) -> bool:
+    path = _path(store, key)
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
         return not _flock(file.fileno(), fcntl.LOCK_SH)
 
 
@@ -125,10 +135,40 @@ def _flock(fd: int, operation: int) -> bool:
     return True
 
 
-def _path(key: str) -> Path:
-    folder = user_state_path("pumphouse") / "locks"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder / f"{key}.lock"
+def _open(path: Path, shared: Path | None) -> int:
+    """Open the file of a lock, made for all who may write to the store.
+
+    Raises ConfigError for a folder that it cannot be made in.
+    """
+    mode = stat.S_IMODE(shared.stat().st_mode) & 0o666 if shared else 0o600
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists() and shared:
+            path.touch()
+            with suppress(PermissionError):  # another process has just made it
+                os.chown(path, -1, shared.stat().st_gid)
+                path.chmod(mode)
+        return os.open(path, os.O_RDWR | os.O_CREAT, mode)
+    except OSError as error:
+        problem = f"the lock {path} cannot be opened: {error.strerror}"
+        raise ConfigError(
+            [problem], "whoever may write to the state store has to be able to write it"
+        ) from error
+
+
+def _shared_file(store: Backend) -> Path | None:
+    """The SQLite file of a store, or its folder; None for a store in memory, which is this process's alone."""
+    if isinstance(store, SQLAlchemyBackend):
+        return Path(str(store.engine.url.database))
+    return Path(store.get_connection().book_path).parent if isinstance(store, DirBackend) else None
+
+
+def _path(store: Backend, key: str) -> Path:
+    """The file of a lock: beside the store, for all who use that."""
+    shared = _shared_file(store)
+    if shared is None:
+        return user_state_path("pumphouse") / "locks" / f"{key}.lock"
+    return shared.parent / f"{shared.name}.{key}.lock"
 
 
 # PostgreSQL and MySQL: the lock of a connection that is open as long as it is held
@@ -142,6 +182,8 @@ _POSTGRESQL_SETTINGS = {
 }
 # The most that MySQL takes, in seconds: a year.
 _MYSQL_WAIT_TIMEOUT = 31_536_000
+# How often the connection of a lock is looked at: its server may have been started again, and the lock is another's.
+_WATCH_S = 5.0
 
 
 @contextmanager
@@ -151,10 +193,37 @@ def _connection_lock(store: Any, acquire: Callable[[sa.Connection], bool]) -> It
         try:
             acquired = acquire(connection)
             connection.commit()
-            yield None if acquired else ""
+            if not acquired:
+                yield ""
+                return
+            with _watched(store, connection):
+                yield None
         finally:
             # Closed without a word to the server, which may be gone, and the lock with it.
             connection.invalidate()
+
+
+@contextmanager
+def _watched(store: FastBackend, connection: sa.Connection) -> Iterator[None]:
+    """Look again and again whether a connection is still there; without it, the store takes nothing any more."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_S):
+            try:
+                connection.scalar(sa.select(1))
+            except SQLAlchemyError as error:
+                cause = " ".join(str(getattr(error, "orig", error)).split())
+                store.lost = f"the lock of the tenant is lost, and another run may have it: {cause}"
+                return
+
+    watcher = threading.Thread(target=watch, name="lock", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _acquire_postgresql(store: Any, key: str) -> AbstractContextManager[str | None]:

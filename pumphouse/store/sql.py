@@ -182,7 +182,12 @@ class FastConnection(Connection):  # type: ignore[misc]
 
 
 class FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
-    """TaskFlow's SQL backend with one connection object: each new one would compile every statement anew."""
+    """TaskFlow's SQL backend with one connection object: each new one would compile every statement anew.
+
+    lost: why the run that uses it has to end, because its lock is not its own any more; else empty.
+    """
+
+    lost = ""
 
     def __init__(self, autocommit: sa.Engine, isolation_level: str) -> None:
         super().__init__({}, autocommit.execution_options(isolation_level=isolation_level))
@@ -191,6 +196,8 @@ class FastBackend(SQLAlchemyBackend):  # type: ignore[misc]
 
     def get_connection(self) -> Connection:
         """The connection object, which all threads share: each of its calls takes one from the pool."""
+        if self.lost:
+            raise StorageFailure(self.lost)
         return self._connection
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import Barrier
 
@@ -16,6 +17,7 @@ from taskflow.persistence.base import Backend
 
 from pumphouse.errors import EXIT_LOCKED, LockedError
 from pumphouse.run.lock import is_locked, locked
+from pumphouse.store import open_store
 
 HOLD = """
 import os, sys
@@ -134,6 +136,24 @@ def test_a_forked_process_neither_has_it_nor_keeps_it(store: Backend) -> None:
         assert said(parent) == "the child finds it locked: True"
         parent.send_signal(signal.SIGKILL)
         parent.wait()
+        assert not is_locked(store, "shop")
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///", "dir://"])
+def test_that_of_a_shared_store_lies_beside_it_for_all_who_may_write_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    path = tmp_path / "shared" / "state"
+    with closing(open_store(f"{scheme}{path}")) as store:
+        path.chmod(path.stat().st_mode | 0o660)
+        assert not is_locked(store, "shop")
+        with locked(store, "shop", str):
+            (file,) = path.parent.glob("state.*.lock")
+            assert stat.S_IMODE(file.stat().st_mode) == 0o660
+            monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user's"))
+            with closing(open_store(f"{scheme}{path}")) as other:
+                assert is_locked(other, "shop")
+                assert f"process {os.getpid()} of " in refused(other, "shop")
         assert not is_locked(store, "shop")
 
 

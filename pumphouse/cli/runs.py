@@ -15,7 +15,7 @@ import click
 from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
 from pumphouse.cli.options import yes_option
 from pumphouse.cli.running import work_and_report
-from pumphouse.errors import EXIT_DECLINED
+from pumphouse.errors import EXIT_DECLINED, EXIT_DONE
 
 if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
@@ -98,8 +98,10 @@ def resume_command(run: str, invocation: Invocation) -> None:
 @invocation_options()
 def revert_command(run: str, force: bool, invocation: Invocation) -> None:
     """Undo a run: remove what it made, keep what it found, start the servers that it stopped."""
+    from pumphouse.model import Report
     from pumphouse.run.resume import refuse_superseded
-    from pumphouse.run.revert import plan_revert, revert_run
+    from pumphouse.run.revert import close_run, plan_revert, revert_run
+    from pumphouse.run.summary import report_data
     from pumphouse.show.runs import print_revert
 
     invocation.refuse_unasked()
@@ -109,8 +111,12 @@ def revert_command(run: str, force: bool, invocation: Invocation) -> None:
         migration = migration_of(invocation, found.plan)
         units = plan_revert(found, migration, force=force)
         print_revert(found, units, invocation.console)
-        # A run of which nothing is to be undone is recorded as reverted, too.
-        if units and not invocation.confirm("Undo this?"):
+        if not units:
+            close_run(found)
+            if not invocation.is_table:
+                invocation.print_data(report_data(Report(found.plan, (), found.id)))
+            sys.exit(EXIT_DONE)
+        if not invocation.confirm("Undo this?"):
             sys.exit(EXIT_DECLINED)
         code = work_and_report(invocation, found, partial(revert_run, found, migration, units), "revert")
     sys.exit(code)

@@ -178,7 +178,8 @@ def execute_run(run: Run, migration: Migration, listener: Listener, stop: thread
         )
         _report_unstarted_steps(state)
     with explained_store_failures(run):
-        run.end(_final_state(state))
+        conflicts = sum(outcome.state is State.CONFLICT for outcome in state.outcomes)
+        run.end(_final_state(state), conflicts=conflicts)
     return Report(run.plan, sorted_by_plan(run.plan, state.outcomes), run.id)
 
 
@@ -269,8 +270,10 @@ def _end_tenant_access(tenant_access: ExitStack) -> None:
 
 
 def _final_state(state: Execution) -> str:
+    """The state of a run at its end: what a failure has stopped has failed."""
     if any(outcome.state is State.PENDING for outcome in state.outcomes):
-        return str(states.SUSPENDED)
+        is_failure = state.failed and not state.stop.is_set()
+        return str(states.FAILURE if is_failure else states.SUSPENDED)
     return str(states.FAILURE if state.failed else states.SUCCESS)
 
 

@@ -62,6 +62,11 @@ class Run:
         """The short id."""
         return run_id(self.book)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all that it was to make is made."""
+        return bool(self.book.meta["state"] == states.SUCCESS)
+
     def update_meta(self, **meta: Any) -> None:
         """Change the meta of the logbook; safe from many threads."""
         with self._lock:
@@ -74,9 +79,9 @@ class Run:
         """Record that this process works on the run."""
         self.update_meta(state=state, owner=_owner(), began_at=now(), ended_at=None)
 
-    def end(self, state: str) -> None:
-        """Record the state, one of TaskFlow's, in which the process leaves the run."""
-        self.update_meta(state=state, ended_at=now())
+    def end(self, state: str, conflicts: int = 0) -> None:
+        """Record the state, one of TaskFlow's, in which the process leaves the run, and what needs a decision."""
+        self.update_meta(state=state, ended_at=now(), conflicts=conflicts)
 
     def detail(self, unit: str) -> FlowDetail:
         """The flow detail of a unit, with its tasks."""
@@ -163,6 +168,12 @@ def used(store: Backend, book: LogBook) -> set[tuple[str, str]]:
     found = set(_reused(load_run(store, book).plan)) if reused is None else set(map(tuple, reused))
     results = (result for detail in details for result in ensured_results(detail))
     return found | {(name.partition("-")[0], r["id"]) for name, r in results if not r["made"]}
+
+
+def has_begun(store: Backend, book: LogBook) -> bool:
+    """Whether a unit of a run has begun; an older release recorded also plans that do nothing as runs."""
+    with closing(store.get_connection()) as connection:
+        return any(flow.state for flow in connection.get_flows_for_book(book.uuid, lazy=True))
 
 
 def _kind_of_unit(flow: FlowDetail) -> str:

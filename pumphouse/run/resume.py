@@ -11,7 +11,7 @@ from pumphouse.errors import UsageError
 from pumphouse.model import Unit
 from pumphouse.run.engine import flow_from_detail
 from pumphouse.run.outcomes import REVERT_STATES
-from pumphouse.run.record import Run, run_id, tenant_books
+from pumphouse.run.record import Run, has_begun, run_id, tenant_books
 from pumphouse.tasks.base import Migration
 
 
@@ -25,14 +25,14 @@ def refuse_reverted(run: Run) -> None:
 
 
 def refuse_superseded(run: Run) -> None:
-    """Raise UsageError when a newer run of the same tenant was begun and not reverted.
+    """Raise UsageError when a newer run of the same tenant has done something and was not reverted.
 
     Both may have made the same resources.
     """
     books = tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
     newer = books[[book.uuid for book in books].index(run.book.uuid) + 1 :]
     for book in newer:
-        if book.meta["state"] not in (states.PENDING, states.REVERTED):
+        if book.meta["state"] != states.REVERTED and has_begun(run.store, book):
             newest = run_id(book)
             raise UsageError(
                 f"run {newest} of this tenant is newer than run {run.id}",

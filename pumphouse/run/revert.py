@@ -88,6 +88,12 @@ def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[UnitReve
     return list(planned.values())
 
 
+def close_run(run: Run) -> None:
+    """Record a run of which nothing is to be undone as reverted, if it has ended before it made anything."""
+    if not run.is_done:
+        run.end(states.REVERTED)
+
+
 def revert_run(
     run: Run, migration: Migration, unit_reverts: list[UnitRevert], listener: Listener, stop: threading.Event
 ) -> Report:

@@ -24,14 +24,16 @@ from pumphouse.tasks.base import symbol
 
 # The state of a run whose process died while it worked on it.
 INTERRUPTED = "INTERRUPTED"
+# The state of a run in which nothing failed, and something needs a decision.
+CONFLICT = "CONFLICT"
 
 
 def run_state(store: Backend, book: LogBook) -> str:
-    """The state of a run: TaskFlow's, or INTERRUPTED when the process that worked on it has died."""
+    """The state of a run: TaskFlow's, INTERRUPTED when the process that worked on it has died, or CONFLICT."""
     state = str(book.meta["state"])
     if state in ACTIVE_STATES and not is_locked(store, lock_name(book.meta)):
         return INTERRUPTED
-    return state
+    return CONFLICT if state == states.SUCCESS and book.meta.get("conflicts") else state
 
 
 def list_runs(

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from pumphouse.run.record import Run
     from pumphouse.run.revert import UnitRevert
 
-# By TaskFlow's states, and INTERRUPTED of pumphouse.run.summary.
+# By TaskFlow's states, and those of pumphouse.run.summary.
 _COLOURS = {
     "SUCCESS": "green", "RUNNING": "cyan", "FAILURE": "red", "SUSPENDED": "yellow",
-    "INTERRUPTED": "yellow", "REVERTED": "magenta", "REVERT_FAILURE": "red",
+    "INTERRUPTED": "yellow", "CONFLICT": "yellow", "REVERTED": "magenta", "REVERT_FAILURE": "red",
 }  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: Worl
 
 def test_every_state_that_has_a_colour_is_a_state() -> None:
     known = {name for name, value in vars(states).items() if name == value}
-    assert tables._COLOURS.keys() <= known | {summary.INTERRUPTED}
+    assert tables._COLOURS.keys() <= known | {summary.INTERRUPTED, summary.CONFLICT}
 
 
 def test_what_a_revert_will_do_is_listed(

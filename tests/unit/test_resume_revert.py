@@ -22,6 +22,7 @@ from pumphouse.run import engine, outcomes, resume, revert
 from pumphouse.run.execute import StoreLostError
 from pumphouse.run.lock import locked
 from pumphouse.run.record import FACTORY, Run, create_run, find_book, load_run, lock_name
+from pumphouse.run.summary import list_runs
 from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
 from tests.unit.memory import (
@@ -301,6 +302,27 @@ def test_what_another_run_has_begun_to_use_since_the_revert_was_planned_is_kept(
     report = revert.revert_run(first, migration(world), undos, RecordingListener(), threading.Event())
     assert reason(report, "carol") == f"used by run {second.id} of tenant shop"
     assert "carol" in world.things
+
+
+def test_a_newer_run_that_did_nothing_is_in_nobodys_way(store: Backend, world: World) -> None:
+    first = create_run(store, planned(TENANT, ONE))
+    execute(first, world)
+    reused = [replace(item, action=Action.REUSE, destination_id="new") for item in (TENANT, ONE)]
+    execute(create_run(store, planned(*reused)), world)
+    resume.refuse_superseded(first)
+    newer = create_run(store, planned(TENANT, ONE))
+    execute(newer, world)
+    with pytest.raises(UsageError, match=f"run {newer.id} of this tenant is newer"):
+        resume.refuse_superseded(first)
+
+
+def test_a_run_that_ended_with_a_conflict_says_so(store: Backend, world: World) -> None:
+    recorded = create_run(store, planned(TENANT, step("thing", "odd", TENANT.ref, action=Action.CONFLICT)))
+    execute(recorded, world)
+    assert [run["state"] for run in list_runs(store)] == ["CONFLICT"]
+    assert list_runs(store, state="success") == []
+    undo(reloaded(recorded), world)
+    assert [run["state"] for run in list_runs(store)] == ["REVERTED"]
 
 
 def test_what_runs_of_other_tenants_use_is_kept_and_what_they_do_not_use_is_not(

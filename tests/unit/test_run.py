@@ -241,9 +241,13 @@ def test_fail_fast_starts_nothing_after_the_first_failure(world: World) -> None:
     chain = [step("thing", "n0", TENANT.ref)]
     for n in range(1, 30):
         chain.append(step("thing", f"n{n}", chain[-1].ref))
-    report, _ = execute(world, TENANT, step("thing", "bad", TENANT.ref), *chain, fail_fast=True)
+    plan = planned(TENANT, step("thing", "bad", TENANT.ref), *chain, fail_fast=True)
+    with closing(open_store("memory://")) as store:
+        recorded = create_run(store, plan)
+        report, _ = memory.execute(recorded, world)
     assert states(report)["bad"] is State.FAILED
     assert State.PENDING in states(report).values()
+    assert recorded.book.meta["state"] == "FAILURE"
 
 
 def test_a_failed_unit_that_is_kept_stays_as_it_is(world: World) -> None:

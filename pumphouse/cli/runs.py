@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +63,40 @@ def show_command(run: str, invocation: Invocation) -> None:
         print_run(data, invocation.console)
     else:
         invocation.print_data(data)
+
+
+@runs_command.command("prune")
+@click.option(
+    "--older-than", "days", type=click.IntRange(0), metavar="DAYS", required=True, help="Only runs that old."
+)
+@click.option(
+    "--force", is_flag=True, help="Remove also what could be resumed, reverted or verified by its ids."
+)
+@yes_option("before it begins")
+@invocation_options(clouds=False)
+def prune_command(days: int, force: bool, invocation: Invocation) -> None:
+    """Remove the records of old runs that were reverted or made nothing; nothing is changed at any cloud."""
+    from pumphouse.run.prune import old_runs, remove_runs
+    from pumphouse.run.record import run_id
+    from pumphouse.run.summary import run_summary
+    from pumphouse.show.runs import print_list
+
+    invocation.refuse_unasked()
+    with _store(invocation.config_path) as store:
+        found = old_runs(store, datetime.now(UTC) - timedelta(days), force=force)
+        removed = [run for run in found if not run.kept_reason]
+        data = [run_summary(store, run.book) for run in removed]
+        for run in found:
+            if run.kept_reason:
+                invocation.console.print(
+                    f"note: run {run_id(run.book)} is kept: {run.kept_reason}", style="yellow"
+                )
+        print_list(data, invocation.console)
+        if removed and not invocation.confirm(f"Remove the records of {len(removed)} runs?"):
+            sys.exit(EXIT_DECLINED)
+        gone = {run_id(run.book) for run in remove_runs(store, removed)}
+    if not invocation.is_table:
+        invocation.print_data([item for item in data if item["run"] in gone])
 
 
 @click.command("resume")

@@ -282,10 +282,12 @@ def lock_name(meta: Json) -> str:
 def done_before(store: Backend, tenant_id: str, source: str, destination: str) -> dict[Ref, Before]:
     """What the newest earlier run of a tenant did with each resource and did not revert.
 
-    Only for the kinds that use it, because the tasks of whole runs are read for it.
+    Only for the kinds that use it, because the tasks of whole runs are read for it: of those that have left something.
     """
     found: dict[Ref, Before] = {}
     for book in tenant_books(store, tenant_id, source, destination):
+        if book.meta["state"] == states.REVERTED or not has_begun(store, book):
+            continue
         run = load_run(store, book)
         for unit in run.plan.units:
             steps = [step for step in unit.steps if KINDS[step.ref.kind].as_before]

@@ -102,6 +102,14 @@ class FastConnection(Connection):  # type: ignore[misc]
                 connection.execute(self._atoms.insert(), rows)
         return book
 
+    def destroy_logbook(self, book_uuid: str) -> None:
+        """Remove a book with all that is in it; TaskFlow leaves that to foreign keys, which SQLite does not mind."""
+        flows = sa.select(self._flows.c.uuid).where(self._flows.c.parent_uuid == book_uuid)
+        with self._failure("the run was not removed"), self._sql_engine.begin() as connection:
+            connection.execute(self._atoms.delete().where(self._atoms.c.parent_uuid.in_(flows)))
+            connection.execute(self._flows.delete().where(self._flows.c.parent_uuid == book_uuid))
+            connection.execute(self._books.delete().where(self._books.c.uuid == book_uuid))
+
     def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[FlowDetail]:
         """The flows of a book, with their atoms unless lazy: by two queries, however many there are."""
         flows = {flow.uuid: flow for flow in super().get_flows_for_book(book_uuid, lazy=True)}

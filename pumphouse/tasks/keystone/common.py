@@ -51,7 +51,19 @@ SERVICE_USERS = frozenset(
 # resource may give it (https://docs.openstack.org/api-ref/identity/v3/).
 _OWN = frozenset(
     {
-        *("id", "name", "description", "domain_id", "enabled", "links", "options", "tags", "extra", STAMP, MARK),
+        *(
+            "id",
+            "name",
+            "description",
+            "domain_id",
+            "enabled",
+            "links",
+            "options",
+            "tags",
+            "extra",
+            STAMP,
+            MARK,
+        ),
         *("parent_id", "parents", "subtree", "is_domain"),
         *("default_project_id", "email", "federated", "password", "original_password", "password_expires_at"),
         *("tenantId", "tenant_id", "username"),

@@ -210,7 +210,7 @@ class EnsureImage(BaseEnsureTask):
         return image_id
 
     def _is_ours(self, found: str) -> bool:
-        return found == self.before
+        return bool(found == self.before)
 
     def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
         return super()._take(found, found == self.before, data, ensured)

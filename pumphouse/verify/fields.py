@@ -12,6 +12,8 @@ from pumphouse.verify.compare import ABSENT, Field, Named
 STAMP = "pumphouse_source_id"
 # What only what is needed for a while carries.
 ATTEMPT = "pumphouse_attempt"
+# And the attribute by which a run knows what it has made itself.
+MARK = "pumphouse_mark"
 
 
 def plain(*names: str) -> tuple[Field, ...]:
@@ -47,7 +49,7 @@ def mapped(name: str, mapping: str, key: str) -> Field:
 def others(*known: str) -> Callable[[Json], Json]:
     """The fields that are not these: what a service lets people add under names of their own."""
     return lambda raw: {
-        name: value for name, value in raw.items() if name not in (*known, STAMP) and value is not None
+        name: value for name, value in raw.items() if name not in (*known, STAMP, MARK) and value is not None
     }
 
 

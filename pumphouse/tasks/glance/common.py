@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from taskflow import task
 
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import TransferError, http_status
+from pumphouse.errors import TransferError, WaitError, http_status
 from pumphouse.model import Json, Ref
 from pumphouse.tasks.base import (
     STAMP,
@@ -27,6 +30,8 @@ from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
+
+LOG = logging.getLogger(__name__)
 
 # What an image is while Glance takes bytes, also from a connection of which it does not know that it is dead.
 RECEIVING = ("saving", "uploading", "importing")
@@ -69,6 +74,10 @@ _VISIBILITIES = ("public", "community", "shared", "private")
 QUOTA = 128
 ASK = "ask the administrator of the destination's Glance why"
 _IDS_PER_CALL = 50
+# How long the upload of another run is waited for: for its turn, and for its bytes at a slow rate.
+_START_S = 600.0
+_SLOW_BYTES_PER_S = 1 << 20
+_CLOCK_STEP_S = 1.0
 
 
 def list_images(cloud: Cloud, **filters: str) -> list[Mapping[str, Any]]:
@@ -164,7 +173,34 @@ class EnsureImage(BaseEnsureTask):
     """Finds or creates the image record: private and unprotected until its bytes are there.
 
     It notes the id of what it is going to make, which Glance lets it choose: nothing else is its own.
+
+    common: whether the runs of several tenants may need it.
     """
+
+    def __init__(self, *args: Any, common: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.common = common
+
+    def execute(self, data: Json, **ensured: Ensured) -> Ensured:
+        """Find or create the image; of two that runs beside each other have made, one gives way."""
+        result = super().execute(data, **ensured)
+        if not self.common or not result["made"] or not self._gives_way(result["id"], data, ensured):
+            return result
+        self.remove(result["id"])
+        self.journal(False)
+        return self.execute(data, **ensured)
+
+    def _gives_way(self, image_id: str, data: Json, ensured: Mapping[str, Ensured]) -> bool:
+        """Whether another run has the bytes of the image already, or began before this one and may be at work."""
+        # Glance tells times in whole seconds: after one, two runs of the same second both see both images.
+        self.cloud.batch(_images_by_owner).pause(_CLOCK_STEP_S)
+        mine = self.cloud.glance.images.get(image_id)
+        if mine["status"] in MIGRATABLE:
+            return False
+        return any(
+            other["status"] in MIGRATABLE or (_age(other) < _age(mine) and _left_s(other, data) > 0)
+            for other in self._others(data, ensured)
+        )
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The image that this run noted, or the stamped one; its own whose upload died cannot be filled and is removed."""
@@ -173,10 +209,33 @@ class EnsureImage(BaseEnsureTask):
             return str(mine["id"])
         if mine is not None:
             self.cloud.glance.images.delete(mine["id"])
-        there = list_images(self.cloud, owner=self._owner(data, ensured))
+        others = self._others(data, ensured)
+        if not self.common:
+            return only_twin("image", data["id"], [str(image["id"]) for image in others])
+        if complete := [image for image in others if image["status"] in MIGRATABLE]:
+            return str(min(complete, key=_age)["id"])
+        uploading = [image for image in others if _left_s(image, data) > 0]
+        if not uploading:
+            return None
+        self._wait_for_other(min(uploading, key=_age), data)
+        return self.find(data, ensured)
+
+    def _others(self, data: Json, ensured: Mapping[str, Ensured]) -> list[Mapping[str, Any]]:
+        """The twins that this run has not made."""
+        there = self.cloud.batch(_images_by_owner).get(self._owner(data, ensured))
         usable = [image for image in there if image["status"] in ("queued", *RECEIVING, *MIGRATABLE)]
-        twins = [str(image["id"]) for image in usable if is_twin(image, data) and image["id"] != self.before]
-        return only_twin("image", data["id"], twins)
+        return [image for image in usable if is_twin(image, data) and image["id"] != self.before]
+
+    def _wait_for_other(self, image: Mapping[str, Any], data: Json) -> None:
+        """Wait for the bytes that another run uploads, as long as it may be at work."""
+
+        def done(now: Mapping[str, Any] | None) -> bool:
+            return now is None or now["status"] in MIGRATABLE
+
+        title, batch = f"image {image['id']}: the upload of another run", self.cloud.batch(images_by_id)
+        LOG.info("%s is waited for", title)
+        with suppress(WaitError):
+            wait_for(batch, image["id"], done, title=title, timeout_s=_left_s(image, data))
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """A queued image with the stamp as a property, or as a tag where Glance lets it have no more properties."""
@@ -282,3 +341,18 @@ class UploadImage(BaseCloudsTask):
         """Tell those who listen how far it is."""
         fraction = min(1.0, done_bytes / size_bytes) if size_bytes else 1.0
         self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": fraction, "bytes": done_bytes})
+
+
+def _images_by_owner(cloud: Cloud, owners: Collection[str]) -> dict[str, list[Mapping[str, Any]]]:
+    return {owner: list_images(cloud, owner=owner) for owner in owners}
+
+
+def _age(image: Mapping[str, Any]) -> tuple[str, str]:
+    """What the older of two images has less of."""
+    return image["created_at"], image["id"]
+
+
+def _left_s(image: Mapping[str, Any], data: Json) -> float:
+    """How long another run may be at work on an image: nobody can ask Glance how far an upload is."""
+    since = datetime.now(UTC) - datetime.fromisoformat(image["updated_at"])
+    return _START_S + (data["size"] or 0) / _SLOW_BYTES_PER_S - since.total_seconds()

@@ -141,7 +141,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     clouds = migration.source, migration.destination
     return [
         retrieve(RetrieveImage, migration, step),
-        ensure(EnsureImage, [migration.destination], step),
+        ensure(EnsureImage, [migration.destination], step, common=is_common(step.record)),
         UploadImage(
             *clouds,
             migration.transfers,

@@ -17,7 +17,7 @@ from lab.sample.base import Sizes, connect, get, post, send, until
 from pumphouse.verify import Known
 from tests.faults.driver import KILLED
 from tests.real.breaks import BREAKS, There
-from tests.real.conftest import discard, lab
+from tests.real.conftest import discard, lab, make_partner
 from tests.real.listing import Listing, changes, listing
 from tests.real.mutation import SOME, Bench
 from tests.real.runner import Runner
@@ -141,8 +141,7 @@ def tell(lab: Lab, runner: Runner, story: Story, namesake: Sample) -> None:
     complete(lab, sample)
     story.namesakes = namesakes(lab, runner, sample, namesake)
     remove(lab.clouds_yaml, sample.name, cloud="destination")
-    partner = {"name": f"{sample.name}.partner", "domain_id": "default"}
-    post(connect(lab.clouds_yaml, "destination").identity, "/projects", project=partner)
+    make_partner(lab, sample)
     story.before = listing(lab.clouds_yaml, "destination")
     story.killed = start_and_kill(lab, runner, sample, story.before)
     story.first = runner.json("migrate", "tenant", sample.tenant_id, "--yes")

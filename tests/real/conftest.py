@@ -11,6 +11,7 @@ import pytest
 
 from lab import Lab
 from lab.populate import Sample, populate, remove
+from lab.sample.base import connect, post
 from lab.sample.sizes import Sizes
 
 # Labs that end with the session: to remove what is in them takes as long as to make it.
@@ -23,6 +24,12 @@ def discard(lab: Lab, name: str) -> None:
         return
     for cloud in ("source", "destination"):
         remove(lab.clouds_yaml, name, cloud=cloud)
+
+
+def make_partner(lab: Lab, sample: Sample) -> None:
+    """Have the destination know the tenant that a sample shares with."""
+    partner = {"name": f"{sample.name}.partner", "domain_id": "default"}
+    post(connect(lab.clouds_yaml, "destination").identity, "/projects", project=partner)
 
 
 @pytest.fixture(scope="session")

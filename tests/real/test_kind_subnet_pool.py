@@ -96,7 +96,7 @@ def test_a_pool_and_a_subnet_of_it_arrive_and_a_second_time_makes_nothing(world:
         compared(cloud, tenant_id, "subnet_pool")
         for cloud, tenant_id in ((world.source, world.tenant_id), (world.destination, world.twin_tenant()))
     )
-    assert mine.facts == theirs.facts
+    assert theirs.facts == {**mine.facts, "owner": Ref("tenant", world.twin_tenant())}
     assert (
         theirs.stamp,
         compared(world.destination, world.twin_tenant(), "subnet")[0].facts["subnet_pool"],

@@ -10,10 +10,11 @@ import pytest
 
 from lab import Lab
 from lab.populate import Sample, populate, remove
-from lab.sample.base import Sizes, connect, get, post
+from lab.sample.base import Sizes, connect, get
 from pumphouse.verify import Known
 from tests.conftest import Seen
 from tests.real.breaks import BREAKS, Break, There, bad_fields
+from tests.real.conftest import make_partner
 from tests.real.listing import changes, listing
 from tests.real.mutation import NOT_COMPARED, Bench
 from tests.real.runner import Runner
@@ -32,8 +33,7 @@ def runner(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Runner:
 def shop(lab: Lab) -> Iterator[Sample]:
     """The whole sample tenant; the partner that it shares with is at the destination already."""
     sample = populate(lab.clouds_yaml, f"shop-{uuid.uuid4().hex[:6]}", Sizes())
-    partner = {"name": f"{sample.name}.partner", "domain_id": "default"}
-    post(connect(lab.clouds_yaml, "destination").identity, "/projects", project=partner)
+    make_partner(lab, sample)
     yield sample
     for cloud in CLOUDS:
         remove(lab.clouds_yaml, sample.name, cloud=cloud)

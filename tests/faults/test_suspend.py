@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
@@ -16,12 +17,13 @@ from tests.faults.rules import IMAGE_BYTES, Hold, Rule, Trickle
 from tests.faults.world import World
 
 INTERRUPTED = 130
+IMAGES = r"/v2/images$"
 SIGNALS = [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM]
 
 
 def held(operator: Operator, world: World, proxy: Proxy, hold: Hold) -> tuple[Command, str]:
-    """A run that stands still in the middle of an image's bytes, and its id."""
-    proxy.rules = [Rule([hold], method="PUT", path=IMAGE_BYTES, count=1)]
+    """A run that waits for the answer to a call, which unlike a copy is not broken off, and its id."""
+    proxy.rules = [Rule([hold], method="POST", path=IMAGES, count=1)]
     command = operator.start(*migrate(world))
     run = command.says(RECORDED)[1]
     assert command.reaches(hold.reached)
@@ -37,14 +39,15 @@ def test_the_first_lets_finish_what_runs(
     world: World, operator: Operator, proxy: Proxy, reference: Reference, number: int, workers: int
 ) -> None:
     operator.configure(workers=workers)
-    hold = Hold("upload")
+    hold = Hold("after")
     command, run = held(operator, world, proxy, hold)
     command.signal(number)
     command.says(f"stopping: waiting for 1 task;.* Go on with pumphouse resume {run}")
     hold.go_on.set()
     ended = command.wait().expect(INTERRUPTED)
     assert f"pumphouse resume {run}" in ended.stderr
-    assert any(exchange.request.method == "PUT" and exchange.status == 204 for exchange in proxy.exchanges)
+    (made,) = (e for e in proxy.exchanges if e.request.method == "POST" and re.search(IMAGES, e.request.path))
+    assert made.status == 201
     assert operator.run("runs", "list", "-f", "json").expect(0).json[0]["state"] == "SUSPENDED"
     finish(operator, proxy, reference)
 
@@ -72,7 +75,7 @@ def test_a_copy_is_broken_off_and_begins_again(
 def test_the_second_ends_at_once(
     world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen, number: int
 ) -> None:
-    hold = Hold("upload")
+    hold = Hold("after")
     command, run = held(operator, world, proxy, hold)
     command.signal(number)
     command.says("stopping: ")

@@ -82,11 +82,11 @@ class Outages:
         """
 
         def give_up(state: RetryCallState) -> requests.Response:
-            if self.limit_s is None:
-                return _last_answer(state)
             with self._lock:
                 outage = self._outage(name(), state.start_time)
                 outage.is_given_up = True
+            if self.limit_s is None:
+                return _last_answer(state)
             raise OutageError(
                 f"{self._title(name())} has not answered since {outage.since}: {why(state)}",
                 f"it was waited for as long as limits.outage_s says, {self.limit_s:g} s",

@@ -178,6 +178,27 @@ def test_a_read_only_session_sends_no_write(cloud: SmallCloud, method: str) -> N
     assert cloud.counted() == {}
 
 
+def test_a_cloud_that_is_not_there_is_waited_for_once(
+    cloud: SmallCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "LOGIN_S", 0.3)
+    pauses: list[float] = []
+    pause = Outages.pause
+    monkeypatch.setattr(
+        Outages, "pause", lambda self, seconds: (pauses.append(seconds), pause(self, seconds))
+    )
+    cloud.url = "http://127.0.0.1:9/v3"
+    session = session_of(cloud)
+    with pytest.raises(exceptions.ConnectFailure):
+        session.get_token()
+    waited = len(pauses)
+    assert waited
+    for _ in range(2):  # as discovery and login ask, one after the other
+        with pytest.raises(exceptions.ConnectFailure):
+            session.get_token()
+    assert len(pauses) == waited
+
+
 def test_a_read_only_session_reads_and_logs_in(cloud: SmallCloud) -> None:
     session = session_of(cloud, read_only=True)
     assert session.get(f"{cloud.url}/servers").status_code == 200

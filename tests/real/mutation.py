@@ -18,7 +18,7 @@ from lab import Lab
 from pumphouse.cloud import Cloud
 from pumphouse.errors import NotFoundError, http_status
 from pumphouse.verify import Finding, Known, Verification, verify
-from pumphouse.verify.fields import STAMP
+from pumphouse.verify.fields import MARK, STAMP
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -297,8 +297,8 @@ class Bench:
         found: dict[tuple[str, str], list[bool]] = defaultdict(list)
         for mutation in self.mutations():
             key = (mutation.finding.kind, mutation.name)
-            # By its id and its stamp a resource is found: they are no part of it.
-            if mutation.name.rpartition(".")[2] in ("id", STAMP) or (only and key not in only):
+            # By its id, its stamp and its mark a resource is found: they are no part of it.
+            if mutation.name.rpartition(".")[2] in ("id", STAMP, MARK) or (only and key not in only):
                 continue
             if key not in found or (not only and mutation.value is GONE):
                 found[key].append(self.is_noticed(mutation))

@@ -50,7 +50,7 @@ class EnsureRouterInterfaces(BaseCloudTask):
         wanted = [_mapped(interface, ensured) for interface in data["interfaces"]]
         ports = interfaces(self.cloud, [router_id])[router_id]
         self._complete(ports, wanted)
-        self.journal_before(sorted(port["id"] for port in ports))
+        self.journal_before({port["id"]: sorted(i for i, _ in addresses(port)) for port in ports})
         there = {ip for port in ports for ip in addresses(port)}
         subnets = SUBNETS.items(self.cloud, {i for interface in wanted for i, _ in addresses(interface)})
         for interface in wanted:
@@ -81,11 +81,16 @@ class EnsureRouterInterfaces(BaseCloudTask):
         """The interfaces with wanted addresses that the router did not have before the first attempt."""
         ours = {ip for interface in wanted for ip in addresses(interface)}
         ports = interfaces(self.cloud, [router_id])[router_id]
-        return [
-            {"port_id": port["id"]}
-            for port in ports
-            if addresses(port) & ours and port["id"] not in self.before
-        ]
+        return [link for port in ports for link in self._new_links(port, addresses(port) & ours)]
+
+    def _new_links(self, port: Json, wanted: Iterable[tuple[str, str]]) -> list[Json]:
+        """A port that was not there; of one that was, the subnets to which Neutron has let it lead since."""
+        subnets = {subnet_id for subnet_id, _ in wanted}
+        if port["id"] not in self.before:
+            return [{"port_id": port["id"]}] if subnets else []
+        # Earlier releases noted the ports alone.
+        had = self.before[port["id"]] if isinstance(self.before, dict) else subnets
+        return [{"subnet_id": subnet_id} for subnet_id in sorted(subnets - set(had))]
 
     def _remove_unconnected(self, wanted: Sequence[Json]) -> None:
         """Delete the ports that were made to connect the router by and did not get to it."""

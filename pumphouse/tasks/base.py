@@ -80,6 +80,16 @@ def stamp_tag(source_id: str) -> str:
     return f"{STAMP}={source_id}"
 
 
+def stamps_among(tags: Iterable[str]) -> list[str]:
+    """What the stamps among tags say."""
+    return [tag.removeprefix(stamp_tag("")) for tag in tags if tag.startswith(stamp_tag(""))]
+
+
+def without_stamps(tags: Iterable[str]) -> list[str]:
+    """The tags that are no stamps, sorted."""
+    return sorted(tag for tag in tags if not tag.startswith(stamp_tag("")))
+
+
 def stamped(value: str, own_id: str) -> str:
     """The source's id in a stamp `<source id>/<own id>`, or `<source id>` as earlier releases wrote it.
 

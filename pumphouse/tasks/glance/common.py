@@ -24,6 +24,7 @@ from pumphouse.tasks.base import (
     only_twin,
     stamp_tag,
     stamped,
+    stamps_among,
     symbol,
 )
 from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image
@@ -131,8 +132,7 @@ def stamp_of(image: Mapping[str, Any]) -> str:
 
     Nova copies the properties of an image to the snapshots of the servers that booted from it.
     """
-    tags = [tag.removeprefix(stamp_tag("")) for tag in image["tags"] if tag.startswith(stamp_tag(""))]
-    values = [str(image.get(STAMP) or ""), *tags]
+    values = [str(image.get(STAMP) or ""), *stamps_among(image["tags"])]
     own = [stamped(value, image["id"]) for value in values if "/" in value or not is_snapshot(image)]
     return next(filter(None, own), "")
 
@@ -141,11 +141,6 @@ def is_twin(image: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
     """Whether an image was made from one of the source; one that is complete has its bytes."""
     complete = image["status"] in MIGRATABLE
     return stamp_of(image) == data["id"] and not (complete and content_differences(data, image))
-
-
-def own_tags(image: Mapping[str, Any]) -> list[str]:
-    """The tags of an image but for a stamp."""
-    return sorted(tag for tag in image["tags"] if not tag.startswith(stamp_tag("")))
 
 
 def image_data(image: Mapping[str, Any]) -> Json:

@@ -21,6 +21,7 @@ from pumphouse.tasks.base import (
     ensure,
     retrieve,
     symbol,
+    without_stamps,
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.glance.common import (
@@ -40,10 +41,9 @@ from pumphouse.tasks.glance.common import (
     is_snapshot,
     is_twin,
     list_images,
-    own_tags,
     stamp_of,
 )
-from pumphouse.tasks.keystone.common import twin_tenants, visible_projects
+from pumphouse.tasks.keystone.common import tenant_names, twin_tenants
 from pumphouse.tasks.kind import Found, Kind, matching
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _members(cloud: Cloud, images: Sequence[Mapping[str, Any]]) -> dict[str, lis
         listed = dict(
             zip(shared, pool.map(lambda i: list(cloud.glance.image_members.list(i)), shared), strict=True)
         )
-    names = {project.id: project.name for project in visible_projects(cloud)} if any(listed.values()) else {}
+    names = tenant_names(cloud) if any(listed.values()) else {}
     return {
         image["id"]: [
             {"id": m["member_id"], "status": m["status"], "name": names.get(m["member_id"])}
@@ -258,7 +258,7 @@ def _skip(image: Mapping[str, Any]) -> str:
         return f"its status is {image['status']}: it has no complete data"
     if image.get("block_device_mapping") and not image.get("size"):
         return "it has no bytes: it is the snapshot of a server whose disks are volumes, and names snapshots of them"
-    if len(custom_properties(image)) >= QUOTA and len(own_tags(image)) >= QUOTA:
+    if len(custom_properties(image)) >= QUOTA and len(without_stamps(image["tags"])) >= QUOTA:
         return f"it has {QUOTA} properties and {QUOTA} tags or more, which leaves no room for the stamp: remove one"
     return ""
 

@@ -183,6 +183,11 @@ def visible_projects(cloud: Cloud) -> list[Any]:
     return list(cloud.keystone.projects.list(**of_user))
 
 
+def tenant_names(cloud: Cloud) -> dict[str, str]:
+    """The names of the tenants that the login sees, by their ids."""
+    return {project.id: project.name for project in visible_projects(cloud)}
+
+
 def visible_domains(cloud: Cloud) -> dict[str, str]:
     """The names of all domains by id; for a login that is not an administrator's, of those in its token."""
     if cloud.is_admin:

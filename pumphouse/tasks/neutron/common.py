@@ -19,8 +19,17 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from pumphouse.cloud import call, get_all, or_none
 from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Twin
-from pumphouse.tasks.base import STAMP, BaseEnsureTask, Ensured, Search, ensured_id, stamp_tag
-from pumphouse.tasks.keystone.common import twin_tenant, visible_projects
+from pumphouse.tasks.base import (
+    STAMP,
+    BaseEnsureTask,
+    Ensured,
+    Search,
+    ensured_id,
+    stamp_tag,
+    stamps_among,
+    without_stamps,
+)
+from pumphouse.tasks.keystone.common import tenant_names, twin_tenant
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -144,8 +153,8 @@ def is_stamped(item: Json, source_id: str) -> bool:
 
 def carries_stamp(item: Json) -> bool:
     """Whether an item was made by any migration."""
-    has_tag = any(tag.startswith(f"{STAMP}=") for tag in item.get("tags", ()))
-    return has_tag or is_unfinished(item) or own_description(item) != item["description"]
+    is_tagged = bool(stamps_among(item.get("tags", ())))
+    return is_tagged or is_unfinished(item) or own_description(item) != item["description"]
 
 
 def with_stamp(data: Json) -> tuple[list[str], str]:
@@ -191,23 +200,16 @@ def is_unfinished(item: Json) -> bool:
 
 def common_data(item: Json) -> Json:
     """The fields that all kinds carry; stamps of earlier migrations are no tags of the tenant."""
-    common = {**{key: item[key] for key in ("id", "name", "project_id")}, "tags": own_tags(item)}
+    common = {
+        **{key: item[key] for key in ("id", "name", "project_id")},
+        "tags": without_stamps(item.get("tags", ())),
+    }
     return {**common, "description": own_description(item)}
-
-
-def own_tags(item: Json) -> list[str]:
-    """The tags that somebody gave an item."""
-    return sorted(tag for tag in item.get("tags", ()) if not tag.startswith(f"{STAMP}="))
 
 
 def carried(item: Json, fields: Iterable[str]) -> Json:
     """Those of the fields that the cloud knows."""
     return {field: item[field] for field in fields if field in item}
-
-
-def tenant_names(cloud: Cloud) -> dict[str, str]:
-    """The names of the tenants that the login sees, by their ids."""
-    return {project.id: project.name for project in visible_projects(cloud)}
 
 
 def list_shares(cloud: Cloud, **filters: Any) -> list[Json]:

@@ -25,6 +25,7 @@ from pumphouse.tasks.base import (
     stamp_tag,
     symbol,
     why_not_undone,
+    without_stamps,
 )
 from pumphouse.tasks.fields import Fields, parts
 from pumphouse.tasks.kind import Kind
@@ -44,7 +45,6 @@ from pumphouse.tasks.neutron.common import (
     is_unfinished,
     is_within,
     own_description,
-    own_tags,
     strangers_in,
     tag_notes,
 )
@@ -216,7 +216,7 @@ def _data(source: Cloud, item: Json) -> Json:
     return {
         **{field: item[field] for field in (*fields, "port_id", "fixed_ip_address", "router_id")},
         **carried(item, OPTIONAL),
-        "tags": own_tags(item),
+        "tags": without_stamps(item.get("tags", ())),
         "description": own_description(item),
         "port_forwardings": read(source, item),
     }
@@ -252,7 +252,7 @@ def _twin(search: Search, record: Record, item: Json) -> Twin:
     data, stamped = record.data, is_stamped(item, record.ref.id)
     port_id = search.ids.get(Ref("port", data["port_id"] or ""))
     ours = stamped or item["port_id"] in (None, port_id)
-    actual = {**item, "tags": own_tags(item), "description": own_description(item)}
+    actual = {**item, "tags": without_stamps(item.get("tags", ())), "description": own_description(item)}
     found = differences(data, actual, [field for field in FIELDS if field in data])
     address = (data["floating_ip_address"], item["floating_ip_address"])
     if address[0] != address[1]:

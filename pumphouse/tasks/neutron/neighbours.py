@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pumphouse.model import Json
 from pumphouse.tasks.base import counted
-from pumphouse.tasks.neutron.common import PORTS, ROUTERS, SUBNETS, tenant_names
+from pumphouse.tasks.keystone.common import tenant_names
+from pumphouse.tasks.neutron.common import PORTS, ROUTERS, SUBNETS
 from pumphouse.tasks.neutron.router_links import INTERFACE_OWNERS
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from pumphouse.tasks.base import (
     symbol,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import twin_tenant
+from pumphouse.tasks.keystone.common import tenant_names, twin_tenant
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron import common
 from pumphouse.tasks.neutron.common import (
@@ -31,7 +31,6 @@ from pumphouse.tasks.neutron.common import (
     SHARED,
     TWIN_TENANT,
     list_shares,
-    tenant_names,
 )
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pumphouse.cloud import call, get_all
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import STAMP, in_doubt, stamp_tag
+from pumphouse.tasks.base import STAMP, in_doubt, stamp_tag, stamps_among, without_stamps
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -104,10 +104,7 @@ def marked(cloud: Cloud, data: Json) -> Json:
 
 def stamp_of(server: Json) -> str:
     """The id of the source's server that a server was made from; empty when no migration made it."""
-    tags = (
-        tag.removeprefix(stamp_tag("")) for tag in server.get("tags", ()) if tag.startswith(stamp_tag(""))
-    )
-    return server["metadata"].get(STAMP) or next(tags, "")
+    return server["metadata"].get(STAMP) or next(iter(stamps_among(server.get("tags", ()))), "")
 
 
 def is_unfinished(server: Json) -> bool:
@@ -122,8 +119,7 @@ def own_metadata(metadata: Mapping[str, str]) -> Json:
 
 def own_tags(server: Json) -> list[str]:
     """The tags of a server without what migrations put there."""
-    tags = server.get("tags", ())
-    return sorted(tag for tag in tags if tag != UNFINISHED and not tag.startswith(stamp_tag("")))
+    return [tag for tag in without_stamps(server.get("tags", ())) if tag != UNFINISHED]
 
 
 def flavor_path(flavor_id: str, *rest: str) -> str:

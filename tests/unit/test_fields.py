@@ -13,7 +13,7 @@ from pumphouse.plan.decide import decide_all
 from pumphouse.plan.make import unknown_fields
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.fields import Fields, Noted
-from pumphouse.tasks.glance.common import custom_properties
+from pumphouse.tasks.glance.common import custom_properties, image_data
 
 FIELDS = Fields(
     carried="name tags addresses/*/ip metadata *",
@@ -120,3 +120,8 @@ def test_what_is_said_to_become_of_the_properties_of_an_image_is_done() -> None:
         "cinder_encryption_key_id",
         "its signature",
     ]
+
+
+def test_the_stamp_of_an_earlier_migration_is_no_tag_of_an_image() -> None:
+    image = {"id": "i", "owner": "t", "status": "active", "tags": ["pumphouse_source_id=o/i", "gold"]}
+    assert image_data(image)["tags"] == ["gold"]

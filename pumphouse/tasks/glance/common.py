@@ -26,6 +26,7 @@ from pumphouse.tasks.base import (
     stamped,
     stamps_among,
     symbol,
+    without_stamps,
 )
 from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image
 
@@ -151,7 +152,7 @@ def image_data(image: Mapping[str, Any]) -> Json:
         "status": image["status"],
         **{key: image.get(key) for key in (*FIELDS, *HASHES)},
         **{key: image[key] for key in BOOT_IMAGES if image.get(key)},
-        "tags": sorted(image["tags"]),
+        "tags": without_stamps(image["tags"]),
         "properties": custom_properties(image),
     }
 

@@ -194,7 +194,7 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
     """
     from pumphouse.run.execute import execute_run
     from pumphouse.show.ending import question
-    from pumphouse.show.report import print_plan
+    from pumphouse.show.plan import print_plan
 
     with locked_tenant(invocation, tenant_id) as (store, before):
         plan = planner(before)

@@ -124,7 +124,7 @@ def show_plan(invocation: Invocation, plan: Plan, output: Path | None) -> None:
     """Print a plan, and write it to a file if one is named."""
     from pumphouse.plan.data import plan_data
     from pumphouse.plan.file import save
-    from pumphouse.show.report import print_plan
+    from pumphouse.show.plan import print_plan
 
     if output:
         save(plan_data(plan), output)

@@ -122,7 +122,8 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
 def print_end(invocation: Invocation, ended: Ended) -> None:
     """The report where people read it, then what the run has cost, what to do next, and whether all has arrived."""
     from pumphouse.show.ending import completeness, duration, stopped_servers
-    from pumphouse.show.report import print_report, size
+    from pumphouse.show.report import print_report
+    from pumphouse.show.text import size
     from pumphouse.tasks.base import counted
 
     report, out = ended.report, invocation.console

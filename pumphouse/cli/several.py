@@ -62,7 +62,7 @@ def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selec
     A tenant that fails does not stop the others. Ctrl-C does, once the tasks under way are finished.
     """
     from pumphouse.show.ending import question
-    from pumphouse.show.report import print_plan
+    from pumphouse.show.plan import print_plan
 
     out = invocation.console
     plans = []

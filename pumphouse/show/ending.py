@@ -8,7 +8,7 @@ from datetime import timedelta
 from pumphouse.model import Action, Plan, Report, State, Step
 from pumphouse.plan.data import summary
 from pumphouse.run.outcomes import is_partial, left_behind
-from pumphouse.show.report import size
+from pumphouse.show.text import size
 from pumphouse.tasks.base import counted, symbol
 
 

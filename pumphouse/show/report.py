@@ -1,18 +1,15 @@
-"""Plans, reports and checks for people (tables) and for programs (JSON, YAML)."""
+"""Reports and checks for people (tables) and for programs (JSON, YAML)."""
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.table import Table
 
-from pumphouse.model import Action, Json, Outcome, Plan, Report, State, Step
-from pumphouse.plan.data import summary
+from pumphouse.model import Json, Outcome, Report, State
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.show.text import is_hidden, printable
 
@@ -22,12 +19,10 @@ if TYPE_CHECKING:
     from pumphouse.cloud.check import Check, CloudCheck
 
 _COLOURS = {
-    "create": "green", "created": "green", "reuse": "cyan", "reused": "cyan", "skip": "yellow",
-    "skipped": "yellow", "conflict": "red", "failed": "red", "blocked": "magenta",
-    "pending": "yellow", "reverted": "green", "kept": "yellow",
+    "created": "green", "reused": "cyan", "skipped": "yellow", "conflict": "red", "failed": "red",
+    "blocked": "magenta", "pending": "yellow", "reverted": "green", "kept": "yellow",
 }  # fmt: skip
 _UUID_LENGTH = 36
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -50,33 +45,6 @@ def dump(data: Json | list[Json], output_format: str) -> str:
     text = yaml.dump(json.loads(json.dumps(data)), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     # What is hidden is in double quotes, where YAML knows the escapes that Python knows.
     return "\n".join(map(printable, text.split("\n")))
-
-
-def size(size_bytes: int) -> str:
-    """Bytes in the largest binary unit of which there is at least one, e.g. `1.5 GiB`."""
-    exponent = min(max(size_bytes.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
-    return f"{size_bytes / (1 << 10 * exponent):.{min(exponent, 1)}f} {_UNITS[exponent]}"
-
-
-def print_plan(plan: Plan, out: PrintableConsole) -> None:
-    """The planned tasks in execution order, grouped by resource, then counts and bytes."""
-    out.print(f"Migrate tenant {plan.tenant_name} ({plan.tenant.id})", style="bold")
-    out.print(f"  from {plan.source}")
-    out.print(f"  to   {plan.destination}")
-    if plan.selection:
-        out.print(f"  with {selection_options(plan)}")
-    out.print()
-    numbers = itertools.count(1)
-    for step in plan.steps():
-        out.print(_step_text(step))
-        for note in step.notes:
-            out.print(f"       note: {note}", style="yellow")
-        for task in step.tasks:
-            out.print(f"  {next(numbers):4d}. {task.line}")
-    for note in (*plan.notes, *plan.uncarried):
-        out.print(f"note: {note}", style="yellow")
-    out.print()
-    out.print(_summary_line(summary(plan)), style="bold")
 
 
 def print_report(report: Report, out: PrintableConsole) -> None:
@@ -139,23 +107,6 @@ def _print_cloud(cloud: CloudCheck, out: PrintableConsole) -> None:
     out.print()
 
 
-def _summary_line(counts: Mapping[str, int]) -> str:
-    actions = ", ".join(f"{counts[action.value]} {action.value}" for action in Action)
-    total = sum(counts[action.value] for action in Action)
-    return (
-        f"{total} resources: {actions}; {counts['tasks']} tasks; at most {size(counts['size_bytes'])} to copy"
-    )
-
-
-def _step_text(step: Step) -> Text:
-    text = styled(f"{step.action.value:8}", _COLOURS[step.action.value])
-    text.append_text(styled(f" {step.record.title}", "bold default"))
-    if step.name != step.record.name:
-        text.append_text(styled(f" as {step.name}", "default"))
-    why = "; ".join(filter(None, (step.reason, step.because)))
-    return text.append_text(styled(f": {why}", "default"))
-
-
 def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
     kind, state = outcome.ref.kind.replace("_", " "), outcome.state.value
     ids = id_text(outcome.ref.id), id_text(outcome.destination_id or "-")
@@ -165,16 +116,3 @@ def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
 def id_text(resource_id: str) -> str:
     """An id that can be copied; those made of several (assignments, keypairs) are in the JSON only."""
     return resource_id if len(resource_id) <= _UUID_LENGTH else ""
-
-
-def selection_options(plan: Plan) -> str:
-    """The selection of a plan as the options of a command; empty when it is of all."""
-    selection = plan.selection
-    names = {step.ref: step.record.name for step in plan.steps()}
-    return " ".join(
-        [
-            *(f"--only {kind}" for kind in selection.only),
-            *(f"--skip {kind}" for kind in selection.skip),
-            *(f"--{ref.kind} {names.get(ref) or ref.id}" for ref in selection.refs),
-        ]
-    )

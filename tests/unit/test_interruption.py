@@ -140,7 +140,7 @@ def test_ctrl_c_behind_a_run_does_not_say_that_nothing_was_changed(
 def test_ctrl_c_before_a_run_says_that_nothing_was_changed(
     commands: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pumphouse.show.report.print_plan", interrupt)
+    monkeypatch.setattr("pumphouse.show.plan.print_plan", interrupt)
     assert commands("migrate", "tenant", "a", "--yes") == 130
     assert "interrupted: nothing was changed\n" in capsys.readouterr().err
 

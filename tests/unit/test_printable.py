@@ -45,8 +45,9 @@ from pumphouse.model import (
 from pumphouse.run.revert import UnitRevert
 from pumphouse.show.console import PrintableConsole
 from pumphouse.show.dot import plan_dot
+from pumphouse.show.plan import print_plan
 from pumphouse.show.progress import BarListener, LineListener
-from pumphouse.show.report import dump, print_check, print_plan, print_report
+from pumphouse.show.report import dump, print_check, print_report
 from pumphouse.show.runs import print_list, print_revert, print_run
 from pumphouse.show.text import is_hidden, printable
 from pumphouse.show.verification import print_verification

@@ -14,7 +14,7 @@ from pumphouse.plan.decide import block, decide
 from pumphouse.plan.make import _selected
 from pumphouse.plan.selection import choose, not_made, notes, resolve
 from pumphouse.plan.units import units
-from pumphouse.show.report import selection_options
+from pumphouse.show.plan import selection_options
 from pumphouse.tasks import KINDS
 
 TENANT = Ref("tenant", "t")

@@ -27,6 +27,7 @@ class Fields:
     mapped: they arrive as what stands for them at the destination, and what tells that, by field.
     derived: the destination makes them itself: ids, times, states, what follows from other fields.
     noted: they do not arrive, and why, by field: a plan says so where one is set.
+    summary: what is to be said besides, where no field says it.
 
     A part of a field is written `fixed_ips/subnet_id`, also where the field is a list; `*` at the end of a name
     stands for whatever is not named itself. The sources are the API references and the histories of microversions of
@@ -37,6 +38,7 @@ class Fields:
     mapped: Mapping[str, str] = field(default_factory=dict)
     derived: str = ""
     noted: Mapping[str, str | Noted] = field(default_factory=dict)
+    summary: str = ""
 
     def notes(self, answer: Mapping[str, Any]) -> tuple[str, ...]:
         """What a plan says of an answer: what is set in it and not carried."""

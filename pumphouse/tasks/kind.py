@@ -68,6 +68,7 @@ class Kind:
     find: the candidates that the destination has for each record.
     tasks: the tasks that make one; the first reads it, one named `<kind>-<id>-ensured` provides `Ensured`.
     fields: what becomes of every field of the source's answers.
+    recognised: by what its twin is known at the destination, in words.
     rights: what only administrators can do with it.
     apply_policies: the record as the policies of the configuration make it.
     as_before: the record without what an earlier run has changed of the resource at the source.
@@ -95,6 +96,7 @@ class Kind:
     find: Callable[[Search, Sequence[Record]], Mapping[Ref, Sequence[Twin]]]
     tasks: Callable[[Migration, Step], list[Task]]
     fields: Fields
+    recognised: str = "stamp"
     rights: Rights = Rights.ANYBODY
     apply_policies: Callable[[Record, Mapping[str, Any]], Record] = _same_record
     as_before: Callable[[Record, Before], Record] | None = None

@@ -348,5 +348,10 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
     adapt=adapt,
-    fields=Fields(carried="*", derived="id"),
+    recognised="itself",
+    fields=Fields(
+        carried="*",
+        derived="id",
+        summary="the limits of Nova, Neutron and Cinder that are not the source's defaults; those that are lower than what the tenant has are set when all is there",
+    ),
 )

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.fields import PAGE, page
+from bench.fields import PAGE, README, page, readme
 from pumphouse.model import Record, Ref
 from pumphouse.plan.decide import decide_all
 from pumphouse.plan.make import unknown_fields
@@ -38,8 +38,10 @@ def test_every_field_of_a_kind_is_in_one_list(name: str) -> None:
     assert [field for field in listed if any(other.startswith(f"{field}/") for other in listed)] == []
 
 
-def test_the_page_is_made_of_the_kinds() -> None:
-    assert PAGE.read_text() == page(), "make it anew: python -m bench.fields"
+def test_the_page_and_the_table_are_made_of_the_kinds() -> None:
+    assert (PAGE.read_text(), README.read_text()) == (page(), readme()), (
+        "make them anew: python -m bench.fields"
+    )
 
 
 @pytest.mark.parametrize(

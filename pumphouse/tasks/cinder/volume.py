@@ -374,5 +374,6 @@ KIND = Kind(
             "os-volume-replication:driver_data": "what its storage keeps of its replication is not carried",
             "os-volume-replication:extended_status": "what its storage keeps of its replication is not carried",
         },
+        summary="bytes; read-only; attached to its servers under the same device names",
     ),
 )

@@ -175,5 +175,6 @@ KIND = Kind(
         derived="id status volume_id user_id created_at updated_at consumes_quota "
         "os-extended-snapshot-attributes:progress",
         noted={"group_snapshot_id": "that it belongs to the group snapshot {value} is not carried"},
+        summary="becomes a volume with its bytes where `policies.volume_snapshots` is `copy`",
     ),
 )

@@ -358,6 +358,7 @@ KIND = Kind(
     nameable=True,
     strangers=strangers,
     find_anywhere=find_anywhere,
+    recognised="stamp; public images of others by name and hash",
     fields=Fields(
         carried="name disk_format container_format min_disk min_ram status visibility protected os_hidden tags "
         "members/status *",
@@ -385,5 +386,6 @@ KIND = Kind(
             ),
             "block_device_mapping": "its block device mapping is not carried: it names snapshots of the source",
         },
+        summary="every custom property; bytes; a deactivated one is deactivated; members that are at the destination",
     ),
 )

@@ -178,6 +178,7 @@ KIND = Kind(
     find,
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
+    recognised="itself",
     fields=Fields(
         carried="scope/OS-INHERIT:inherited_to",
         mapped={
@@ -188,5 +189,6 @@ KIND = Kind(
         },
         derived="links scope/project/name scope/project/domain user/name user/domain group/name group/domain "
         "role/name role/domain",
+        summary="of users and groups on the tenant, and inherited ones for the projects below it",
     ),
 )

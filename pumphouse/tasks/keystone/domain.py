@@ -61,8 +61,10 @@ KIND = Kind(
     tasks,
     mapping="domains",
     not_compared="a migration makes none: the domain of each project, user, group and role is compared",
+    recognised="mapping or name",
     fields=Fields(
         mapped={"name": "mappings.domains, else the same name"},
         derived="id description enabled tags options links",
+        summary="never created",
     ),
 )

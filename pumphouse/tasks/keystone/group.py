@@ -121,9 +121,11 @@ KIND = Kind(
     tasks,
     rights=Rights.ADMINISTRATORS_SEE,
     common=always,
+    recognised="name in its domain",
     fields=Fields(
         carried="name description *",
         mapped={"domain_id": "the domain's twin"},
         derived="id links pumphouse_*",
+        summary="extra attributes",
     ),
 )

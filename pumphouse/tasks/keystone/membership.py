@@ -134,5 +134,9 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_SEE,
     common=always,
     not_compared="the members of each group are compared",
-    fields=Fields(mapped={"group_id": "the group's twin", "user_id": "the user's twin"}),
+    recognised="itself",
+    fields=Fields(
+        mapped={"group_id": "the group's twin", "user_id": "the user's twin"},
+        summary="which of the users are in a group",
+    ),
 )

@@ -196,9 +196,11 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_SEE,
     common=always,
     mapping="roles",
+    recognised="mapping or name",
     fields=Fields(
         carried="description options *",
         mapped={"name": "mappings.roles, else the same name", "domain_id": "the domain's twin"},
         derived="id links pumphouse_*",
+        summary="extra attributes; created when missing; `admin` and `service` are never created nor granted",
     ),
 )

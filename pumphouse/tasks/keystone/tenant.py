@@ -225,9 +225,11 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_MAKE,
     adapt=adapt,
     renamable=True,
+    recognised="stamp; else a name in a domain is a conflict",
     fields=Fields(
         carried="name description enabled tags options *",
         mapped={"domain_id": "the domain's twin", "parent_id": "the project of the parent's name"},
         derived="id is_domain links pumphouse_*",
+        summary="extra attributes; a disabled tenant is disabled when all is done",
     ),
 )

@@ -99,5 +99,6 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_MAKE,
     not_compared="whether the tenant is enabled is compared",
     left_out_note="the tenant is disabled at the source: it is enabled at the destination until all of it is migrated",
-    fields=Fields(carried="enabled"),
+    recognised="itself",
+    fields=Fields(carried="enabled", summary="last of all"),
 )

@@ -339,6 +339,7 @@ KIND = Kind(
     common=always,
     mapping="users",
     nameable=True,
+    recognised="mapping, or name in its domain",
     fields=Fields(
         carried="email description enabled options *",
         mapped={
@@ -348,5 +349,6 @@ KIND = Kind(
         },
         # What a plan says of the users who are federated is a note on the tenant.
         derived="id links password_expires_at federated pumphouse_*",
+        summary="extra attributes; a new password or none, because Keystone gives none away",
     ),
 )

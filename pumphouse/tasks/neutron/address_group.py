@@ -122,5 +122,6 @@ KIND = Kind(
     find,
     tasks,
     renamable=True,
+    recognised="all its values, in the tenant",
     fields=Fields(carried="name description addresses", mapped=TWIN_TENANT, derived=f"{DERIVED} shared"),
 )

@@ -296,5 +296,6 @@ KIND = Kind(
         },
         derived=f"{DERIVED} status port_details qos_network_policy_id port_forwardings/id",
         noted={**NO_QOS, "distributed": "that it is distributed is not carried"},
+        summary="the same address where the destination allows it, else another with a note; last of all",
     ),
 )

@@ -187,6 +187,7 @@ KIND = Kind(
     nameable=True,
     strangers=partial(strangers_in, NETWORKS),
     find_anywhere=find_anywhere,
+    recognised="stamp; external networks by mapping or name; those of other tenants by the stamp in their twin, or the one shared with all of that name",
     fields=Fields(
         carried="description admin_state_up mtu port_security_enabled shared dns_domain tags",
         mapped={
@@ -208,5 +209,6 @@ KIND = Kind(
             "project_default": "that it is the default network of the tenant is not carried",
             "pvlan": "that it is a private VLAN is not carried: its ports see each other at the destination",
         },
+        summary="external networks are never created",
     ),
 )

@@ -302,5 +302,6 @@ KIND = Kind(
             "pvlan_community": "its community in a private VLAN ({value}) is not carried",
             "trusted": "that its virtual function is trusted is not carried: set it at the destination",
         },
+        summary="those of servers, and detached ones with their device id",
     ),
 )

@@ -203,9 +203,11 @@ KIND = Kind(
     find,
     tasks,
     adapt=adapt,
+    recognised="itself",
     fields=Fields(
         carried="object_type action",
         mapped={**TWIN_TENANT, "object_id": "its twin", "target_tenant": "the tenant's twin, if it is there"},
         derived=DERIVED,
+        summary="of networks, subnet pools, security groups and address groups, with each tenant that is at the destination; those that others give the tenant, where its ports and rules need them",
     ),
 )

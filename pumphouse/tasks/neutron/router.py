@@ -321,5 +321,6 @@ KIND = Kind(
             "enable_default_route_ecmp": "that it uses several default routes is not carried: switch it on",
             "evpn_vni": "its EVPN network {value} is not carried",
         },
+        summary="static routes to next hops that it is connected to; routers of others that are gateways of the tenant's networks are notes",
     ),
 )

@@ -266,6 +266,7 @@ KIND = Kind(
     adapt=adapt,
     tenant_tasks=tenant_tasks,
     strangers=strangers,
+    recognised="stamp; `default` by its name",
     fields=Fields(
         carried="name description stateful tags "
         + parts(
@@ -283,5 +284,6 @@ KIND = Kind(
             f"{DERIVED} project_id security_group_id normalized_cidr belongs_to_default_sg",
         ),
         noted={"security_group_rules/tags": "the tags of its rules are not carried: {value}"},
+        summary="a `default` that was there before keeps its own, too",
     ),
 )

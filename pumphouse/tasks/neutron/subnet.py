@@ -221,5 +221,6 @@ KIND = Kind(
             "dns_publish_fixed_ip": "that its addresses are published in the DNS is not carried",
             "leak_routes": "that its routes leak is not carried",
         },
+        summary="one of a pool of the tenant is allocated from the pool's twin, with its own addresses",
     ),
 )

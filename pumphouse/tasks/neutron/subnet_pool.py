@@ -140,5 +140,6 @@ KIND = Kind(
             "the destination keeps its own default",
             "address_scope_id": "its address scope {value} is not carried: it arrives without one",
         },
+        summary="pools of others are not carried",
     ),
 )

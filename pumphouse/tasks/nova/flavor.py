@@ -353,6 +353,7 @@ KIND = Kind(
     common=always,
     mapping="flavors",
     nameable=True,
+    recognised="mapping, or name and values",
     fields=Fields(
         carried="id ram vcpus disk swap OS-FLV-EXT-DATA:ephemeral rxtx_factor os-flavor-access:is_public "
         "description extra_specs",
@@ -362,5 +363,6 @@ KIND = Kind(
         },
         derived="links flavor_access/flavor_id",
         noted={"OS-FLV-DISABLED:disabled": "that it is disabled is not carried: no call of Nova does that"},
+        summary="the id only where it is free; access of the tenant",
     ),
 )

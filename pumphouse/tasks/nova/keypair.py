@@ -171,6 +171,7 @@ KIND = Kind(
     tasks,
     common=always,
     nameable=True,
+    recognised="user, name and fingerprint",
     fields=Fields(
         carried="name type public_key",
         mapped={"user_id": "the user's twin"},

@@ -161,6 +161,7 @@ KIND = Kind(
     tasks,
     renamable=True,
     adapt=adapt,
+    recognised="all its values, in the tenant",
     fields=Fields(
         carried="name policy policies rules",
         mapped={
@@ -169,5 +170,6 @@ KIND = Kind(
         },
         derived="id user_id",
         noted={"metadata": "its metadata are not carried: no call of Nova sets them"},
+        summary="which servers are in it",
     ),
 )

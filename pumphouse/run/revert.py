@@ -76,16 +76,18 @@ def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[UnitReve
     others = others_of(run)
     begun = [unit for unit in reversed(run.plan.units) if any(map(_needs_revert, details[unit.name]))]
     offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
-    planned: dict[str, UnitRevert] = {}
+    planned: list[UnitRevert] = []
+    needed: dict[Ref, Unit] = {}
     for unit in begun:
         detail = details[unit.name]
         kept_steps = _used_steps(unit, detail, others)
-        kept_reason = _kept_dependent(unit, planned.values())
+        kept_reason = _kept_dependent(unit, needed)
         if not kept_reason and not force:
             kept_reason = _change_since(unit, detail, migration, offset)
         lines = tuple(_revert_lines(unit, detail, migration, kept_steps))
-        planned[unit.name] = UnitRevert(unit, lines, kept_reason, kept_steps)
-    return list(planned.values())
+        planned.append(UnitRevert(unit, lines, kept_reason, kept_steps))
+        needed |= dict.fromkeys(planned[-1].needed, unit)
+    return planned
 
 
 def close_run(run: Run) -> None:
@@ -128,10 +130,9 @@ def _needs_revert(atom: AtomDetail) -> bool:
     return atom.state in _RAN or bool(not_reverted_reason(atom))
 
 
-def _kept_dependent(unit: Unit, planned: Iterable[UnitRevert]) -> str:
+def _kept_dependent(unit: Unit, needed: Mapping[Ref, Unit]) -> str:
     """Name the unit that is kept, or of which something is, and needs this one; empty when none does."""
-    own = {step.ref for step in unit.steps}
-    dependent = next((item.unit for item in planned if item.needed & own), None)
+    dependent = next((needed[step.ref] for step in unit.steps if step.ref in needed), None)
     return f"needed by {dependent.steps[0].record.title}, which is kept" if dependent else ""
 
 

@@ -15,7 +15,7 @@ from taskflow import states, task
 from taskflow.engines.action_engine.engine import ParallelActionEngine
 from taskflow.engines.action_engine.executor import REVERTED
 from taskflow.persistence.models import FlowDetail
-from taskflow.storage import META_PROGRESS_DETAILS, Storage
+from taskflow.storage import Storage
 from taskflow.types.failure import Failure
 from tenacity import RetryCallState, Retrying, wait_exponential
 
@@ -23,9 +23,10 @@ from pumphouse.cloud.outage import Outages
 from pumphouse.errors import Interruption, NotFoundError, explain, is_unavailable, mask_secrets
 from pumphouse.flows import unit_flow
 from pumphouse.model import Json, Outcome, Unit
+from pumphouse.run.others import Sharing, is_common
 from pumphouse.run.outcomes import REVERT_STATES
-from pumphouse.run.record import FACTORY, Run
-from pumphouse.tasks.base import Migration, kept_result
+from pumphouse.run.record import FACTORY, Run, noted
+from pumphouse.tasks.base import Migration, kept_result, symbol
 
 LOG = logging.getLogger(__name__)
 
@@ -205,6 +206,10 @@ class Engines:
         results: what the Ensure tasks of the units before it have provided.
         """
         flow = flow_from_detail(self.migration, unit, detail)
+        tasks = {item.name: item for item, _ in flow.iter_nodes()}
+        for step in filter(is_common, unit.steps):
+            if ensure := tasks.get(symbol(step.ref, "ensured")):
+                ensure.sharing = Sharing(self.run, step.ref.kind, self.migration.destination.outages)
         options = {"executor": self.threads, "never_resolve": self.keep_failed}
         engine = Engine(flow, detail, self.run.store, options)
         # Not as part of what is recorded: a process that dies in that write leaves what no engine can load.
@@ -228,15 +233,10 @@ def flow_from_detail(migration: Migration, unit: Unit, detail: FlowDetail) -> An
             "go on with the release that began it, or plan and migrate anew",
         )
     flow = FACTORIES[name](migration, unit)
-    noted = {atom.name: _noted(atom) for atom in detail if atom.state in (states.RUNNING, states.FAILURE)}
+    known = {atom.name: noted(atom) for atom in detail if atom.state in (states.RUNNING, states.FAILURE)}
     for item, _ in flow.iter_nodes():
-        item.recall(noted.get(item.name, {}))
+        item.recall(known.get(item.name, {}))
     return flow
-
-
-def _noted(atom: Any) -> Json:
-    """What a task noted in its progress before it made something."""
-    return (atom.meta.get(META_PROGRESS_DETAILS) or {}).get("details") or {}
 
 
 def correct_suspended_state(run: Run, detail: FlowDetail) -> None:

@@ -51,6 +51,20 @@ def locked(store: Backend, name: str, holder: Callable[[], str]) -> Iterator[Non
         yield
 
 
+@contextmanager
+def wait_locked(store: Backend, name: str, pause: Callable[[float], None]) -> Iterator[None]:
+    """Hold a lock that nobody holds for long, and wait for it until then.
+
+    pause: waits some seconds, and raises when the run is to end.
+    """
+    while True:
+        with _locks_of(store).acquire(store, _key(name)) as other:
+            if other is None:
+                yield
+                return
+        pause(_RETRY_S)
+
+
 def is_locked(store: Backend, name: str) -> bool:
     """Whether somebody holds the lock of that name; it is not acquired to find out."""
     return _locks_of(store).is_held(store, _key(name))

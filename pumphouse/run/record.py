@@ -14,7 +14,8 @@ from typing import Any
 from oslo_utils import timeutils, uuidutils
 from taskflow import engines, states
 from taskflow.persistence.base import Backend
-from taskflow.persistence.models import FlowDetail, LogBook, TaskDetail
+from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, TaskDetail
+from taskflow.storage import META_PROGRESS_DETAILS
 
 from pumphouse import __version__
 from pumphouse.errors import NotFoundError, UsageError
@@ -33,8 +34,6 @@ _HEADER = ("source", "destination", "version", "state", "created_at")
 # The factory of the units' flows, by which a resume finds it again. It is part of the format.
 FACTORY = "pumphouse.flows.unit_flow"
 LAST = "last"
-# The kinds of which several tenants' runs may need the same one.
-COMMON_KINDS = frozenset(kind.name for kind in KINDS.values() if kind.common)
 # The states of a run that a process works on, if that process is alive.
 ACTIVE_STATES = (states.RUNNING, states.REVERTING)
 _PLAN = "plan"
@@ -155,19 +154,25 @@ def _reused(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def used(store: Backend, book: LogBook) -> set[tuple[str, str]]:
-    """The kinds and ids of all that a run reuses, or found where it was to make what other runs may make too.
+    """The kinds and ids of all that a run reuses, or took where it was to make what other runs may make too.
 
     Its plan is not loaded, unless an older release has recorded it.
     """
     with closing(store.get_connection()) as connection:
         flows = list(connection.get_flows_for_book(book.uuid, lazy=True))
-        common = [flow for flow in flows if _kind_of_unit(flow) in COMMON_KINDS]
+        common = [flow for flow in flows if _may_be_common(flow)]
         details = [connection.get_flow_details(flow.uuid) for flow in common]
     (header,) = (flow for flow in flows if "unit" not in flow.meta)
     reused = header.meta.get(_REUSED)
     found = set(_reused(load_run(store, book).plan)) if reused is None else set(map(tuple, reused))
-    results = (result for detail in details for result in ensured_results(detail))
-    return found | {(name.partition("-")[0], r["id"]) for name, r in results if not r["made"]}
+    results = [(name, r["id"]) for detail in details for name, r in ensured_results(detail) if not r["made"]]
+    taken = [(atom.name, used) for detail in details for atom in detail if (used := noted(atom).get("uses"))]
+    return found | {(name.partition("-")[0], destination_id) for name, destination_id in (*results, *taken)}
+
+
+def noted(atom: AtomDetail) -> Json:
+    """What a task noted in its progress before it made or took something."""
+    return (atom.meta.get(META_PROGRESS_DETAILS) or {}).get("details") or {}
 
 
 def has_begun(store: Backend, book: LogBook) -> bool:
@@ -176,8 +181,10 @@ def has_begun(store: Backend, book: LogBook) -> bool:
         return any(flow.state for flow in connection.get_flows_for_book(book.uuid, lazy=True))
 
 
-def _kind_of_unit(flow: FlowDetail) -> str:
-    return str(flow.meta.get("unit", "")).partition("/")[0]
+def _may_be_common(flow: FlowDetail) -> bool:
+    """Whether several tenants' runs may need what a unit makes."""
+    kind = KINDS.get(str(flow.meta.get("unit", "")).partition("/")[0])
+    return kind is not None and kind.common is not None
 
 
 def list_books(store: Backend) -> list[LogBook]:

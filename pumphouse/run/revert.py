@@ -14,10 +14,10 @@ from taskflow.persistence.models import AtomDetail, FlowDetail
 from taskflow.types.failure import Failure
 
 from pumphouse.cloud.check import clock_difference_s
-from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit, place
+from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
 from pumphouse.run.engine import Listener, correct_suspended_state, flow_from_detail, save
 from pumphouse.run.execute import Execution, explained_store_failures, open_execution, schedule_units
-from pumphouse.run.lock import is_locked
+from pumphouse.run.others import is_common, used_by_others
 from pumphouse.run.outcomes import (
     ensured_results,
     not_reverted_reason,
@@ -26,7 +26,7 @@ from pumphouse.run.outcomes import (
     sorted_by_plan,
     step_of_task,
 )
-from pumphouse.run.record import Run, list_books, lock_name, run_id, tenant_books, used
+from pumphouse.run.record import Run
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration, counted, symbol
 
@@ -73,7 +73,7 @@ def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[UnitReve
     force: revert also what was changed.
     """
     details = run.all_details()
-    others = others_of(run)
+    others = used_by_others(run)
     begun = [unit for unit in reversed(run.plan.units) if any(map(_needs_revert, details[unit.name]))]
     offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
     planned: list[UnitRevert] = []
@@ -136,13 +136,10 @@ def _kept_dependent(unit: Unit, needed: Mapping[Ref, Unit]) -> str:
     return f"needed by {dependent.steps[0].record.title}, which is kept" if dependent else ""
 
 
-def _used_steps(unit: Unit, detail: FlowDetail, others: Others) -> dict[Ref, str]:
+def _used_steps(unit: Unit, detail: FlowDetail, others: Mapping[tuple[str, str], str]) -> dict[Ref, str]:
     """Why resources of a unit stay that others use, and the parts of the unit that these need."""
-    made = [(step, others.of((step.ref.kind, i))) for step, i in _resources_made(unit, detail)]
+    made = ((step, others.get((step.ref.kind, i))) for step, i in _resources_made(unit, detail))
     kept = {step.ref: f"used by {user}" for step, user in made if user}
-    if others.under_way:
-        done = (step for step, user in made if not user and _is_common(step) and _is_done(unit, step, detail))
-        kept |= {step.ref: f"perhaps used by {others.under_way}, which is under way" for step in done}
     waiting = list(kept)
     steps = {step.ref: step for step in unit.steps}
     while waiting:
@@ -180,54 +177,6 @@ def strangers(cloud: Cloud, tenant_id: str) -> str:
     return ", ".join(
         f"{counted(len(ids), title)} ({', '.join(ids[:3])})" for title, ids in found.items() if ids
     )
-
-
-def _is_common(step: Step) -> bool:
-    common = KINDS[step.ref.kind].common
-    return common is not None and common(step.record)
-
-
-def _is_done(unit: Unit, step: Step, detail: FlowDetail) -> bool:
-    """Whether all has been done that makes a resource: nobody else takes one of which something is left to do."""
-    mine = (atom for atom in detail if step_of_task(unit, atom.name) is step)
-    return all(atom.state == states.SUCCESS for atom in mine)
-
-
-@dataclass(frozen=True)
-class Others:
-    """The runs of other tenants, and into other regions, that go where a run goes.
-
-    used: which of them use what, by the kind and the id there.
-    under_way: one that a process works on, and may come to use more; empty when there is none.
-    """
-
-    used: Mapping[tuple[str, str], str]
-    under_way: str
-
-    def of(self, resource: tuple[str, str]) -> str:
-        """The run that uses a resource; empty when none does."""
-        return self.used.get(resource, "")
-
-
-def others_of(run: Run) -> Others:
-    """Look what runs of other tenants, and into other regions, use or may come to use at a run's destination."""
-    found: dict[tuple[str, str], str] = {}
-    under_way = ""
-    own = {
-        book.uuid
-        for book in tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
-    }
-    keystone = place(run.plan.destination).keystone
-    for book in list_books(run.store):
-        meta = book.meta
-        if book.uuid in own or meta["state"] == states.REVERTED:
-            continue
-        if place(meta["destination"]).keystone == keystone:
-            title = f"run {run_id(book)} of tenant {meta['tenant']['name']}"
-            if meta["state"] == states.RUNNING and is_locked(run.store, lock_name(meta)):
-                under_way = title
-            found |= dict.fromkeys(used(run.store, book), title)
-    return Others(found, under_way)
 
 
 def _resources_made(unit: Unit, detail: FlowDetail) -> Iterator[tuple[Step, str]]:
@@ -280,9 +229,9 @@ def _revert_unit(state: Execution, planned: UnitRevert) -> None:
         state.report(_same_outcomes(planned.unit, State.KEPT, planned.kept_reason))
         return
     detail = state.run.detail(planned.unit.name)
-    if any(map(_is_common, planned.unit.steps)):
+    if any(map(is_common, planned.unit.steps)):
         # Since the revert was planned, another run may have begun to use it.
-        kept_steps = _used_steps(planned.unit, detail, others_of(state.run))
+        kept_steps = _used_steps(planned.unit, detail, used_by_others(state.run))
         planned = replace(planned, kept_steps={**planned.kept_steps, **kept_steps})
     kept_tasks = {
         atom.name

@@ -6,9 +6,10 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, TypeVar
 
 from taskflow import task
 from taskflow.types.failure import Failure
@@ -115,6 +116,16 @@ class Migration:
         return self.settings["policies"]
 
 
+class Sharing(Protocol):
+    """How a run takes and removes what the runs of other tenants may take, too."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the lock of all that is shared at the destination."""
+
+    def user_of(self, destination_id: str) -> str:
+        """The run of another tenant that uses a resource; empty when none does."""
+
+
 @dataclass(frozen=True)
 class Before:
     """What an earlier run has done with a resource: the record it was planned with, and its finished tasks."""
@@ -151,11 +162,14 @@ class _JournaledTask(task.Task):  # type: ignore[misc]
     before: Any = None
     after: tuple[str, ...] = ()
 
-    def journal(self, begun: bool = True, before: Any = None, made_id: str = "") -> None:
-        """Note it; TaskFlow saves this with the task before the call returns."""
+    def journal(self, begun: bool = True, before: Any = None, made_id: str = "", uses: str = "") -> None:
+        """Note it; TaskFlow saves this with the task before the call returns.
+
+        uses: the id of what another run has made, and this one takes.
+        """
         self.begun, self.before, self.made_id = begun, before, made_id
         self.mark = (self.mark or uuid.uuid4().hex) if begun else ""
-        noted = {"begun": begun, "mark": self.mark, "made_id": made_id}
+        noted = {"begun": begun, "mark": self.mark, "made_id": made_id, "uses": uses}
         noted |= {} if before is None else {"before": before}
         self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": 0.01, **noted})
 
@@ -239,6 +253,7 @@ class EnsureMixin:
     target_name: the name at the destination; the source's when it is not given.
     fresh: whether a twin that carries our stamp can only come from this very run.
     shared: whether others may make the same, so that only the note and the mark tell whose it is.
+    sharing: how it takes and removes what the runs of other tenants may take, too; None of what is this tenant's own.
     adopts_unfinished: whether one that an earlier run left half made is this run's own from then on: with the
         mark of what is unfinished gone, nobody else could tell whose it is.
     """
@@ -250,6 +265,7 @@ class EnsureMixin:
     before: Any
     journal: Callable[..., None]
     shared = False
+    sharing: Sharing | None = None
     adopts_unfinished = False
 
     def __init__(self, *args: Any, target_name: str | None = None, fresh: bool = True, **kwargs: Any) -> None:
@@ -295,6 +311,13 @@ class EnsureMixin:
         return found == self.made_id or (not self.made_id and self.is_marked(found))
 
     def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
+        if self.sharing and not made:
+            with self.sharing.locked():
+                self.journal(False, uses=found)
+            # Until it was noted, the run that has made it may have removed it.
+            if self.find(data, ensured) != found:
+                self.journal(False)
+                return EnsureMixin.execute(self, data, **ensured)
         self.finish(found, data, ensured)
         return {"id": found, "made": made}
 
@@ -323,8 +346,13 @@ class EnsureMixin:
             return [f"{self.name}: what it left behind could not be looked for: {explain(error)}"]
 
     def undo(self, destination_id: str) -> str:
-        """Remove the resource; returns why it could not be removed. Raises as `why_not_undone` does."""
-        return why_not_undone(self.name, self.remove, destination_id)
+        """Remove the resource; returns why it stays. Raises as `why_not_undone` does."""
+        if not self.sharing:
+            return why_not_undone(self.name, self.remove, destination_id)
+        with self.sharing.locked():
+            if user := self.sharing.user_of(destination_id):
+                return f"used by {user}"
+            return why_not_undone(self.name, self.remove, destination_id)
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> Iterable[str]:
         """The ids of all that an execute may have made that did not come to its end."""

@@ -20,8 +20,7 @@ from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Ref, State, Step
 from pumphouse.run import engine, outcomes, resume, revert
 from pumphouse.run.execute import StoreLostError
-from pumphouse.run.lock import locked
-from pumphouse.run.record import FACTORY, Run, create_run, find_book, load_run, lock_name
+from pumphouse.run.record import FACTORY, Run, create_run, find_book, load_run
 from pumphouse.run.summary import list_runs
 from pumphouse.store import open_store
 from pumphouse.tasks.base import BaseCloudTask, symbol
@@ -269,23 +268,6 @@ def test_what_was_changed_since_is_kept_with_all_that_it_needs(store: Backend, w
     assert reason(report, "two") == "thing two has changed since: somebody wrote on it"
     assert reason(report, "one") == "needed by thing two, which is kept"
     undo(reloaded(recorded), world, force=True)
-    assert world.things == set()
-
-
-def test_what_a_run_of_another_tenant_may_come_to_use_is_kept_while_that_is_under_way(
-    store: Backend, world: World
-) -> None:
-    change_kind("thing", common=lambda record: record.name == "carol")
-    first = create_run(store, planned(TENANT, step("thing", "carol", TENANT.ref), ONE))
-    execute(first, world)
-    other = step("tenant", "u")
-    second = create_run(store, replace(planned(other), tenant=other.ref, tenant_name="shop"))
-    second.begin("RUNNING")
-    with locked(store, lock_name(second.book.meta), str):
-        report, _ = undo(reloaded(first), world)
-    assert reason(report, "carol") == f"perhaps used by run {second.id} of tenant shop, which is under way"
-    assert world.things == {"carol"}
-    undo(reloaded(first), world)
     assert world.things == set()
 
 

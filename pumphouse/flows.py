@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import networkx
 from taskflow import engines, task
 from taskflow.patterns import graph_flow
 
@@ -50,10 +51,17 @@ def link(flow: graph_flow.Flow, items: Iterable[task.Task]) -> None:
 
 
 def ordered_tasks(flow: graph_flow.Flow) -> list[task.Task]:
-    """The tasks of a flow in an order in which they may be executed; nothing is executed."""
+    """The tasks of a flow in an order in which they may be executed; nothing is executed.
+
+    Of those that may be next, the one is that was added first.
+    """
     if len(flow) == 0:
         return []
     engine = engines.load(flow, engine="serial")
     engine.compile()
     graph = engine.compilation.execution_graph
-    return [node for node in graph.topological_sort() if graph.nodes[node]["kind"] == "task"]
+    places = {item.name: place for place, item in enumerate(flow)}
+    nodes = networkx.lexicographical_topological_sort(
+        graph, key=lambda node: places.get(getattr(node, "name", ""), -1)
+    )
+    return [node for node in nodes if graph.nodes[node]["kind"] == "task"]

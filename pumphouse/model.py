@@ -119,10 +119,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task that a run of a plan will execute: its name, and the line that says what it does."""
+    """A task that a run of a plan will execute: its name, and the line that says what it does.
+
+    number: its place among all tasks of the plan, from 1, in an order in which a run may execute them; 0 in plans that
+        an older release recorded.
+    """
 
     name: str
     line: str
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,10 @@ class Step:
     def ref(self) -> Ref:
         """The address of the source resource."""
         return self.record.ref
+
+    def does(self, verb: str) -> bool:
+        """Whether a run of the plan executes the task of the step that has this verb, e.g. `stopped`."""
+        return any(task.name == f"{self.ref}-{verb}".replace("/", "-", 1) for task in self.tasks)
 
     def blocked(self, reason: str) -> Step:
         """The same step, skipped because something that it needs will not be there."""
@@ -256,6 +265,10 @@ class Plan:
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the units."""
         return (step for unit in self.units for step in unit.steps)
+
+    def tasks(self) -> list[PlannedTask]:
+        """Every task, in an order in which a run may execute them."""
+        return sorted((task for step in self.steps() for task in step.tasks), key=lambda task: task.number)
 
 
 class State(StrEnum):

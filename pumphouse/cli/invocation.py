@@ -36,6 +36,7 @@ class Invocation:
     source_cloud, destination_cloud: clouds of clouds.yaml, instead of those of the configuration.
     output_format: `table`, `json` or `yaml`.
     yes: whether to start without asking.
+    detail: how much of a plan is printed, by the names of `pumphouse.show.plan.Detail`; None as the command has it.
     plan: the plan whose mappings, policies and limits replace those of the configuration.
     """
 
@@ -44,6 +45,7 @@ class Invocation:
     destination_cloud: str | None = None
     output_format: str = "table"
     yes: bool = False
+    detail: str | None = None
     plan: Plan | None = None
 
     @cached_property
@@ -139,7 +141,7 @@ class Invocation:
 def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
     """`--format`, `--config`, the logging options and those of the clouds.
 
-    The command is given their values, and that of `--yes` where it has this option, as one Invocation.
+    The command is given their values, and those of `--yes` and `--tasks` where it has these options, as one Invocation.
 
     clouds: whether the command has the options of the clouds.
     """
@@ -153,9 +155,10 @@ def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
             source_cloud: str | None = None,
             destination_cloud: str | None = None,
             yes: bool = False,
+            detail: str | None = None,
             **kwargs: Any,
         ) -> Any:
-            invocation = Invocation(config_path, source_cloud, destination_cloud, output_format, yes)
+            invocation = Invocation(config_path, source_cloud, destination_cloud, output_format, yes, detail)
             return command(*args, invocation=invocation, **kwargs)
 
         with_clouds = cloud_options(invoke) if clouds else invoke

@@ -20,7 +20,7 @@ from pumphouse.cli.invocation import (
     refuse_same_cloud,
 )
 from pumphouse.cli.kinds import NAMEABLE_KINDS, OWNED_KINDS
-from pumphouse.cli.options import Command, plan_output_option, yes_option
+from pumphouse.cli.options import Command, detail_options, plan_output_option, yes_option
 from pumphouse.cli.planning import (
     is_several,
     plan_after_runs,
@@ -45,7 +45,7 @@ Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 
 def _run_options(command: Command) -> Command:
     """`--dry-run`, `--yes`, `-o` and the options that make an Invocation."""
-    command = yes_option("before the run")(plan_output_option(invocation_options()(command)))
+    command = yes_option("before the run")(plan_output_option(detail_options(invocation_options()(command))))
     help_text = "Print the plan and stop; nothing is written to either cloud."
     return click.option("--dry-run", is_flag=True, help=help_text)(command)
 
@@ -127,7 +127,7 @@ def tenant_command(
     if not several:
         _plan_or_migrate(invocation, ids[0], selection, dry_run, output)
     elif dry_run:
-        show_plans(invocation, ids, selection)
+        show_plans(invocation, ids, selection, "TASKS")
     else:
         sys.exit(migrate_several(invocation, ids, selection))
 
@@ -181,7 +181,7 @@ def _plan_or_migrate(
 ) -> None:
     """Move a tenant, or only print its plan."""
     if dry_run:
-        show_plan(invocation, plan_tenant(invocation, tenant_id, selection), output)
+        show_plan(invocation, plan_tenant(invocation, tenant_id, selection), output, "TASKS")
         return
     planner = partial(plan_after_runs, invocation=invocation, tenant_id=tenant_id, selection=selection)
     sys.exit(_migrate(invocation, tenant_id, planner))
@@ -194,11 +194,11 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
     """
     from pumphouse.run.execute import execute_run
     from pumphouse.show.ending import question
-    from pumphouse.show.plan import print_plan
+    from pumphouse.show.plan import Detail, print_plan
 
     with locked_tenant(invocation, tenant_id) as (store, before):
         plan = planner(before)
-        print_plan(plan, invocation.console)
+        print_plan(plan, invocation.console, Detail[invocation.detail or "PROBLEMS"])
         if not invocation.confirm(question([plan])):
             return EXIT_DECLINED
         run = record_run(invocation, store, plan)

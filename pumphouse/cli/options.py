@@ -95,3 +95,14 @@ def plan_output_option(command: Command) -> Command:
     return click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=help_text)(
         command
     )
+
+
+def detail_options(command: Command) -> Command:
+    """How much of a plan is printed: `--summary`, `--only-problems`, `--tasks`."""
+    for flag, detail, help_text in (
+        ("--tasks", "TASKS", "Print all of the plan: also every task, in the order of the run."),
+        ("--only-problems", "PROBLEMS", "Print what matters and all notes, without resources and tasks."),
+        ("--summary", "SUMMARY", "Print one page of what matters."),
+    ):
+        command = click.option(flag, "detail", flag_value=detail, help=help_text)(command)
+    return command

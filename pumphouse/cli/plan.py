@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_same_cloud
-from pumphouse.cli.options import format_option, logging_options, plan_output_option
+from pumphouse.cli.options import detail_options, format_option, logging_options, plan_output_option
 from pumphouse.cli.planning import (
     is_several,
     plan_tenant,
@@ -29,6 +29,7 @@ def plan_command() -> None:
 @tenants_argument
 @selection_options
 @plan_output_option
+@detail_options
 @invocation_options()
 def tenant_command(
     tenants: tuple[str, ...],
@@ -50,8 +51,9 @@ def tenant_command(
 @plan_command.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
 @format_option("dot")
+@detail_options
 @logging_options
-def show_command(file: Path, output_format: str) -> None:
+def show_command(file: Path, output_format: str, detail: str | None) -> None:
     """Print a plan file; `-f dot` draws its units for Graphviz."""
     from pumphouse.plan.file import load
     from pumphouse.plan.task_lines import with_tasks
@@ -61,4 +63,4 @@ def show_command(file: Path, output_format: str) -> None:
     if output_format == "dot":
         click.echo(plan_dot(plan))
     else:
-        show_plan(Invocation(output_format=output_format), with_tasks(plan), None)
+        show_plan(Invocation(output_format=output_format, detail=detail), with_tasks(plan), None)

@@ -120,21 +120,27 @@ def plan_after_runs(
         return make_plan(source, destination, tenant_id, invocation.config, pool, before=before, **choices)
 
 
-def show_plan(invocation: Invocation, plan: Plan, output: Path | None) -> None:
-    """Print a plan, and write it to a file if one is named."""
+def show_plan(invocation: Invocation, plan: Plan, output: Path | None, detail: str = "RESOURCES") -> None:
+    """Print a plan, and write it to a file if one is named.
+
+    detail: how much of it is printed unless an option says so, by the names of `pumphouse.show.plan.Detail`.
+    """
     from pumphouse.plan.data import plan_data
     from pumphouse.plan.file import save
-    from pumphouse.show.plan import print_plan
+    from pumphouse.show.plan import Detail, print_plan
 
     if output:
         save(plan_data(plan), output)
-    if invocation.is_table:
-        print_plan(plan, invocation.console)
-    else:
+    if not invocation.is_table:
         invocation.print_data(plan_data(plan))
+        return
+    with invocation.console.paged():
+        print_plan(plan, invocation.console, Detail[invocation.detail or detail])
 
 
-def show_plans(invocation: Invocation, ids: Sequence[str], selection: Selection) -> None:
+def show_plans(
+    invocation: Invocation, ids: Sequence[str], selection: Selection, detail: str = "RESOURCES"
+) -> None:
     """Plan several tenants and print the plans: one after the other as tables, else as one list."""
     from pumphouse.plan.data import plan_data
 
@@ -143,5 +149,5 @@ def show_plans(invocation: Invocation, ids: Sequence[str], selection: Selection)
         invocation.print_data([plan_data(plan) for plan in plans])
         return
     for plan in plans:
-        show_plan(invocation, plan, None)
+        show_plan(invocation, plan, None, detail)
         click.echo()

@@ -132,8 +132,12 @@ def _step_data(step: Step) -> Json:
         "reason": step.reason,
         **_without_defaults(because=step.because, destination_id=step.destination_id, notes=list(step.notes)),
         "record": _record_data(step.record, step.notes),
-        **_without_defaults(tasks=[{"name": task.name, "line": task.line} for task in step.tasks]),
+        **_without_defaults(tasks=list(map(_task_data, step.tasks))),
     }
+
+
+def _task_data(task: PlannedTask) -> Json:
+    return {"name": task.name, "line": task.line, **_without_defaults(number=task.number)}
 
 
 def _step_from(data: Json) -> Step:
@@ -146,7 +150,7 @@ def _step_from(data: Json) -> Step:
         destination_id=data.get("destination_id"),
         notes=notes,
         because=data.get("because", ""),
-        tasks=tuple(PlannedTask(task["name"], task["line"]) for task in data.get("tasks", ())),
+        tasks=tuple(PlannedTask(**task) for task in data.get("tasks", ())),
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import click
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.protocol import is_renderable
@@ -52,6 +54,20 @@ class PrintableConsole(Console):
         if isinstance(renderable, Text) and (plain := printable(renderable.plain)) != renderable.plain:
             renderable = renderable.blank_copy(plain)
         return super().render(renderable, options)
+
+    @contextmanager
+    def paged(self) -> Iterator[None]:
+        """What is printed meanwhile goes through a pager if it is longer than the screen of a terminal."""
+        if not self.is_terminal or self.is_dumb_terminal:
+            yield
+            return
+        with self.capture() as captured:
+            yield
+        text = captured.get()
+        if text.count("\n") < self.height:
+            self.file.write(text)
+        else:
+            click.echo_via_pager(text)
 
     def leave_terminal(self) -> None:
         """Leave a terminal as it was found, without any lock or buffer: the process is about to end at once."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pumphouse.model import Action, Plan, Unit
 from pumphouse.show.text import printable
+from pumphouse.words import size
 
 # By what matters most to whoever looks at the graph: the first that a unit has is its colour.
 _COLOURS = {
@@ -46,7 +47,7 @@ def _label(unit: Unit) -> Iterator[str]:
     counts = Counter(step.action for step in unit.steps)
     yield ", ".join(f"{counts[action]} {action.value}" for action in Action if counts[action])
     if unit.size_bytes:
-        yield f"at most {unit.size_bytes / (1 << 20):,.0f} MiB"
+        yield f"at most {size(unit.size_bytes)}"
 
 
 def _quoted(lines: Iterator[str] | list[str]) -> str:

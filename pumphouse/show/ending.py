@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from pumphouse.model import Action, Plan, Report, State, Step
+from pumphouse.model import Action, Plan, Report, State
 from pumphouse.plan.data import summary
+from pumphouse.plan.overview import estimate, stopped
 from pumphouse.run.outcomes import is_partial, left_behind
-from pumphouse.show.text import size
-from pumphouse.tasks.base import counted, symbol
+from pumphouse.words import counted, lasting, size
 
 
 def question(plans: Sequence[Plan]) -> str:
@@ -17,18 +17,14 @@ def question(plans: Sequence[Plan]) -> str:
     first, tenants = plans[0], ", ".join(plan.tenant_name for plan in plans)
     counts = [summary(plan) for plan in plans]
     made = sum(count[Action.CREATE.value] for count in counts)
-    servers = sum(stops_source(step) for plan in plans for step in plan.steps())
+    servers = sum(len(stopped(plan)) for plan in plans)
+    duration_s = sum(estimate(plan).duration_s for plan in plans)
     whom = f"tenant {tenants}" if len(plans) == 1 else f"{len(plans)} tenants one after the other ({tenants})"
     return (
         f"Migrate {whom} from {first.source} to {first.destination}: "
         f"make {counted(made, 'resource')}, stop {counted(servers, 'running server')} at the source, "
-        f"copy at most {size(sum(count['size_bytes'] for count in counts))}?"
+        f"copy at most {size(sum(count['size_bytes'] for count in counts))}, in about {lasting(duration_s)}?"
     )
-
-
-def stops_source(step: Step) -> bool:
-    """Whether a run of the step stops a running server at the source."""
-    return any(task.name == symbol(step.ref, "stopped") for task in step.tasks)
 
 
 def completeness(report: Report) -> str:
@@ -45,7 +41,7 @@ def completeness(report: Report) -> str:
 def stopped_servers(report: Report) -> int:
     """How many servers of the source are stopped because they were moved."""
     moved = {outcome.ref for outcome in report.outcomes if outcome.state is State.CREATED}
-    return sum(step.ref in moved and stops_source(step) for step in report.plan.steps())
+    return sum(step.ref in moved for step in stopped(report.plan))
 
 
 def duration(seconds: float) -> str:

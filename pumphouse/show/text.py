@@ -11,7 +11,6 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NEEDED = frozenset(
     "\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def is_hidden(char: str) -> bool:
@@ -29,9 +28,3 @@ def printable(text: str) -> str:
 
 def _shown(char: str) -> str:
     return char.encode("unicode_escape").decode() if is_hidden(char) else char
-
-
-def size(size_bytes: int) -> str:
-    """Bytes in the largest binary unit of which there is at least one, e.g. `1.5 GiB`."""
-    exponent = min(max(size_bytes.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
-    return f"{size_bytes / (1 << 10 * exponent):.{min(exponent, 1)}f} {_UNITS[exponent]}"

@@ -26,6 +26,7 @@ from pumphouse.errors import (
     is_unavailable,
 )
 from pumphouse.model import Json, Record, Ref, Settings, Step
+from pumphouse.words import counted as counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -574,11 +575,6 @@ def distinct_name(kind: str, name: str, source_id: str) -> str:
     suffix = f"-{source_id[:_ID_DIGITS]}"
     longest = _PROJECT_NAME_MAX_LENGTH if kind == "tenant" else NAME_MAX_LENGTH
     return name[: longest - len(suffix)] + suffix
-
-
-def counted(count: int, what: str) -> str:
-    """How many there are, e.g. `1 static route`, `2 static routes`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def differs_in_case(name: str, other: str) -> bool:

@@ -126,7 +126,7 @@ def test_the_question_says_what_matters() -> None:
     plan = planned(TENANT, step("server", "web"))
     assert question([plan]) == (
         "Migrate tenant t from a to b: make 2 resources, stop 0 running servers at the source, "
-        "copy at most 0 bytes?"
+        "copy at most 0 bytes, in about 0 s?"
     )
     assert question([plan, plan]).startswith(
         "Migrate 2 tenants one after the other (t, t) from a to b: make 4 "

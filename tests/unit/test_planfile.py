@@ -251,7 +251,7 @@ def test_tasks_of_every_kind_are_made_without_clouds() -> None:
 def test_tasks_and_summary_are_for_the_reader(tmp_path: Path) -> None:
     data = plan_data(with_tasks(SAMPLE))
     first = data["units"][1]["steps"][0]["tasks"][0]
-    assert first == {"name": "tenant-t-retrieved", "line": "read tenant demo"}
+    assert first == {"name": "tenant-t-retrieved", "line": "read tenant demo", "number": 1}
     assert data["summary"]["create"] == 5
     assert data["summary"]["size_bytes"] == 3 << 20
     save(data, tmp_path / "p.yaml")
@@ -275,7 +275,7 @@ def test_an_edited_plan_shows_only_the_tasks_that_will_be_executed(tmp_path: Pat
         item["action"] = "skip"
     next(unit for unit in data["units"] if unit["name"] == "image/i")["steps"][0]["tasks"] = "edited as well"
     save(data, tmp_path / "p.yaml")
-    result = CliRunner().invoke(cli, ["plan", "show", str(tmp_path / "p.yaml")])
+    result = CliRunner().invoke(cli, ["plan", "show", "--tasks", str(tmp_path / "p.yaml")])
     assert result.exit_code == 0
     assert "     4. read image i\n" in result.output
     assert "create network n" not in result.output
@@ -288,10 +288,10 @@ def test_a_plan_is_printed_without_taskflow_and_without_clouds(tmp_path: Path) -
         "import json, sys\n"
         "from pumphouse.plan.data import plan_data, plan_from\n"
         "from pumphouse.show.console import console\n"
-        "from pumphouse.show.plan import print_plan\n"
+        "from pumphouse.show.plan import Detail, print_plan\n"
         "from pumphouse.show.report import dump\n"
         f"plan = plan_from(json.load(open({str(path)!r})))\n"
-        "print_plan(plan, console())\n"
+        "print_plan(plan, console(), Detail.TASKS)\n"
         "dump(plan_data(plan), 'json')\n"
         "print('loaded:', *{'taskflow', 'openstack', 'keystoneauth1'} & set(sys.modules))\n"
     )
@@ -952,7 +952,7 @@ def test_graph_has_a_node_for_each_unit_and_an_edge_for_each_need() -> None:
     lines = plan_dot(SAMPLE).splitlines()
     assert lines[0] == "digraph plan {"
     assert lines[-1] == "}"
-    assert '  u4 [label="image i\\n1 create\\nat most 3 MiB", fillcolor=palegreen];' in lines
+    assert '  u4 [label="image i\\n1 create\\nat most 3.0 MiB", fillcolor=palegreen];' in lines
     assert '  u2 [label="flavor f\\n1 reuse", fillcolor=lightblue];' in lines
     assert '  u5 [label="network n\\n2 create", fillcolor=palegreen];' in lines
     assert "  u0 -> u1;" in lines

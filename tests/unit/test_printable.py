@@ -45,7 +45,7 @@ from pumphouse.model import (
 from pumphouse.run.revert import UnitRevert
 from pumphouse.show.console import PrintableConsole
 from pumphouse.show.dot import plan_dot
-from pumphouse.show.plan import print_plan
+from pumphouse.show.plan import Detail, print_plan
 from pumphouse.show.progress import BarListener, LineListener
 from pumphouse.show.report import dump, print_check, print_report
 from pumphouse.show.runs import print_list, print_revert, print_run
@@ -143,7 +143,7 @@ def show_tenants(text: str, out: PrintableConsole) -> None:
 
 
 SHOWN = [
-    lambda text, out: print_plan(plan_with(text), out),
+    lambda text, out: print_plan(plan_with(text), out, Detail.TASKS),
     show_report, show_check, show_runs, show_revert, show_verification, show_lines, show_tenants,
 ]  # fmt: skip
 

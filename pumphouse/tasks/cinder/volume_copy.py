@@ -41,6 +41,7 @@ from pumphouse.tasks.cinder.common import (
     wait_until_available,
 )
 from pumphouse.tasks.glance.common import EnsureImage, UploadImage, image_data, images_by_id, list_images
+from pumphouse.words import size
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -96,7 +97,7 @@ def copy_tasks(migration: Migration, step: Step) -> list[task.Task]:
             migration.transfers,
             provides=symbol(ref, UPLOADED),
             rebind=[read, image],
-            line=f"copy the image of {title}, about {step.record.size_bytes} bytes",
+            line=f"copy the image of {title}, at most {size(step.record.size_bytes)}",
         ),
     ]
 

@@ -45,6 +45,7 @@ from pumphouse.tasks.glance.common import (
 )
 from pumphouse.tasks.keystone.common import tenant_names, twin_tenants
 from pumphouse.tasks.kind import Found, Kind, matching
+from pumphouse.words import size
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -147,7 +148,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
             migration.transfers,
             provides=uploaded,
             rebind=[retrieved, ensured],
-            line=f"copy {step.record.size_bytes} bytes of {title}",
+            line=f"copy {title}, {size(step.record.size_bytes)}",
         ),
         CloseImage(
             *clouds,

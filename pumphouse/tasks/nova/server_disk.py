@@ -32,6 +32,7 @@ from pumphouse.tasks.glance.common import (
     list_images,
 )
 from pumphouse.tasks.nova.common import wait_until_idle
+from pumphouse.words import size
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -82,7 +83,7 @@ def copy_tasks(migration: Migration, step: Step, still: str) -> list[task.Task]:
             migration.transfers,
             provides=symbol(ref, UPLOADED),
             rebind=[retrieved, ensured],
-            line=f"copy the snapshot of {title}, at most {step.record.size_bytes} bytes",
+            line=f"copy the snapshot of {title}, at most {size(step.record.size_bytes)}",
         ),
     ]
 

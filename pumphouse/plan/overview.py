@@ -1,0 +1,147 @@
+"""What matters of a plan to whoever decides on it, told from the plan alone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import nlargest
+from itertools import chain
+
+from pumphouse.model import Action, Plan, Ref, Step, Unit
+
+MIB = 1 << 20
+# What is assumed of clouds that nobody has measured; README says so.
+COPY_BYTES_PER_S = 50 * MIB
+# How fast a cloud makes an image of a disk, or a disk of an image.
+DISK_BYTES_PER_S = 100 * MIB
+TASK_S = 1
+# A server is shut down, and its twin boots.
+BOOT_S = 120
+# As pumphouse.run.execute has units that copy: two for each slot.
+_UNITS_PER_TRANSFER = 2
+_NEW_ADDRESS = re.compile(r"its (?:external )?address \S+ is not carried")
+_DISKS = ("server", "volume", "volume_snapshot")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast the bytes of images go from cloud to cloud, all copies together, and how that is known."""
+
+    bytes_per_s: float
+    known: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a run will take, and how long each server that it stops is down, at most; in seconds."""
+
+    duration_s: float
+    downtimes_s: dict[Ref, float]
+    speed: Speed
+
+
+@dataclass(frozen=True)
+class Group:
+    """Steps of which the same is to be said; `...` in the text stands for the name or the id of each."""
+
+    steps: tuple[Step, ...]
+    text: str
+
+
+def kinds(plan: Plan) -> dict[Action, Counter[str]]:
+    """How many resources of each kind there are of each decision, the most numerous kinds first."""
+    found = {action: Counter(s.ref.kind for s in plan.steps() if s.action is action) for action in Action}
+    return {action: Counter(dict(count.most_common())) for action, count in found.items()}
+
+
+def stopped(plan: Plan) -> list[Step]:
+    """The servers that a run stops at the source."""
+    return [step for step in plan.steps() if step.does("stopped")]
+
+
+def renamed(plan: Plan) -> list[Step]:
+    """What gets another name at the destination."""
+    return [step for step in _made(plan.steps()) if step.name != step.record.name]
+
+
+def readdressed(plan: Plan) -> list[Step]:
+    """What gets another public address at the destination."""
+    return [step for step in _made(plan.steps()) if any(map(_NEW_ADDRESS.match, step.notes))]
+
+
+def groups(said: Iterable[tuple[Step, str]]) -> list[Group]:
+    """The texts with the steps that they are said of, those of the most steps first."""
+    alike: dict[str, dict[str, list[Step]]] = {}
+    for step, text in said:
+        alike.setdefault(_without_name(step, text), {}).setdefault(text, []).append(step)
+    made = [
+        Group(tuple(chain.from_iterable(exact.values())), text if len(exact) > 1 else next(iter(exact)))
+        for text, exact in alike.items()
+    ]
+    return sorted(made, key=lambda group: -len(group.steps))
+
+
+def reasons(plan: Plan, action: Action) -> list[Group]:
+    """Why resources are in conflict, or left out, in groups."""
+    return groups((step, step.reason) for step in plan.steps() if step.action is action)
+
+
+def notes(plan: Plan) -> list[Group]:
+    """What else there is to say of single resources, in groups."""
+    return groups((step, note) for step in plan.steps() for note in step.notes)
+
+
+def speed_of(plan: Plan, measured: Speed | None = None) -> Speed:
+    """The speed to expect: what was measured, or is assumed, or less where the plan has a limit."""
+    speed = measured or Speed(COPY_BYTES_PER_S, "assumed; pumphouse check --speed measures it")
+    limit = plan.cfg["limits"]["bytes_per_second"]
+    return Speed(limit, "limits.bytes_per_second") if limit and limit < speed.bytes_per_s else speed
+
+
+def estimate(plan: Plan, measured: Speed | None = None) -> Estimate:
+    """How long a run of the plan will take.
+
+    Disks are as large as they may be. A server is down while its disks are made images of, copied and made disks of,
+    beside the largest others that may be under way at the same time.
+    """
+    speed, limits = speed_of(plan, measured), plan.cfg["limits"]
+    at_once = _UNITS_PER_TRANSFER * limits["transfers"]
+    sizes = {unit.name: unit.size_bytes for unit in plan.units if unit.size_bytes}
+    largest = nlargest(at_once, sizes.values())
+    disks = {unit.name: _disk_bytes(unit) for unit in plan.units}
+    down = {
+        step.ref: BOOT_S
+        + 2 * disks[unit.name] / DISK_BYTES_PER_S
+        + _beside(sizes.get(unit.name, 0), largest, at_once) / speed.bytes_per_s
+        for unit in plan.units
+        for step in unit.steps
+        if step.does("stopped")
+    }
+    work_s = TASK_S * sum(len(step.tasks) for step in plan.steps()) / limits["workers"]
+    copy_s = sum(sizes.values()) / speed.bytes_per_s
+    disk_s = 2 * sum(disks.values()) / DISK_BYTES_PER_S / at_once + BOOT_S * len(down) / at_once
+    return Estimate(max(work_s + max(copy_s, disk_s), max(down.values(), default=0)), down, speed)
+
+
+def _beside(size_bytes: int, largest: Sequence[int], at_once: int) -> int:
+    """The bytes of a unit and of the largest others that are copied at the same time."""
+    others = list(largest)
+    if size_bytes in others:
+        others.remove(size_bytes)
+    return size_bytes + sum(others[: at_once - 1])
+
+
+def _disk_bytes(unit: Unit) -> int:
+    return sum(step.record.size_bytes for step in _made(unit.steps) if step.ref.kind in _DISKS)
+
+
+def _made(steps: Iterable[Step]) -> Iterator[Step]:
+    return (step for step in steps if step.action is Action.CREATE)
+
+
+def _without_name(step: Step, text: str) -> str:
+    """A text without what is only of one resource: its name, and the ids of it and of its twin."""
+    own = "|".join(map(re.escape, filter(None, (step.record.name, step.ref.id))))
+    return re.sub(rf"(?<!\w)(?:{own})(?!\w)|\([0-9a-f-]{{32,36}}\)", "...", text)

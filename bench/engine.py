@@ -25,12 +25,12 @@ from typing import Any
 from taskflow import task
 
 from pumphouse.config.settings import Limits
-from pumphouse.model import Action, Outcome, Plan, Record, Ref, State, Step, Unit
+from pumphouse.model import Action, Outcome, Plan, Record, Ref, State, Step, Unit, symbol
 from pumphouse.run.execute import execute_run
 from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+from pumphouse.tasks.base import BaseCloudTask, Migration
 from tests.unit.memory import made_kind
 
 TASKS_PER_UNIT = 50

@@ -23,6 +23,11 @@ class Ref:
         return f"{self.kind}/{self.id}"
 
 
+def symbol(ref: Ref, verb: str) -> str:
+    """The name of a task and of what it provides, e.g. `image-3f2a-uploaded`: the key of a resume."""
+    return f"{ref.kind}-{ref.id}-{verb}"
+
+
 @dataclass(frozen=True)
 class Record:
     """What discovery saw of one source resource.
@@ -115,6 +120,15 @@ class Action(StrEnum):
     REUSE = "reuse"
     CONFLICT = "conflict"
     SKIP = "skip"
+
+
+# Why a step is skipped that a person has set to `skip` in the file of a plan, or deleted from it.
+LEFT_OUT = "left out by hand"
+
+
+def not_made(kind: str) -> str:
+    """Why nothing is made of a kind that is skipped, where something selected needs it."""
+    return f"left out by --skip {kind}, and the destination does not have it"
 
 
 @dataclass(frozen=True)

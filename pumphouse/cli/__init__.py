@@ -4,25 +4,61 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import import_module
 
 import click
 
 from pumphouse import __version__
-from pumphouse.cli.invocation import Invocation, invocation_options
-from pumphouse.cli.migrate import migrate_command
+from pumphouse.cli.late import import_late
 from pumphouse.cli.options import logging_options
-from pumphouse.cli.plan import plan_command
-from pumphouse.cli.running import failure_code
-from pumphouse.cli.runs import resume_command, revert_command, runs_command
-from pumphouse.cli.verify import verify_command
 from pumphouse.errors import EXIT_INTERRUPTED, explain
 from pumphouse.show.text import printable
 
 LOG = logging.getLogger(__name__)
 
+# Each command's module, in which it is named `<command>_command`, and what the list of commands says of it: the
+# beginning of its own help, which a test holds it to.
+COMMANDS = {
+    "check": ("check", "Log in to both clouds and say what they offer and what will not be possible."),
+    "migrate": (
+        "migrate",
+        "Move resources to the destination: tenants, one resource with what it needs, or what a plan file says.",
+    ),
+    "plan": ("plan", "Make plans and look at them; nothing is written to either cloud."),
+    "resume": ("runs", "Go on with a run that was interrupted, or try again what failed in it."),
+    "revert": (
+        "runs",
+        "Undo a run: remove what it made, keep what it found, start the servers that it stopped.",
+    ),
+    "runs": ("runs", "Look at the runs that the state store has; also while they go on."),
+    "verify": ("verify", "Compare what a migration moved; nothing is written to either cloud."),
+}
+
+
+class LateGroup(click.Group):
+    """A group that imports a command when it is called, and none of them to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command, imported; None when there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"pumphouse.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with what they do."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
 
 def main() -> None:
     """Run the command line; errors become one clear message and the documented exit code."""
+    import_late()
     # They log the traceback of every failure, which Python prints where no handler is set.
     for name in ("taskflow", "oslo_utils", "kazoo", "sqlalchemy", "alembic"):
         logging.getLogger(name).addHandler(logging.NullHandler())
@@ -41,6 +77,8 @@ def main() -> None:
 
 
 def _fail(error: Exception) -> None:
+    from pumphouse.cli.running import failure_code
+
     LOG.debug("the command failed", exc_info=error)
     explanation = explain(error)
     for line in explanation.what.split("\n"):
@@ -52,7 +90,7 @@ def _fail(error: Exception) -> None:
     sys.exit(failure_code(error))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pumphouse")
 @logging_options
 def cli() -> None:
@@ -63,21 +101,3 @@ def cli() -> None:
     found differences, 7 another run works on the tenant, 8 not started because you said no, 130 interrupted
     and can be resumed.
     """
-
-
-@cli.command("check")
-@invocation_options()
-def check_command(invocation: Invocation) -> None:
-    """Log in to both clouds and say what they offer and what will not be possible."""
-    from pumphouse.cloud.check import check_clouds
-    from pumphouse.show.report import check_data, print_check
-
-    found = check_clouds(*invocation.clouds)
-    if invocation.is_table:
-        print_check(found, invocation.console)
-    else:
-        invocation.print_data(check_data(found))
-
-
-for command in (migrate_command, plan_command, runs_command, resume_command, revert_command, verify_command):
-    cli.add_command(command)

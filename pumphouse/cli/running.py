@@ -123,8 +123,7 @@ def print_end(invocation: Invocation, ended: Ended) -> None:
     """The report where people read it, then what the run has cost, what to do next, and whether all has arrived."""
     from pumphouse.show.ending import completeness, duration, stopped_servers
     from pumphouse.show.report import print_report
-    from pumphouse.tasks.base import counted
-    from pumphouse.words import size
+    from pumphouse.words import counted, size
 
     report, out = ended.report, invocation.console
     if invocation.is_table:

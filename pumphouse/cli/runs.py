@@ -40,7 +40,7 @@ def list_command(
     from pumphouse.run.summary import list_runs
     from pumphouse.show.runs import print_list
 
-    with _store(invocation.config_path) as store:
+    with _store(invocation.config_path, only_read=True) as store:
         found = list_runs(store, state=state, tenant=tenant, since=since.astimezone() if since else None)
     if invocation.is_table:
         print_list(found, invocation.console)
@@ -57,7 +57,7 @@ def show_command(run: str, invocation: Invocation) -> None:
     from pumphouse.run.summary import run_data
     from pumphouse.show.runs import print_run
 
-    with _store(invocation.config_path) as store:
+    with _store(invocation.config_path, only_read=True) as store:
         data = run_data(load_run(store, find_book(store, run)))
     if invocation.is_table:
         print_run(data, invocation.console)
@@ -157,11 +157,11 @@ def revert_command(run: str, force: bool, invocation: Invocation) -> None:
 
 
 @contextmanager
-def _store(config_path: Path | None) -> Iterator[Backend]:
+def _store(config_path: Path | None, *, only_read: bool = False) -> Iterator[Backend]:
     from pumphouse.config.settings import load_state_url
     from pumphouse.store import open_store
 
-    with closing(open_store(load_state_url(config_path))) as store:
+    with closing(open_store(load_state_url(config_path), only_read=only_read)) as store:
         yield store
 
 

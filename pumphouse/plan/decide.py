@@ -6,15 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.model import Action, Record, Ref, Step, Twin
+from pumphouse.model import LEFT_OUT, Action, Record, Ref, Step, Twin
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Search, distinct_name
 from pumphouse.tasks.kind import Kind
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
-
-LEFT_OUT = "left out by hand"
 
 
 def decide_all(

@@ -11,17 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import rights
 from pumphouse.config.settings import Mappings, Policies
-from pumphouse.model import Action, LimitSettings, Plan, Record, Ref, RunSettings, Selection, Settings, Step
+from pumphouse.model import (
+    Action,
+    LimitSettings,
+    Plan,
+    Record,
+    Ref,
+    RunSettings,
+    Selection,
+    Settings,
+    Step,
+    not_made,
+)
 from pumphouse.plan import uncarried
 from pumphouse.plan.capacity import refuse_excess
 from pumphouse.plan.decide import block, decide_all
-from pumphouse.plan.selection import choose, not_made, resolve, without
+from pumphouse.plan.selection import choose, resolve, without
 from pumphouse.plan.selection import notes as selection_notes
 from pumphouse.plan.task_lines import with_tasks
 from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Before, counted
+from pumphouse.tasks.base import Before
 from pumphouse.tasks.kind import Kind
+from pumphouse.words import counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pumphouse.errors import UsageError
-from pumphouse.model import Record, Ref, Selection
+from pumphouse.model import Record, Ref, Selection, not_made
 from pumphouse.plan import uncarried
 from pumphouse.tasks import KINDS
 
@@ -16,11 +16,6 @@ from pumphouse.tasks import KINDS
 _LISTED_MAX = 8
 
 Records = Mapping[Ref, Record]
-
-
-def not_made(kind: str) -> str:
-    """Why nothing is made of a kind that is skipped, where something selected needs it."""
-    return f"left out by --skip {kind}, and the destination does not have it"
 
 
 def resolve(selection: Selection, records: Records, kinds: Collection[str]) -> Selection:

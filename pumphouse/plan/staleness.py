@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from pumphouse.model import Action, Plan, Ref, Step, Twin
-from pumphouse.plan.decide import LEFT_OUT, decide
-from pumphouse.plan.selection import not_made
+from pumphouse.model import LEFT_OUT, Action, Plan, Ref, Step, Twin, not_made
+from pumphouse.plan.decide import decide
 from pumphouse.tasks import KINDS
 
 _RENAMED = "on_conflict is rename"

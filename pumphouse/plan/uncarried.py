@@ -13,8 +13,8 @@ from pumphouse.cloud.services import LOOKED_INTO, NOT_CARRIED, UNKNOWN, service_
 from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import counted
 from pumphouse.tasks.keystone.common import INHERITED_TO, carried_users, is_of_user, protected_users
+from pumphouse.words import counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

@@ -22,11 +22,11 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from pumphouse.cloud.outage import Outages
 from pumphouse.errors import Interruption, NotFoundError, explain, is_unavailable, mask_secrets
 from pumphouse.flows import unit_flow
-from pumphouse.model import Json, Outcome, Unit
+from pumphouse.model import Json, Outcome, Unit, symbol
 from pumphouse.run.others import Sharing, is_common
 from pumphouse.run.outcomes import REVERT_STATES
 from pumphouse.run.record import FACTORY, Run, noted
-from pumphouse.tasks.base import Migration, kept_result, symbol
+from pumphouse.tasks.base import Migration, kept_result
 
 LOG = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from taskflow.persistence.models import FlowDetail
 from pumphouse.cloud.access import RoleLoan
 from pumphouse.cloud.loans import Loan
 from pumphouse.errors import EXIT_CONNECTION, Interruption, PumphouseError, explain
-from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit
+from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit, symbol
 from pumphouse.run.engine import (
     Engines,
     GuardedListener,
@@ -40,7 +40,7 @@ from pumphouse.run.outcomes import (
 )
 from pumphouse.run.record import Run, tenant_books
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Migration, symbol
+from pumphouse.tasks.base import Migration
 from pumphouse.tasks.nova.boot_key import KeypairLoan
 
 LOG = logging.getLogger(__name__)

@@ -31,6 +31,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from pumphouse.errors import ConfigError, LockedError
 from pumphouse.store.paths import DirBackend
 from pumphouse.store.sql import FastBackend
+from pumphouse.store.sqlite_reader import SqliteReader
 
 # Longer than is_locked holds a lock of a file, and short for an operator.
 _RETRY_S = 0.2
@@ -172,6 +173,8 @@ def _open(path: Path, shared: Path | None) -> int:
 
 def _shared_file(store: Backend) -> Path | None:
     """The SQLite file of a store, or its folder; None for a store in memory, which is this process's alone."""
+    if isinstance(store, SqliteReader):
+        return store.path
     if isinstance(store, SQLAlchemyBackend):
         return Path(str(store.engine.url.database))
     return Path(store.get_connection().book_path).parent if isinstance(store, DirBackend) else None

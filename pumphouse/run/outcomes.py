@@ -7,10 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from taskflow import states
 from taskflow.persistence.models import AtomDetail, FlowDetail
 
-from pumphouse.model import Action, Json, Outcome, Plan, Ref, Report, State, Step, Unit
-from pumphouse.plan.decide import LEFT_OUT
-from pumphouse.plan.selection import not_made
-from pumphouse.tasks.base import symbol
+from pumphouse.model import (
+    LEFT_OUT,
+    Action,
+    Json,
+    Outcome,
+    Plan,
+    Ref,
+    Report,
+    State,
+    Step,
+    Unit,
+    not_made,
+    symbol,
+)
 
 # The states of a run that is being reverted, or was.
 REVERT_STATES = (states.REVERTING, states.REVERTED, states.REVERT_FAILURE)

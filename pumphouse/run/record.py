@@ -9,13 +9,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oslo_utils import timeutils, uuidutils
-from taskflow import engines, states
-from taskflow.persistence.base import Backend
+from taskflow import states
 from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, TaskDetail
-from taskflow.storage import META_PROGRESS_DETAILS
 
 from pumphouse import __version__
 from pumphouse.errors import NotFoundError, UsageError
@@ -24,8 +22,11 @@ from pumphouse.plan.data import format_problem, plan_data, plan_from
 from pumphouse.run.outcomes import ensured_results, step_of_task
 from pumphouse.store import NAME_MAX_LENGTH
 from pumphouse.store.times import now
-from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Before
+
+if TYPE_CHECKING:
+    from taskflow.persistence.base import Backend
+
+    from pumphouse.tasks.base import Before
 
 # The format in which this release records runs, and the only one that it reads; books without one are of format 1.
 FORMAT = 1
@@ -128,6 +129,8 @@ def create_run(store: Backend, plan: Plan) -> Run:
 
 
 def _unit_detail(unit: str) -> FlowDetail:
+    from taskflow import engines
+
     detail = FlowDetail(unit[:NAME_MAX_LENGTH], uuidutils.generate_uuid())
     detail.meta = {"unit": unit}
     engines.save_factory_details(detail, FACTORY, [], {})
@@ -172,6 +175,8 @@ def used(store: Backend, book: LogBook) -> set[tuple[str, str]]:
 
 def noted(atom: AtomDetail) -> Json:
     """What a task noted in its progress before it made or took something."""
+    from taskflow.storage import META_PROGRESS_DETAILS
+
     return (atom.meta.get(META_PROGRESS_DETAILS) or {}).get("details") or {}
 
 
@@ -183,6 +188,8 @@ def has_begun(store: Backend, book: LogBook) -> bool:
 
 def _may_be_common(flow: FlowDetail) -> bool:
     """Whether several tenants' runs may need what a unit makes."""
+    from pumphouse.tasks import KINDS
+
     kind = KINDS.get(str(flow.meta.get("unit", "")).partition("/")[0])
     return kind is not None and kind.common is not None
 
@@ -291,6 +298,9 @@ def done_before(store: Backend, tenant_id: str, source: str, destination: str) -
 
     Only for the kinds that use it, because the tasks of whole runs are read for it: of those that have left something.
     """
+    from pumphouse.tasks import KINDS
+    from pumphouse.tasks.base import Before
+
     found: dict[Ref, Before] = {}
     for book in tenant_books(store, tenant_id, source, destination):
         if book.meta["state"] == states.REVERTED or not has_begun(store, book):

@@ -14,7 +14,7 @@ from taskflow.persistence.models import AtomDetail, FlowDetail
 from taskflow.types.failure import Failure
 
 from pumphouse.cloud.check import clock_difference_s
-from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
+from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit, symbol
 from pumphouse.run.engine import Listener, correct_suspended_state, flow_from_detail, save
 from pumphouse.run.execute import Execution, explained_store_failures, open_execution, schedule_units
 from pumphouse.run.others import is_common, used_by_others
@@ -28,7 +28,8 @@ from pumphouse.run.outcomes import (
 )
 from pumphouse.run.record import Run
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import Migration, counted, symbol
+from pumphouse.tasks.base import Migration
+from pumphouse.words import counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskflow import states
-from taskflow.persistence.base import Backend
-from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
 
-from pumphouse.model import Json, Outcome, Report, Unit
-from pumphouse.run.lock import is_locked
+from pumphouse.model import Json, Outcome, Report, Unit, symbol
 from pumphouse.run.outcomes import (
     build_report,
     failure_reason,
@@ -20,7 +17,10 @@ from pumphouse.run.outcomes import (
     step_of_task,
 )
 from pumphouse.run.record import ACTIVE_STATES, Run, list_books, lock_name, run_id
-from pumphouse.tasks.base import symbol
+
+if TYPE_CHECKING:
+    from taskflow.persistence.base import Backend
+    from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
 
 # The state of a run whose process died while it worked on it.
 INTERRUPTED = "INTERRUPTED"
@@ -31,8 +31,10 @@ CONFLICT = "CONFLICT"
 def run_state(store: Backend, book: LogBook) -> str:
     """The state of a run: TaskFlow's, INTERRUPTED when the process that worked on it has died, or CONFLICT."""
     state = str(book.meta["state"])
-    if state in ACTIVE_STATES and not is_locked(store, lock_name(book.meta)):
-        return INTERRUPTED
+    if state in ACTIVE_STATES:
+        from pumphouse.run.lock import is_locked
+
+        return state if is_locked(store, lock_name(book.meta)) else INTERRUPTED
     return CONFLICT if state == states.SUCCESS and book.meta.get("conflicts") else state
 
 

@@ -16,11 +16,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from pumphouse.model import Action, Outcome, Plan, Ref
+from pumphouse.model import Action, Outcome, Plan, Ref, symbol
 from pumphouse.show.console import PrintableConsole
 from pumphouse.show.report import outcome_text
 from pumphouse.show.text import printable
-from pumphouse.tasks.base import counted, symbol
+from pumphouse.words import counted
 
 
 class LineListener:

@@ -21,11 +21,10 @@ from taskflow.persistence.models import (
     atom_detail_type,
 )
 
+from pumphouse.store import NAME_MAX_LENGTH
 from pumphouse.store.sql_update import RowUpdate
 from pumphouse.store.times import set_times
 
-# The width of the name columns of TaskFlow's tables.
-NAME_MAX_LENGTH = 255
 # Names that are not ASCII need it: TaskFlow makes MySQL's tables with the utf8 of three bytes.
 _MYSQL_CHARSET = "utf8mb4"
 _MYSQL_WAIT_S = 60
@@ -59,13 +58,33 @@ class FastConnection(Connection):  # type: ignore[misc]
     def upgrade(self) -> None:
         """Make or alter the tables, one process at a time; a schema that is complete is only looked at."""
         steps = {"sqlite": self._upgrade_sqlite, "postgresql": self._upgrade_postgresql}
-        steps.get(self._sql_engine.dialect.name, self._upgrade_mysql)()
+        if not self._is_complete():
+            steps.get(self._sql_engine.dialect.name, self._upgrade_mysql)()
+
+    def _is_complete(self) -> bool:
+        """Whether the tables have all columns and indexes; to find out takes no alembic, which is long to import."""
+        inspector = sa.inspect(self._sql_engine)
+        if not set(self._schema.tables) <= set(inspector.get_table_names()):
+            return False
+        columns = {
+            name: {column["name"] for column in inspector.get_columns(name)} for name in self._schema.tables
+        }
+        indexes = {index["name"] for name in self._schema.tables for index in inspector.get_indexes(name)}
+        return (
+            all(set(table.c.keys()) <= columns[name] for name, table in self._schema.tables.items())
+            and {index.name for index in self._indexes} <= indexes
+        )
+
+    def _upgrade_by_alembic(self) -> None:
+        from alembic.util.exc import CommandError
+
+        try:
+            super().upgrade()
+        except CommandError as error:
+            raise StorageFailure(str(error)) from error
 
     def _upgrade_sqlite(self) -> None:
         with self._sql_engine.connect() as connection:
-            found = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars()
-            if {*self._schema.tables, *(str(index.name) for index in self._indexes)} <= set(found):
-                return
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             self._schema.create_all(connection)
             for index in self._indexes:
@@ -75,7 +94,7 @@ class FastConnection(Connection):  # type: ignore[misc]
     def _upgrade_postgresql(self) -> None:
         with self._sql_engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(*_UPGRADE_LOCK)))
-            super().upgrade()
+            self._upgrade_by_alembic()
             with self._sql_engine.begin() as other:
                 for index in self._indexes:
                     index.create(other, checkfirst=True)
@@ -84,7 +103,7 @@ class FastConnection(Connection):  # type: ignore[misc]
         with self._sql_engine.begin() as connection:
             connection.execute(sa.select(sa.func.get_lock("pumphouse upgrade", _MYSQL_WAIT_S)))
             try:
-                super().upgrade()
+                self._upgrade_by_alembic()
                 for table in (self._books, self._flows, self._atoms):
                     _widen_charset(connection, table)
             finally:

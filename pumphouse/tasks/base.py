@@ -25,8 +25,7 @@ from pumphouse.errors import (
     http_status,
     is_unavailable,
 )
-from pumphouse.model import Json, Record, Ref, Settings, Step
-from pumphouse.words import counted as counted
+from pumphouse.model import Json, Record, Ref, Settings, Step, symbol
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -64,11 +63,6 @@ class Ensured(TypedDict):
     id: str
     made: bool
     notes: NotRequired[list[str]]
-
-
-def symbol(ref: Ref, verb: str) -> str:
-    """The name of a task and of what it provides, e.g. `image-3f2a-uploaded`: the key of a resume."""
-    return f"{ref.kind}-{ref.id}-{verb}"
 
 
 def ensured_id(ensured: Mapping[str, Ensured], kind: str, source_id: str) -> str:

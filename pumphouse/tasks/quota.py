@@ -15,7 +15,7 @@ from taskflow import task
 from pumphouse.cloud import call, or_none
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import explain, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     BaseEnsureTask,
     BaseRetrieveTask,
@@ -25,7 +25,6 @@ from pumphouse.tasks.base import (
     ensure,
     ensured_id,
     retrieve,
-    symbol,
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind

@@ -14,9 +14,9 @@ from taskflow.patterns import graph_flow
 from pumphouse.cloud import Cloud
 from pumphouse.config.settings import Policies
 from pumphouse.flows import link
-from pumphouse.model import Action, Json, Record, Ref, Step
+from pumphouse.model import Action, Json, Record, Ref, Step, symbol
 from pumphouse.plan.decide import decide
-from pumphouse.tasks.base import Migration, Search, symbol
+from pumphouse.tasks.base import Migration, Search
 from pumphouse.tasks.glance.transfer import TransferLimits
 from pumphouse.tasks.kind import Kind
 

@@ -19,9 +19,9 @@ from lab.sample.base import until
 from lab.sample.sizes import Sizes
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.errors import ConfigError
-from pumphouse.model import Action, Json, Ref, Step
+from pumphouse.model import Action, Json, Ref, Step, symbol
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import STAMP, symbol
+from pumphouse.tasks.base import STAMP
 from pumphouse.tasks.cinder import volume, volume_snapshot
 from pumphouse.tasks.cinder.common import SNAPSHOTS, UNFINISHED, VOLUMES, act, owned
 from pumphouse.tasks.cinder.common import remove as remove_item

@@ -18,10 +18,10 @@ from lab.disks import server_disk, write_bytes
 from lab.populate import Sample, populate, remove
 from lab.sample.base import Sizes
 from pumphouse.errors import PumphouseError
-from pumphouse.model import Action, Json, Ref, Step
+from pumphouse.model import Action, Json, Ref, Step, symbol
 from pumphouse.run.revert import strangers
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import STAMP, symbol
+from pumphouse.tasks.base import STAMP
 from pumphouse.tasks.glance import image
 from pumphouse.tasks.glance.common import list_images, stamp_of
 from pumphouse.tasks.keystone import domain, tenant

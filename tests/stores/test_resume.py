@@ -20,11 +20,10 @@ from taskflow import states
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from pumphouse.errors import EXIT_FAILED
-from pumphouse.model import Ref
+from pumphouse.model import Ref, symbol
 from pumphouse.run.lock import is_locked
 from pumphouse.run.record import LAST, find_book, load_run, lock_name
 from pumphouse.store import open_store
-from pumphouse.tasks.base import symbol
 from tests.stores.servers import PASSWORD, Server
 from tests.stores.work import FAILING, lines, work_apart
 

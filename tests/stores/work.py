@@ -22,13 +22,13 @@ from taskflow import task
 from taskflow.persistence.base import Backend
 
 from pumphouse.errors import PumphouseError
-from pumphouse.model import Action, Plan, Record, Ref, Step, Unit
+from pumphouse.model import Action, Plan, Record, Ref, Step, Unit, symbol
 from pumphouse.run.execute import execute_run
 from pumphouse.run.lock import locked
 from pumphouse.run.record import create_run, describe_owner, list_books, load_run, lock_name
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
-from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+from pumphouse.tasks.base import BaseCloudTask, Migration
 from pumphouse.tasks.glance.transfer import TransferLimits
 from tests.unit.memory import RecordingListener, World, made_kind
 

@@ -14,11 +14,11 @@ from taskflow import task
 from pumphouse import tasks
 from pumphouse.cloud.outage import Outages
 from pumphouse.errors import PumphouseError
-from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step
+from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step, symbol
 from pumphouse.plan.units import units
 from pumphouse.run.execute import execute_run
 from pumphouse.run.record import Run
-from pumphouse.tasks.base import BaseCloudTask, Migration, symbol
+from pumphouse.tasks.base import BaseCloudTask, Migration
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.glance.transfer import TransferLimits
 from pumphouse.tasks.kind import Kind

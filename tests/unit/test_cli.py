@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from pumphouse import __version__, errors
-from pumphouse.cli import cli, kinds, several
+from pumphouse.cli import COMMANDS, cli, kinds, several
+from pumphouse.run.record import create_run
+from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
+from tests.unit.memory import TENANT, World, execute, planned
 
 HEAVY = (
     "keystoneauth1", "keystoneclient", "novaclient", "glanceclient", "openstack", "taskflow", "networkx",
@@ -27,6 +33,41 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_the_list_of_commands_has_the_help_of_each() -> None:
+    with click.Context(cli) as context:
+        commands = {name: cli.get_command(context, name) for name in COMMANDS}
+    said = {name: command.get_short_help_str(200) for name, command in commands.items()}
+    assert said == {name: text for name, (_, text) in COMMANDS.items()}
+    assert {name: command.name for name, command in commands.items()} == {name: name for name in COMMANDS}
+
+
+def loaded_by(*arguments: str, config: Path) -> set[str]:
+    """What a command that succeeds has imported, and not put off."""
+    code = (
+        "import sys\nfrom pumphouse.cli import main\nfrom importlib.util import _LazyModule\n"
+        f"sys.argv = {['pumphouse', *arguments, '--config', str(config)]!r}\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print('loaded:', *(name for name, module in sys.modules.items() if type(module) is not _LazyModule))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.splitlines()[-1].split()[1:])
+
+
+def test_to_look_at_runs_takes_no_client_no_kind_and_no_engine(world: World, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    with closing(open_store(url)) as store:
+        execute(create_run(store, planned(TENANT)), world)
+    config = tmp_path / "pumphouse.yaml"
+    config.write_text(f"state: {{url: '{url}'}}\n")
+    unused = {*HEAVY, "alembic", "pumphouse.tasks", "pumphouse.cloud", "taskflow.engines"} - {
+        "taskflow", "rich", "yaml", "jsonschema",
+    }  # fmt: skip
+    for command in (["list"], ["show", "last"]):
+        loaded = loaded_by("runs", *command, config=config)
+        assert "pumphouse.run.summary" in loaded
+        assert loaded & unused == set()
 
 
 def test_the_help_names_the_kinds_that_say_they_can_be_named() -> None:

@@ -10,9 +10,20 @@ import pytest
 
 from pumphouse.cli.running import exit_code
 from pumphouse.errors import EXIT_DONE, EXIT_INCOMPLETE
-from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, Selection, State, Step
-from pumphouse.plan.decide import LEFT_OUT, block, decide_all
-from pumphouse.plan.selection import not_made
+from pumphouse.model import (
+    LEFT_OUT,
+    Action,
+    Outcome,
+    Plan,
+    Record,
+    Ref,
+    Report,
+    Selection,
+    State,
+    Step,
+    not_made,
+)
+from pumphouse.plan.decide import block, decide_all
 from pumphouse.plan.staleness import edits
 from pumphouse.run.outcomes import left_behind
 from pumphouse.run.summary import report_data

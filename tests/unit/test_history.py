@@ -10,7 +10,7 @@ import pytest
 from taskflow import states
 from taskflow.persistence.base import Backend
 
-from pumphouse.run import summary
+from pumphouse.run import lock, summary
 from pumphouse.run.record import create_run, lock_name
 from pumphouse.run.revert import plan_revert
 from pumphouse.run.summary import list_runs, run_data
@@ -27,7 +27,7 @@ TWO = step("thing", "two", ONE.ref)
 def working(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of the locks that are held by somebody."""
     held: set[str] = set()
-    monkeypatch.setattr(summary, "is_locked", lambda store, name: name in held)
+    monkeypatch.setattr(lock, "is_locked", lambda store, name: name in held)
     return held
 
 

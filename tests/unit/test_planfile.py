@@ -24,14 +24,13 @@ from pumphouse.config import yamlfile
 from pumphouse.config.schema import load_schema, validate
 from pumphouse.config.settings import CloudConfig, Config, Policies
 from pumphouse.errors import ConfigError
-from pumphouse.model import Action, Plan, PlannedTask, Record, Ref, Selection, Step, Unit
+from pumphouse.model import LEFT_OUT, Action, Plan, PlannedTask, Record, Ref, Selection, Step, Unit, not_made
 from pumphouse.plan import data as plan_format
 from pumphouse.plan.data import plan_data, plan_from
-from pumphouse.plan.decide import LEFT_OUT, block
+from pumphouse.plan.decide import block
 from pumphouse.plan.file import Loaded, load, save
 from pumphouse.plan.file_checks import problems
 from pumphouse.plan.make import cfg_of, planned_config, settings_of
-from pumphouse.plan.selection import not_made
 from pumphouse.plan.staleness import changes, edits
 from pumphouse.plan.task_lines import with_tasks
 from pumphouse.plan.units import units

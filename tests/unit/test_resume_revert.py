@@ -17,13 +17,13 @@ from taskflow.persistence.base import Backend
 
 from pumphouse import flows
 from pumphouse.errors import NotFoundError, UsageError
-from pumphouse.model import Action, Ref, State, Step
+from pumphouse.model import Action, Ref, State, Step, symbol
 from pumphouse.run import engine, outcomes, resume, revert
 from pumphouse.run.execute import StoreLostError
 from pumphouse.run.record import FACTORY, Run, create_run, find_book, load_run
 from pumphouse.run.summary import list_runs
 from pumphouse.store import open_store
-from pumphouse.tasks.base import BaseCloudTask, symbol
+from pumphouse.tasks.base import BaseCloudTask
 from tests.unit.memory import (
     TENANT,
     Make,

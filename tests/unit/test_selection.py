@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pumphouse.errors import UsageError
-from pumphouse.model import Action, Plan, Record, Ref, Selection, Step
+from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, not_made
 from pumphouse.plan.decide import block, decide
 from pumphouse.plan.make import _selected
-from pumphouse.plan.selection import choose, not_made, notes, resolve
+from pumphouse.plan.selection import choose, notes, resolve
 from pumphouse.plan.units import units
 from pumphouse.show.plan import selection_options
 from pumphouse.tasks import KINDS

@@ -13,16 +13,8 @@ from taskflow import task
 
 from pumphouse.cloud import call, get_all
 from pumphouse.errors import ConfigError, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin
-from pumphouse.tasks.base import (
-    BaseRetrieveTask,
-    Migration,
-    Search,
-    differences,
-    ensure,
-    retrieve,
-    symbol,
-)
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
+from pumphouse.tasks.base import BaseRetrieveTask, Migration, Search, differences, ensure, retrieve
 from pumphouse.tasks.cinder.common import (
     ATTEMPT,
     VOLUMES,

@@ -15,7 +15,7 @@ from taskflow import task
 from pumphouse.cloud import call
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, explain
-from pumphouse.model import Json, Ref, Step
+from pumphouse.model import Json, Ref, Step, symbol
 from pumphouse.tasks.base import (
     STAMP,
     BaseCloudsTask,
@@ -24,7 +24,6 @@ from pumphouse.tasks.base import (
     create_or_find,
     kept_result,
     persistently,
-    symbol,
     why_not_removed,
     why_not_undone,
 )

@@ -13,8 +13,8 @@ from uuid import uuid4
 from taskflow import task
 
 from pumphouse.cloud import call, or_none
-from pumphouse.model import Json, Record, Ref, Step, Twin
-from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ensure, retrieve, symbol
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
+from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ensure, retrieve
 from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, VOLUMES, own_metadata, owned
 from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
 from pumphouse.tasks.cinder.volume_make import (

@@ -13,7 +13,7 @@ from taskflow import task
 
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import TransferError, WaitError, http_status
-from pumphouse.model import Json, Ref
+from pumphouse.model import Json, Ref, symbol
 from pumphouse.tasks.base import (
     STAMP,
     BaseCloudsTask,
@@ -25,7 +25,6 @@ from pumphouse.tasks.base import (
     stamp_tag,
     stamped,
     stamps_among,
-    symbol,
     without_stamps,
 )
 from pumphouse.tasks.glance.transfer import Hashes, TransferLimits, copy_image

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 
 from pumphouse.errors import TransferError, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     BaseCloudsTask,
     BaseRetrieveTask,
@@ -20,7 +20,6 @@ from pumphouse.tasks.base import (
     differences,
     ensure,
     retrieve,
-    symbol,
     without_stamps,
 )
 from pumphouse.tasks.fields import Fields

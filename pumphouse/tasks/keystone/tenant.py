@@ -12,7 +12,7 @@ from taskflow.patterns import graph_flow
 from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConflictError
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     STAMP,
     BaseRetrieveTask,
@@ -22,7 +22,6 @@ from pumphouse.tasks.base import (
     differences,
     ensure,
     retrieve,
-    symbol,
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import EnsureAttributes, unfinished, with_attributes, with_extra

@@ -13,7 +13,7 @@ from taskflow import task
 from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import PumphouseError, explain, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     BaseRetrieveTask,
     Ensured,
@@ -26,7 +26,6 @@ from pumphouse.tasks.base import (
     kept_result,
     named,
     retrieve,
-    symbol,
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 
 from pumphouse.errors import explain, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     BaseCloudTask,
     Ensured,
     Migration,
     Search,
-    counted,
     differences,
     ensure,
     ensured_id,
     kept_result,
     retrieve_record,
     stamp_tag,
-    symbol,
     why_not_undone,
     without_stamps,
 )
@@ -56,6 +54,7 @@ from pumphouse.tasks.neutron.port_forwardings import (
     ports,
     read,
 )
+from pumphouse.words import counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

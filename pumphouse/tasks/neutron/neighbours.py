@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pumphouse.model import Json
-from pumphouse.tasks.base import counted
 from pumphouse.tasks.keystone.common import tenant_names
 from pumphouse.tasks.neutron.common import PORTS, ROUTERS, SUBNETS
 from pumphouse.tasks.neutron.router_links import INTERFACE_OWNERS
+from pumphouse.words import counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

@@ -10,7 +10,7 @@ from taskflow import task
 
 from pumphouse.cloud import call
 from pumphouse.cloud.rights import REFUSED
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     BaseEnsureTask,
     Ensured,
@@ -19,7 +19,6 @@ from pumphouse.tasks.base import (
     ensure,
     ensured_id,
     retrieve_record,
-    symbol,
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import tenant_names, twin_tenant

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING
 from taskflow import task
 
 from pumphouse.errors import explain, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin
-from pumphouse.tasks.base import (
-    Ensured,
-    Migration,
-    Search,
-    counted,
-    differences,
-    ensure,
-    ensured_id,
-    retrieve_record,
-    symbol,
-)
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
+from pumphouse.tasks.base import Ensured, Migration, Search, differences, ensure, ensured_id, retrieve_record
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
@@ -53,6 +43,7 @@ from pumphouse.tasks.neutron.router_links import (
     interfaces,
     unreachable,
 )
+from pumphouse.words import counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

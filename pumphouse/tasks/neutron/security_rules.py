@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call, or_none
 from pumphouse.errors import http_status
-from pumphouse.model import Json, Record, Ref
-from pumphouse.tasks.base import (
-    BaseCloudTask,
-    Ensured,
-    ensured_id,
-    in_doubt,
-    kept_result,
-    symbol,
-    why_not_undone,
-)
+from pumphouse.model import Json, Record, Ref, symbol
+from pumphouse.tasks.base import BaseCloudTask, Ensured, ensured_id, in_doubt, kept_result, why_not_undone
 from pumphouse.tasks.neutron.common import SECURITY_GROUPS, finish
 
 if TYPE_CHECKING:

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING
 
 from taskflow import task
 
-from pumphouse.model import Json, Record, Ref, Step, Twin
-from pumphouse.tasks.base import (
-    Ensured,
-    Migration,
-    Search,
-    differences,
-    ensure,
-    ensured_id,
-    retrieve_record,
-    symbol,
-)
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
+from pumphouse.tasks.base import Ensured, Migration, Search, differences, ensure, ensured_id, retrieve_record
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.allocation import own_pools, without_pool

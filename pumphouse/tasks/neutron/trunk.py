@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     BaseCloudTask,
     Ensured,
     Migration,
     Search,
-    counted,
     differences,
     ensure,
     ensured_id,
     kept_result,
     retrieve_record,
-    symbol,
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields
@@ -38,6 +36,7 @@ from pumphouse.tasks.neutron.common import (
     tag_notes,
     twin,
 )
+from pumphouse.words import counted
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud

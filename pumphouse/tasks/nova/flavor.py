@@ -13,7 +13,7 @@ from taskflow import task
 from pumphouse.cloud import call
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import ConflictError, explain, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     MARK,
     STAMP,
@@ -31,7 +31,6 @@ from pumphouse.tasks.base import (
     kept_result,
     named,
     retrieve,
-    symbol,
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields

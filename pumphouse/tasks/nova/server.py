@@ -13,17 +13,8 @@ from uuid import uuid4
 from taskflow import task
 
 from pumphouse.cloud import get_all, or_none
-from pumphouse.model import Json, Record, Ref, Step, Twin
-from pumphouse.tasks.base import (
-    BaseRetrieveTask,
-    Before,
-    Migration,
-    Search,
-    differences,
-    ensure,
-    retrieve,
-    symbol,
-)
+from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
+from pumphouse.tasks.base import BaseRetrieveTask, Before, Migration, Search, differences, ensure, retrieve
 from pumphouse.tasks.cinder.common import VOLUMES, at_destination, owned
 from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.kind import Found, Kind, matching

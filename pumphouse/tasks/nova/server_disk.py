@@ -9,7 +9,7 @@ from taskflow import task
 
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import PumphouseError, WaitError, explain
-from pumphouse.model import Json, Step
+from pumphouse.model import Json, Step, symbol
 from pumphouse.tasks.base import (
     NAME_MAX_LENGTH,
     STAMP,
@@ -19,7 +19,6 @@ from pumphouse.tasks.base import (
     create_or_find,
     kept_result,
     persistently,
-    symbol,
     why_not_removed,
     why_not_undone,
 )

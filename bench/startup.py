@@ -1,0 +1,86 @@
+"""CPU of commands that talk to no cloud, over that of a Python that does nothing: `python -m bench.startup`."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pumphouse.config.settings import CloudConfig, Config
+from pumphouse.model import Action, Plan, Record, Ref, Step
+from pumphouse.plan.data import plan_data
+from pumphouse.plan.file import save
+from pumphouse.plan.make import settings_of
+from pumphouse.plan.task_lines import with_tasks
+from pumphouse.plan.units import units
+from pumphouse.run.record import create_run
+from pumphouse.store import open_store
+
+REPEATS = 9
+RUNS = 50
+NETWORKS = 100
+
+
+def main() -> None:
+    """Print the median of each."""
+    with TemporaryDirectory() as folder:
+        config, plan = _prepare(Path(folder))
+        commands = {
+            "--help": ["--help"],
+            "migrate --help": ["migrate", "--help"],
+            f"runs list ({RUNS} runs)": ["runs", "list", "--config", config],
+            f"runs show ({NETWORKS + 1} resources)": ["runs", "show", "last", "--config", config],
+            f"plan show ({NETWORKS + 1} resources)": ["plan", "show", plan],
+        }
+        python = _cpu_s([sys.executable, "-c", "pass"])
+        print(f"{'python -c pass':32} {python * 1000:5.0f} ms")
+        for title, arguments in commands.items():
+            over = _cpu_s([sys.executable, "-m", "pumphouse", *arguments]) - python
+            print(f"{title:32} {over * 1000:5.0f} ms over that")
+        shell = {"_PUMPHOUSE_COMPLETE": "bash_complete", "COMP_WORDS": "pumphouse r", "COMP_CWORD": "1"}
+        over = _cpu_s([str(Path(sys.executable).with_name("pumphouse"))], **shell) - python
+        print(f"{'completion':32} {over * 1000:5.0f} ms over that")
+
+
+def _prepare(folder: Path) -> tuple[str, str]:
+    """A configuration with a store of runs, and a plan file."""
+    plan, url = with_tasks(_plan()), f"sqlite:///{folder}/state.db"
+    with closing(open_store(url)) as store:
+        for _ in range(RUNS):
+            create_run(store, plan)
+    config = folder / "pumphouse.yaml"
+    config.write_text(f"state: {{url: '{url}'}}\n")
+    save(plan_data(plan), folder / "plan.yaml")
+    return str(config), str(folder / "plan.yaml")
+
+
+def _plan() -> Plan:
+    tenant = Ref("tenant", "t" * 32)
+    records = [Record(tenant, "shop", {"name": "shop"})] + [
+        Record(Ref("network", f"{number:032x}"), f"net-{number}", {"name": f"net-{number}"}, (tenant,))
+        for number in range(NETWORKS)
+    ]
+    steps = {r.ref: Step(r, Action.CREATE, "not at the destination", r.name) for r in records}
+    clouds = ("source http://192.0.2.1:5000/v3", "destination http://192.0.2.2:5000/v3")
+    settings = settings_of(Config(CloudConfig(), CloudConfig()))
+    return Plan(tenant, "shop", *clouds, units(steps), settings)
+
+
+def _cpu_s(command: Sequence[str], **environment: str) -> float:
+    return statistics.median(_cpu_once_s(command, environment) for _ in range(REPEATS))
+
+
+def _cpu_once_s(command: Sequence[str], environment: dict[str, str]) -> float:
+    before = os.times()
+    subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+if __name__ == "__main__":
+    main()

@@ -106,28 +106,43 @@ class CloudSession(session.Session):
             return super().request(url, method, **{**kwargs, **_ONE_ATTEMPT})
         read = self._read
         if read is None or method != "GET" or kwargs.get("stream"):
-            return self._request_with_renewal(url, method, **kwargs)
+            return self._request_with_retries(url, method, **kwargs)
         key = f"{url} {sorted(kwargs.items())}"
-        return read.get(key, lambda: self._request_with_renewal(url, method, **kwargs))
+        return read.get(key, lambda: self._request_with_retries(url, method, **kwargs))
 
-    def _request_with_renewal(
+    def _request_with_retries(
         self, url: str, method: str, *, allow_reauth: bool = True, raise_exc: bool = True, **kwargs: Any
     ) -> requests.Response:
-        """Log in again on 401, more than once: the new token may be revoked before it is used."""
+        """Repeat what is safe to repeat for as long as the service does not answer."""
         kwargs |= {"allow_reauth": False, "raise_exc": False}
-        response = self._request_with_retries(url, method, **kwargs)
-        renewable = allow_reauth and kwargs.get("authenticated") is not False
-        for wait_s in RENEWAL_WAITS_S if renewable else ():
+        is_safe = method in _SAFE or _is_login(method, kwargs)
+        is_renewable = allow_reauth and kwargs.get("authenticated") is not False
+        send = self._request_with_renewal if is_renewable else super().request
+        response = self.outages.wait_out(
+            partial(send, url, method, **kwargs),
+            name=lambda: self._service(url, **kwargs),
+            why=lambda state: why_again(state, method, url, is_safe=is_safe),
+        )
+        if raise_exc and response.status_code == 401 and self._precedes_login(url, **kwargs):
+            raise exceptions.DiscoveryFailure(f"{url} wants a token before it says how to get one")
+        if raise_exc and response.status_code >= 400:
+            raise exceptions.from_response(response, method, url)
+        return response
+
+    def _request_with_renewal(self, url: str, method: str, **kwargs: Any) -> requests.Response:
+        """Log in again on 401, more than once: the new token may be revoked before it is used.
+
+        Each attempt of an outage may do so: the service may be away for longer than tokens last, and 401 is
+        what stands before it answers.
+        """
+        response = super().request(url, method, **kwargs)
+        for wait_s in RENEWAL_WAITS_S:
             if response.status_code != 401:
                 break
             self.outages.pause(wait_s)
             if not self.invalidate(kwargs.get("auth")):
                 break
-            response = self._request_with_retries(url, method, **kwargs)
-        if raise_exc and response.status_code == 401 and self._precedes_login(url, **kwargs):
-            raise exceptions.DiscoveryFailure(f"{url} wants a token before it says how to get one")
-        if raise_exc and response.status_code >= 400:
-            raise exceptions.from_response(response, method, url)
+            response = super().request(url, method, **kwargs)
         return response
 
     def _precedes_login(self, url: str, *, authenticated: bool | None = None, **_: Any) -> bool:
@@ -136,15 +151,6 @@ class CloudSession(session.Session):
         keystoneauth 5.18 sends that again with a token on 401, and then waits for the login it is part of.
         """
         return authenticated is False and url == getattr(self.auth, "auth_url", None)
-
-    def _request_with_retries(self, url: str, method: str, **kwargs: Any) -> requests.Response:
-        """Repeat what is safe to repeat for as long as the service does not answer."""
-        is_safe = method in _SAFE or _is_login(method, kwargs)
-        return self.outages.wait_out(
-            partial(super().request, url, method, **kwargs),
-            name=lambda: self._service(url, **kwargs),
-            why=lambda state: why_again(state, method, url, is_safe=is_safe),
-        )
 
     def _service(self, url: str, *, endpoint_filter: Mapping[str, Any] | None = None, **_: Any) -> str:
         """What the service that a request is for is called, by its official type; else by its address."""

@@ -93,6 +93,7 @@ def _traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     tracemalloc.stop()
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("servers", [60, pytest.param(1000, marks=pytest.mark.exhaustive)])
 def test_memory_does_not_grow_with_what_is_done(tmp_path: Path, world: World, servers: int) -> None:
     few, many = peaks(tmp_path, world, FEW), peaks(tmp_path, world, servers)

@@ -126,11 +126,11 @@ def show_plan(invocation: Invocation, plan: Plan, output: Path | None, detail: s
     detail: how much of it is printed unless an option says so, by the names of `pumphouse.show.plan.Detail`.
     """
     from pumphouse.plan.data import plan_data
-    from pumphouse.plan.file import save
+    from pumphouse.plan.file import save_plan
     from pumphouse.show.plan import Detail, print_plan
 
     if output:
-        save(plan_data(plan), output)
+        save_plan(plan, output)
     if not invocation.is_table:
         invocation.print_data(plan_data(plan))
         return

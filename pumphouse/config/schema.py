@@ -43,11 +43,14 @@ def validate(document: Document, schema: Mapping[str, Any]) -> Document:
 
 
 def _registry() -> Any:
-    """Where a schema finds the settings that it has in common with the configuration."""
+    """Where a schema finds what it has in common with the configuration, or with plans for programs."""
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
-    return Registry().with_resource("config.json", DRAFT202012.create_resource(load_schema()))
+    names = ("config", "plan")
+    return Registry().with_resources(
+        (f"{name}.json", DRAFT202012.create_resource(load_schema(name))) for name in names
+    )
 
 
 def closest(name: str, known: Collection[str]) -> str | None:

@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, cast
 
-from pumphouse.model import Action, Json, Plan, PlannedTask, Record, Ref, Selection, Settings, Step, Unit
+from pumphouse.model import LEFT_OUT, Action, Json, Plan, PlannedTask, Record, Ref, Selection, Settings, Step, Unit
 
-# The version of the format that this release writes, and the only one that it reads.
+# The format for programs and state stores: everything of a resource in one place, with its tasks.
 FORMAT = 1
+# The format for people: a line for each decision, and behind them the records that they were made of.
+EDITABLE = 2
 _KEY_DIGITS = 12
 
 
@@ -44,16 +46,67 @@ def plan_data(plan: Plan) -> Json:
     }
 
 
-def format_problem(data: Json) -> str:
-    """Say that a plan is of a format that this release does not read; empty when it reads it."""
+def editable_data(plan: Plan) -> Json:
+    """A plan as plain JSON for people to edit; without tasks, which follow from the rest."""
+    data = plan_data(plan)
+    about = {name: value for name, value in data["data"].items() if name != "resources"}
+    return {
+        "format": EDITABLE,
+        **{name: data[name] for name in ("label", "key")},
+        "data": {**about, **_without_defaults(left_out=_texts(plan.left_out))},
+        "cfg": plan.cfg,
+        "notes": data["notes"],
+        **_without_defaults(uncarried=list(plan.uncarried)),
+        "resources": [_decision_data(step) for step in plan.steps()],
+        "records": [
+            {"kind": step.ref.kind, "id": step.ref.id, **_record_data(step.record, ())}
+            for step in plan.steps()
+        ],
+    }
+
+
+def as_format_1(data: Json) -> Json:
+    """What a person edited in the format for programs: one unit; what has lost its decision is left out."""
+    decisions = {(line["kind"], line["id"]): line for line in data["resources"]}
+    steps = []
+    for found in data["records"]:
+        key = found["kind"], found["id"]
+        record = {"notes": [], **{name: found[name] for name in found if name not in ("kind", "id")}}
+        gone = {"name": record["name"], "action": Action.SKIP.value, "reason": LEFT_OUT}
+        decision = decisions.get(key, gone)
+        steps.append({"kind": key[0], "id": key[1], "notes": record["notes"], **decision, "record": record})
+    about = {name: value for name, value in data["data"].items() if name != "left_out"}
+    about["resources"] = [f"{s['kind']}/{s['id']}" for s in steps] + data["data"].get("left_out", [])
+    rest: Json = {name: data[name] for name in ("label", "key", "cfg", "notes", "uncarried") if name in data}
+    return {**rest, "format": FORMAT, "data": about, "units": [{"name": "all", "steps": steps}]}
+
+
+def _decision_data(step: Step) -> Json:
+    """A line of the format for people; its notes only where the record has others."""
+    return {
+        "action": step.action.value,
+        "kind": step.ref.kind,
+        "name": step.name,
+        "reason": step.reason,
+        **_without_defaults(because=step.because, destination_id=step.destination_id),
+        "id": step.ref.id,
+        **({"notes": list(step.notes)} if step.notes != step.record.notes else {}),
+    }
+
+
+def format_problem(data: Json, *known: int) -> str:
+    """Say that a plan is of a format that this release does not read; empty when it reads it.
+
+    known: the formats that are read besides that for programs.
+    """
     given = data.get("format", FORMAT)
-    return "" if given == FORMAT else f"format is {given}; this pumphouse reads {FORMAT}"
+    read = (FORMAT, *known)
+    return "" if given in read else f"format is {given}; this pumphouse reads {' and '.join(map(str, read))}"
 
 
 def plan_from(data: Json) -> Plan:
     """The plan that plan_data made the data from; what is not in a unit any more was left out."""
-    about = data["data"]
-    units = tuple(unit_from(unit) for unit in data["units"])
+    about, units = data["data"], tuple(unit_from(unit) for unit in data["units"])
     planned = {step.ref for unit in units for step in unit.steps}
     resources = dict.fromkeys(map(ref_from, about["resources"]))
     return Plan(

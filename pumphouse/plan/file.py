@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,35 @@ from pumphouse.config.settings import CloudConfig, Config, number
 from pumphouse.config.yamlfile import Document
 from pumphouse.errors import ConfigError
 from pumphouse.model import Json, Plan, Settings
-from pumphouse.plan.data import digest, format_problem, plan_from, settings_in
+from pumphouse.plan.data import (
+    EDITABLE,
+    as_format_1,
+    digest,
+    editable_data,
+    format_problem,
+    plan_data,
+    plan_from,
+    settings_in,
+)
+from pumphouse.plan.decide import block
 from pumphouse.plan.file_checks import problems
 from pumphouse.plan.make import cfg_of, settings_of
+from pumphouse.plan.units import units
 
-_HINT = "correct the file, or make a new plan with: pumphouse plan tenant ID -o FILE"
+_HEADER = """\
+# {label}
+#
+# You may edit, each resource on its line under resources:
+#   action: skip   to leave it out, with all that needs it; without its line it is left out, too
+#   name           what it is called at the destination
+# and also mappings, policies and cfg. The records behind are the source as it was seen.
+#
+# To read it:             pumphouse plan show {name}
+# To run it:              pumphouse migrate --plan {name}
+# Once clouds changed:    pumphouse plan refresh {name}
+"""
+# The lists of the format for people that have one line for each item.
+_LINES = ("resources", "records")
 # What YAML 1.1 does not take as it is, or takes for the end of a line; JSON escapes it only when told to.
 _ESCAPED = re.compile(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|[\ufeff\x85\u2028\u2029\x7f]")
 # libyaml is four times as fast; PyYAML is built without it on some machines.
@@ -40,6 +65,11 @@ class Loaded(NamedTuple):
 
     plan: Plan
     edited: bool
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write a plan: for people to edit as YAML, with all that is known of it for programs as JSON."""
+    save(plan_data(plan) if path.suffix.lower() == ".json" else editable_data(plan), path)
 
 
 def save(data: Json, path: Path) -> None:
@@ -74,29 +104,61 @@ def load(path: Path) -> Loaded:
     """
     document = yamlfile.load(yamlfile.read(path), str(path))
     _refuse_other_format(document)
-    document = validate(document, load_schema("plan"))
+    is_editable = isinstance(document.data, dict) and document.data.get("format") == EDITABLE
+    document = validate(document, load_schema("plan-2" if is_editable else "plan"))
     if found := Document(document.name, None, problems=(*document.problems, *problems(document))).lines():
-        raise ConfigError(found, _HINT)
+        raise ConfigError(
+            found, "correct the file, or make a new plan with: pumphouse plan tenant ID -o FILE"
+        )
     edited = digest(settings_in(document.data)) != document.data["data"]["settings_digest"]
-    return Loaded(_pruned(plan_from(_complete(document.data))), edited)
+    plan = plan_from(_complete(as_format_1(document.data) if is_editable else document.data))
+    # What a person leaves out takes along what needs it.
+    steps = block({step.ref: step for step in plan.steps()})
+    return Loaded(replace(plan, units=units(steps)), edited)
 
 
 def _text(data: Json, path: Path) -> str:
     match path.suffix.lower():
         case ".json":
             text = json.dumps(data, indent=2, ensure_ascii=False)
-            return _ESCAPED.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text) + "\n"
+            return _ESCAPED.sub(_escaped, text) + "\n"
         case ".yaml" | ".yml":
             # Through JSON, because a value that is in it twice would become an alias.
             plain = json.loads(json.dumps(data))
-            return str(yaml.dump(plain, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=_WIDTH))
+            return _editable(plain, path) if data["format"] == EDITABLE else _yaml(plain)
     raise ConfigError([f"{path}: neither YAML nor JSON; expected a name with .yaml, .yml or .json"])
+
+
+def _editable(data: Json, path: Path) -> str:
+    """A plan for people: what may be edited is said first, and nothing of a resource takes a second line."""
+    label = json.dumps(data["label"])[1:-1]
+    name = shlex.quote(path.name) if path.name.isascii() and path.name.isprintable() else "FILE"
+    rest = {key: value for key, value in data.items() if key not in _LINES}
+    lists = "".join(f"{key}:\n{''.join(map(_line, data[key]))}" for key in _LINES)
+    return _HEADER.format(label=label, name=name) + _yaml(rest) + lists
+
+
+def _line(item: Json) -> str:
+    """An item of a list on a line of its own."""
+    text = _yaml(item, default_flow_style=True).rstrip("\n")
+    return (
+        f"- {text if chr(10) not in text else _ESCAPED.sub(_escaped, json.dumps(item, ensure_ascii=False))}\n"
+    )
+
+
+def _yaml(data: Json, **options: Any) -> str:
+    dumped = yaml.dump(data, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=_WIDTH, **options)
+    return str(dumped)
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    return f"\\u{ord(sign[0]):04x}"
 
 
 def _refuse_other_format(document: Document) -> None:
     """Nothing else can be said of a file of another version."""
     data = document.data if isinstance(document.data, dict) else {}
-    problem = format_problem(data)
+    problem = format_problem(data, EDITABLE)
     if problem and isinstance(data["format"], int):  # what is no number is a problem of the schema
         raise ConfigError(
             [f"{document.where(('format',))}: {problem}"], "make a new plan with this pumphouse"
@@ -120,13 +182,6 @@ def _complete(data: Json) -> Json:
 
 def _without_tasks(step: Json) -> Json:
     return {name: value for name, value in step.items() if name != "tasks"}
-
-
-def _pruned(plan: Plan) -> Plan:
-    """The plan without needs of units that were taken out; what is last waits for those that are left."""
-    names = {unit.name for unit in plan.units}
-    units = (replace(unit, needs=tuple(need for need in unit.needs if need in names)) for unit in plan.units)
-    return replace(plan, units=tuple(units))
 
 
 def _not_null(values: Json) -> Json:

@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pumphouse.config.schema import closest
 from pumphouse.config.yamlfile import Document, Keys, Problem
 from pumphouse.plan import uncarried
-from pumphouse.plan.data import plan_key
+from pumphouse.plan.data import EDITABLE, plan_key
 from pumphouse.tasks import KINDS
-
-_TAKEN_OUT = "leave it out as well, or put that back"
-
-
-class _Unit(NamedTuple):
-    """A unit of the file, as far as it can be read; needs are by their places."""
-
-    keys: Keys
-    name: str
-    needs: dict[Keys, str]
 
 
 class _Step(NamedTuple):
-    """A step of the file, as far as it can be read; needs, and what it is part of, are by their places."""
+    """A decision of the file and its record, as far as they can be read; needs are by their places."""
 
     keys: Keys
-    unit: _Unit
     ref: str
     action: object
-    last: bool
     needs: dict[Keys, str]
     part_of: str | None
 
 
 def problems(document: Document) -> list[Problem]:
     """What is wrong with a plan file besides what its schema says; what the schema refuses is passed over."""
-    units = list(_units(document.data))
-    steps = [step for unit in units for step in _steps(document.data, unit)]
+    steps = list(_steps(document.data))
     found = [
         *_key(document),
         *_kinds(document),
-        *_twice(document, [((*unit.keys, "name"), unit.name, "unit") for unit in units]),
-        *_twice(document, [((*step.keys, "id"), step.ref, "resource") for step in steps]),
+        *_twice(document, ((step.keys, step.ref) for step in steps)),
+        *_twice(document, ((keys, _ref_of(item)) for keys, item in _items(document.data, "records"))),
         *_tenant(document, steps),
         *_reused(document, steps),
-        *_unit_needs(document, units, steps),
         *_step_needs(document, steps),
+        *_without_record(document, steps),
     ]
     return [document.problem(keys, text) for keys, text in found]
 
@@ -67,15 +53,14 @@ def _key(document: Document) -> _Found:
 
 
 def _kinds(document: Document) -> _Found:
-    for unit_keys, unit in _items(document.data, "units"):
-        for keys, step in _items(unit, "steps", unit_keys):
-            kind = _get(step, "kind")
-            if isinstance(kind, str) and kind:
-                yield from _kind((*keys, "kind"), kind)
-            record = (*keys, "record")
-            for ref_keys, ref in _items(_get(step, "record"), "needs", record):
-                yield from _kind_of(ref_keys, ref)
-            yield from _kind_of((*record, "part_of"), _get(step, "record", "part_of"))
+    for keys, step in _decisions(document.data):
+        kind = _get(step, "kind")
+        if isinstance(kind, str) and kind:
+            yield from _kind((*keys, "kind"), kind)
+    for _, (keys, record) in _records(document.data):
+        for ref_keys, ref in _items(record, "needs", keys):
+            yield from _kind_of(ref_keys, ref)
+        yield from _kind_of((*keys, "part_of"), _get(record, "part_of"))
     for keys, ref in _items(_get(document.data, "data"), "resources", ("data",)):
         yield from _kind_of(keys, ref)
     selection, place = _get(document.data, "data", "selection"), ("data", "selection")
@@ -99,22 +84,23 @@ def _kind(keys: Keys, kind: str) -> _Found:
         yield keys, f"unknown kind {kind!r}; {hint}"
 
 
-def _twice(document: Document, places: list[tuple[Keys, str, str]]) -> _Found:
+def _twice(document: Document, places: Iterable[tuple[Keys, str]]) -> _Found:
     first: dict[str, Keys] = {}
-    for keys, name, what in places:
-        if name in first:
-            line = document.line(first[name])
-            yield keys, f"{what} {name} is in the plan twice, first on line {line}; expected it once"
-        first.setdefault(name, keys)
+    for keys, ref in places:
+        if ref and ref in first:
+            line = document.line((*first[ref], "id"))
+            yield (
+                (*keys, "id"),
+                f"resource {ref} is in the plan twice, first on line {line}; expected it once",
+            )
+        first.setdefault(ref, keys)
 
 
 def _tenant(document: Document, steps: list[_Step]) -> _Found:
     tenant_id = _get(document.data, "data", "tenant", "id")
     if isinstance(tenant_id, str) and tenant_id and f"tenant/{tenant_id}" not in {step.ref for step in steps}:
-        yield (
-            ("units",),
-            f"no unit has tenant/{tenant_id}, which all else belongs to; expected it in the plan",
-        )
+        place = ("resources",) if _is_editable(document.data) else ("units",)
+        yield place, f"the plan lacks tenant/{tenant_id}, which all else belongs to; expected it in the plan"
 
 
 def _reused(document: Document, steps: list[_Step]) -> _Found:
@@ -126,85 +112,70 @@ def _reused(document: Document, steps: list[_Step]) -> _Found:
             )
 
 
-def _unit_needs(document: Document, units: list[_Unit], steps: list[_Step]) -> _Found:
-    """Needs that are not there, come later, or go in a circle; what is last only waits for what there is."""
-    considered = _considered(document)
-    last = {step.unit.keys for step in steps if step.last}
-    places = {unit.name: number for number, unit in reversed(list(enumerate(units)))}
-    circle = _circle(units)
-    if circle:
-        chain = " needs ".join(circle)
-        yield (*units[places[circle[0]]].keys, "needs"), f"units in a circle: {chain}; expected none"
-    for number, unit in enumerate(units):
-        for keys, need in unit.needs.items():
-            if need not in places:
-                if unit.keys not in last or need not in considered:
-                    yield keys, f"unit {unit.name} needs {need}, which is not in the plan: {_TAKEN_OUT}"
-            elif places[need] > number and not circle:
-                yield keys, f"unit {unit.name} needs {need}, which comes later; expected it before"
-
-
-def _circle(units: list[_Unit]) -> list[str]:
-    """The names of units that need each other, the first one again at the end; empty when there are none."""
-    try:
-        TopologicalSorter({unit.name: set(unit.needs.values()) for unit in units}).prepare()
-    except CycleError as error:
-        return list(reversed(error.args[1]))
-    return []
-
-
 def _step_needs(document: Document, steps: list[_Step]) -> _Found:
-    """Needs of what is to be created: what they are must be there, and made before."""
-    by_ref = {step.ref: step for step in steps}
-    considered = _considered(document)
-    for step in steps:
-        if step.action != "create":
-            continue
-        for keys, ref in step.needs.items():
-            need = by_ref.get(ref)
-            if need is None:
-                if ref != step.part_of or ref in considered:
-                    yield keys, f"{step.ref} needs {ref}, which is not in the plan: {_TAKEN_OUT}"
-            elif need.action in ("skip", "conflict"):
-                why = "skipped" if need.action == "skip" else "in conflict"
-                yield keys, f"{step.ref} needs {ref}, which is {why}; expected action: skip for it as well"
-            elif need.unit.keys != step.unit.keys and need.unit.name not in step.unit.needs.values():
+    """Needs of what is to be created: there must be a record of each, unless the source did not have it either."""
+    known = {ref for ref, _ in _records(document.data)}
+    considered = {
+        text for _, text in _items(_get(document.data, "data"), "resources") if isinstance(text, str)
+    }
+    for step in steps if not _is_editable(document.data) or known else ():
+        for keys, ref in step.needs.items() if step.action == "create" else ():
+            if ref not in known and (ref != step.part_of or ref in considered):
                 yield (
                     keys,
-                    f"{step.ref} needs {ref}; expected {need.unit.name} in the needs of unit {step.unit.name}",
+                    f"{step.ref} needs {ref}, which is not in the plan: leave it out as well, or put that back",
                 )
 
 
-def _considered(document: Document) -> set[str]:
-    """All that was planned once, also what is not in a unit any more."""
-    resources = _items(_get(document.data, "data"), "resources")
-    return {text for _, text in resources if isinstance(text, str)}
+def _without_record(document: Document, steps: list[_Step]) -> _Found:
+    known = {ref for ref, _ in _records(document.data)}
+    for step in steps:
+        if step.ref not in known:
+            yield (*step.keys, "id"), f"{step.ref} has no record; expected one under records"
 
 
-def _units(data: Any) -> Iterator[_Unit]:
+def _is_editable(data: Any) -> bool:
+    return bool(_get(data, "format") == EDITABLE)
+
+
+def _decisions(data: Any) -> Iterator[tuple[Keys, Any]]:
+    """The decisions of a file in either format, with their places."""
+    yield from _items(data, "resources")
     for keys, unit in _items(data, "units"):
-        name = _get(unit, "name")
-        if isinstance(name, str) and name:
-            yield _Unit(keys, name, _refs(unit, keys))
+        yield from _items(unit, "steps", keys)
 
 
-def _steps(data: Any, unit: _Unit) -> Iterator[_Step]:
-    for keys, step in _items(_at(data, unit.keys), "steps", unit.keys):
-        kind, resource_id, record = _get(step, "kind"), _get(step, "id"), _get(step, "record")
-        if not (isinstance(kind, str) and isinstance(resource_id, str)):
-            continue
-        record_keys = (*keys, "record")
-        needs = _refs(record, record_keys)
-        part_of = _get(record, "part_of")
-        if isinstance(part_of, str) and part_of not in needs.values():
-            needs[*record_keys, "part_of"] = part_of
-        last = _get(record, "last") is True
-        whole = part_of if isinstance(part_of, str) else None
-        yield _Step(keys, unit, f"{kind}/{resource_id}", _get(step, "action"), last, needs, whole)
+def _records(data: Any) -> Iterator[tuple[str, tuple[Keys, Any]]]:
+    """The records of a file in either format: of which resource, the place, and what is there."""
+    for keys, record in _items(data, "records"):
+        if ref := _ref_of(record):
+            yield ref, (keys, record)
+    for unit_keys, unit in _items(data, "units"):
+        for keys, step in _items(unit, "steps", unit_keys):
+            if ref := _ref_of(step):
+                yield ref, ((*keys, "record"), _get(step, "record"))
 
 
-def _refs(data: Any, keys: Keys) -> dict[Keys, str]:
-    return {place: text for place, text in _items(data, "needs", keys) if isinstance(text, str) and text}
+def _steps(data: Any) -> Iterator[_Step]:
+    records = dict(_records(data))
+    for keys, step in _decisions(data):
+        if ref := _ref_of(step):
+            record_keys, record = records.get(ref, (keys, None))
+            needs = {
+                place: text for place, text in _items(record, "needs", record_keys) if isinstance(text, str)
+            }
+            part_of = _get(record, "part_of")
+            whole = part_of if isinstance(part_of, str) else None
+            if whole and whole not in needs.values():
+                needs[*record_keys, "part_of"] = whole
+            yield _Step(keys, ref, _get(step, "action"), needs, whole)
+
+
+def _ref_of(item: Any) -> str:
+    """Of which resource a decision or a record is; empty where that cannot be read."""
+    kind, resource_id = _get(item, "kind"), _get(item, "id")
+    is_read = isinstance(kind, str) and isinstance(resource_id, str)
+    return f"{kind}/{resource_id}" if is_read else ""
 
 
 def _items(data: Any, name: str, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:

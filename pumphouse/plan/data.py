@@ -12,7 +12,19 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, cast
 
-from pumphouse.model import LEFT_OUT, Action, Json, Plan, PlannedTask, Record, Ref, Selection, Settings, Step, Unit
+from pumphouse.model import (
+    LEFT_OUT,
+    Action,
+    Json,
+    Plan,
+    PlannedTask,
+    Record,
+    Ref,
+    Selection,
+    Settings,
+    Step,
+    Unit,
+)
 
 # The format for programs and state stores: everything of a resource in one place, with its tasks.
 FORMAT = 1

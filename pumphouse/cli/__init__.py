@@ -9,7 +9,6 @@ from importlib import import_module
 import click
 
 from pumphouse import __version__
-from pumphouse.cli.late import import_late
 from pumphouse.cli.options import logging_options
 from pumphouse.errors import EXIT_INTERRUPTED, explain
 from pumphouse.show.text import printable
@@ -58,7 +57,6 @@ class LateGroup(click.Group):
 
 def main() -> None:
     """Run the command line; errors become one clear message and the documented exit code."""
-    import_late()
     # They log the traceback of every failure, which Python prints where no handler is set.
     for name in ("taskflow", "oslo_utils", "kazoo", "sqlalchemy", "alembic"):
         logging.getLogger(name).addHandler(logging.NullHandler())

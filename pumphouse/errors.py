@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ EXIT_DIFFERENT = 6
 EXIT_LOCKED = 7
 EXIT_DECLINED = 8
 EXIT_INTERRUPTED = 130
+
+
+# A screen is not to be filled with what has changed.
+_CHANGES_MAX = 6
 
 
 class PumphouseError(Exception):
@@ -45,13 +50,19 @@ class UsageError(PumphouseError):
 
 
 class StalePlanError(PumphouseError):
-    """The clouds have changed since a plan was made; says how, one line each."""
+    """The clouds have changed since a plan was made; says how, in a few lines.
+
+    plan: the file.
+    """
 
     exit_code = EXIT_STALE
 
     def __init__(self, plan: object, changes: Sequence[str]) -> None:
+        said, others = changes[:_CHANGES_MAX], changes[_CHANGES_MAX:]
+        more = [f"and {len(others):,} more changes"] if others else []
         super().__init__(
-            "\n".join([f"{plan} is out of date:", *changes]), "make a new plan with: pumphouse plan tenant"
+            "\n".join([f"{plan} is out of date:", *said, *more]),
+            f"see all changes, and keep your edits, with: pumphouse plan refresh {shlex.quote(str(plan))}",
         )
 
 

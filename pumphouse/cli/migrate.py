@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ from pumphouse.cli.invocation import (
     Invocation,
     invocation_options,
     migration_of,
-    refuse_other_clouds,
     refuse_same_cloud,
 )
 from pumphouse.cli.kinds import NAMEABLE_KINDS, OWNED_KINDS
@@ -25,6 +23,7 @@ from pumphouse.cli.planning import (
     is_several,
     plan_after_runs,
     plan_tenant,
+    read_plan,
     selection_options,
     show_plan,
     show_plans,
@@ -33,7 +32,7 @@ from pumphouse.cli.planning import (
 )
 from pumphouse.cli.running import locked_tenant, record_run, work_and_report
 from pumphouse.cli.several import migrate_several
-from pumphouse.errors import EXIT_DECLINED, StalePlanError
+from pumphouse.errors import EXIT_DECLINED, EXIT_DONE, StalePlanError
 from pumphouse.model import Selection
 
 if TYPE_CHECKING:
@@ -46,6 +45,10 @@ Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 def _run_options(command: Command) -> Command:
     """`--dry-run`, `--yes`, `-o` and the options that make an Invocation."""
     command = yes_option("before the run")(plan_output_option(detail_options(invocation_options()(command))))
+    return _dry_run_option(command)
+
+
+def _dry_run_option(command: Command) -> Command:
     help_text = "Print the plan and stop; nothing is written to either cloud."
     return click.option("--dry-run", is_flag=True, help=help_text)(command)
 
@@ -54,39 +57,39 @@ def _run_options(command: Command) -> Command:
 @click.option(
     "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Run the plan in this file."
 )
+@_dry_run_option
 @yes_option("before the run")
+@detail_options
 @invocation_options()
 @click.pass_context
-def migrate_command(context: click.Context, plan_path: Path | None, invocation: Invocation) -> None:
+def migrate_command(
+    context: click.Context, plan_path: Path | None, dry_run: bool, invocation: Invocation
+) -> None:
     """Move resources to the destination: tenants, one resource with what it needs, or what a plan file says."""
     if context.invoked_subcommand:
         _refuse_options(context)
         return
     if plan_path is None:
         raise click.UsageError("expected a command or --plan FILE; see pumphouse migrate --help")
-    sys.exit(_migrate_file(invocation, plan_path))
+    sys.exit(_migrate_file(invocation, plan_path, dry_run))
 
 
-def _migrate_file(invocation: Invocation, path: Path) -> int:
+def _migrate_file(invocation: Invocation, path: Path, dry_run: bool) -> int:
     """Run the plan in a file, unless the clouds have changed since it was made; returns the exit code."""
-    from pumphouse.plan.file import load
-    from pumphouse.plan.staleness import changes, edits
+    if not dry_run:
+        invocation.refuse_unasked()
+    file = read_plan(invocation, path)
 
-    invocation.refuse_unasked()
-    loaded = load(path)
-    invocation = replace(invocation, plan=loaded.plan)
-    refuse_other_clouds(invocation, loaded.plan, str(path))
-    names, left_out = edits(loaded.plan)
-    choices = {"names": names, "left_out": left_out, "selection": loaded.plan.selection}
-    tenant_id = loaded.plan.tenant.id
-
-    def plan_again(before: Mapping[Ref, Before]) -> Plan:
-        plan = plan_after_runs(before, invocation, tenant_id, **choices)
-        if found := changes(loaded.plan, plan, edited=loaded.edited):
+    def plan_again(before: Mapping[Ref, Before] | None = None) -> Plan:
+        plan = file.replan(before)
+        if found := file.changes(plan):
             raise StalePlanError(path, found)
         return plan
 
-    return _migrate(invocation, tenant_id, plan_again)
+    if dry_run:
+        show_plan(file.invocation, plan_again(), None, "TASKS")
+        return EXIT_DONE
+    return _migrate(file.invocation, file.plan.tenant.id, plan_again)
 
 
 def _refuse_options(context: click.Context) -> None:

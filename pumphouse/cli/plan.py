@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from pumphouse.cli.options import detail_options, format_option, logging_options
 from pumphouse.cli.planning import (
     is_several,
     plan_tenant,
+    read_plan,
     selection_options,
     show_plan,
     show_plans,
@@ -64,3 +66,24 @@ def show_command(file: Path, output_format: str, detail: str | None) -> None:
         click.echo(plan_dot(plan))
     else:
         show_plan(Invocation(output_format=output_format, detail=detail), with_tasks(plan), None)
+
+
+@plan_command.command("refresh")
+@click.argument("file", type=click.Path(path_type=Path))
+@invocation_options()
+def refresh_command(file: Path, invocation: Invocation) -> None:
+    """Make the plan in a file again of both clouds as they are now, and keep what was edited in it."""
+    from pumphouse.plan.file import save_plan
+
+    found = read_plan(invocation, file)
+    plan = found.replan()
+    changes = found.changes(plan)
+    save_plan(plan, file)
+    if not invocation.is_table:
+        invocation.print_data({"changes": list(changes)})
+        return
+    for change in changes:
+        invocation.console.print(change)
+    path = shlex.quote(str(file))
+    state = "is up to date again, with your edits" if changes else "was up to date"
+    invocation.console.print(f"{file} {state}; run it with: pumphouse migrate --plan {path}")

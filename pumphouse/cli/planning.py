@@ -6,11 +6,13 @@ import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pumphouse.cli.invocation import refuse_other_clouds
 from pumphouse.cli.kinds import NAMEABLE_KINDS
 from pumphouse.cli.options import Command
 from pumphouse.model import Selection
@@ -88,15 +90,61 @@ def tenant_ids(source: Cloud, tenants: Sequence[str], all_tenants: bool) -> list
     return found.ids
 
 
-def plan_tenant(invocation: Invocation, tenant_id: str, selection: Selection) -> Plan:
-    """The plan of a tenant that is only shown; the tenant is not locked."""
+def plan_tenant(invocation: Invocation, tenant_id: str, selection: Selection, **choices: Any) -> Plan:
+    """The plan of a tenant that is only shown; the tenant is not locked.
+
+    choices: as those of `plan_after_runs`.
+    """
     from pumphouse.plan.make import title
     from pumphouse.run.record import done_before
     from pumphouse.store import open_store
 
     with closing(open_store(invocation.config.state_url)) as store:
         before = done_before(store, tenant_id, title(invocation.source), title(invocation.destination))
-    return plan_after_runs(before, invocation, tenant_id, selection=selection)
+    return plan_after_runs(before, invocation, tenant_id, selection=selection, **choices)
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """A plan file, and how it is planned again: with what a person edited in it.
+
+    invocation: that of the command, with the settings of the file.
+    """
+
+    path: Path
+    plan: Plan
+    edited: bool
+    invocation: Invocation
+
+    def replan(self, before: Mapping[Ref, Before] | None = None) -> Plan:
+        """The plan of both clouds as they are now.
+
+        before: what earlier runs of the tenant have done; None to look.
+        """
+        from pumphouse.plan.staleness import edits
+
+        names, left_out = edits(self.plan)
+        choices: dict[str, Any] = {"names": names, "left_out": left_out, "selection": self.plan.selection}
+        tenant_id = self.plan.tenant.id
+        if before is None:
+            return plan_tenant(self.invocation, tenant_id, **choices)
+        return plan_after_runs(before, self.invocation, tenant_id, **choices)
+
+    def changes(self, now: Plan) -> tuple[str, ...]:
+        """What has changed since the plan was made."""
+        from pumphouse.plan.staleness import changes
+
+        return changes(self.plan, now, edited=self.edited)
+
+
+def read_plan(invocation: Invocation, path: Path) -> PlanFile:
+    """Read a plan file that is for the clouds of the configuration."""
+    from pumphouse.plan.file import load
+
+    loaded = load(path)
+    invocation = replace(invocation, plan=loaded.plan)
+    refuse_other_clouds(invocation, loaded.plan, str(path))
+    return PlanFile(path, loaded.plan, loaded.edited, invocation)
 
 
 def plan_after_runs(

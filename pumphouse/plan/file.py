@@ -108,13 +108,21 @@ def load(path: Path) -> Loaded:
     document = validate(document, load_schema("plan-2" if is_editable else "plan"))
     if found := Document(document.name, None, problems=(*document.problems, *problems(document))).lines():
         raise ConfigError(
-            found, "correct the file, or make a new plan with: pumphouse plan tenant ID -o FILE"
+            found, f"correct the file, or make a new plan with: {_new_plan(document.data, path)}"
         )
     edited = digest(settings_in(document.data)) != document.data["data"]["settings_digest"]
     plan = plan_from(_complete(as_format_1(document.data) if is_editable else document.data))
     # What a person leaves out takes along what needs it.
     steps = block({step.ref: step for step in plan.steps()})
     return Loaded(replace(plan, units=units(steps)), edited)
+
+
+def _new_plan(data: Any, path: Path) -> str:
+    """The command that makes the plan of a file anew."""
+    about = data.get("data") if isinstance(data, dict) else None
+    tenant = about.get("tenant") if isinstance(about, dict) else None
+    tenant_id = tenant.get("id") if isinstance(tenant, dict) else None
+    return f"pumphouse plan tenant {shlex.quote(str(tenant_id or 'TENANT'))} -o {shlex.quote(str(path))}"
 
 
 def _text(data: Json, path: Path) -> str:

@@ -6,11 +6,16 @@ from collections.abc import Collection, Iterator, Mapping
 
 from pumphouse.model import LEFT_OUT, Action, Plan, Ref, Step, Twin, not_made
 from pumphouse.plan.decide import decide
+from pumphouse.plan.overview import Group, groups
 from pumphouse.tasks import KINDS
 
 _RENAMED = "on_conflict is rename"
 # Longer values are not printed: a person looks for what it is at the source.
 _SHOWN_MAX_LENGTH = 100
+
+_NAMED_MAX = 3
+_NEW = "is new at the source since the plan was made"
+_GONE = "is not at the source any more"
 
 Steps = Mapping[Ref, Step]
 
@@ -27,7 +32,9 @@ def edits(plan: Plan) -> tuple[dict[Ref, str], frozenset[Ref]]:
 
 
 def changes(planned: Plan, now: Plan, *, edited: bool = False) -> tuple[str, ...]:
-    """What changed on either cloud since a plan was made, one sentence each; edits of the plan are no change.
+    """What changed on either cloud since a plan was made; edits of the plan are no change.
+
+    One sentence for all of which the same is to be said.
 
     now: a plan made of both clouds as they are, with the settings of `planned` and what `edits` found in it.
     edited: whether the settings were edited; then decisions may differ, but not what they were made of.
@@ -41,14 +48,23 @@ def changes(planned: Plan, now: Plan, *, edited: bool = False) -> tuple[str, ...
         appeared -= _newly_needed(before, after)
         vanished -= _newly_needed(after, before)
     free = _free(before, after) if edited else names.keys()
-    new = (after[ref].record.title for ref in after if ref in appeared)
-    found = [f"{title} is new at the source since the plan was made" for title in new]
+    found = [(step, f" {_NEW}") for ref, step in after.items() if ref in appeared]
     for ref, step in before.items():
         if ref in vanished:
-            found.append(f"{step.record.title} is not at the source any more")
+            found.append((step, f" {_GONE}"))
         elif ref in after:
-            found += _changes_of(step, after[ref], edited, ref in free)
-    return tuple(found)
+            found += ((step, f": {text}") for text in _changes_of(step, after[ref], edited, ref in free))
+    return tuple(map(_sentence, groups(found)))
+
+
+def _sentence(group: Group) -> str:
+    first, *others = group.steps
+    if not others:
+        return f"{first.record.title}{group.text}"
+    names = ", ".join(step.record.title for step in group.steps[:_NAMED_MAX])
+    more = f" and {len(others) + 1 - _NAMED_MAX:,} more" if len(others) >= _NAMED_MAX else ""
+    text = group.text.removeprefix(": ").removeprefix(" is ")
+    return f"{len(others) + 1:,} resources ({names}{more}): {text}"
 
 
 def _by_ref(plan: Plan) -> dict[Ref, Step]:
@@ -110,14 +126,13 @@ def _changes_of(before: Step, after: Step, edited: bool, free: bool) -> Iterator
 
     free: whether the twin may be another one, because of a name or a mapping that a person chose.
     """
-    title = before.record.title
-    yield from (f"{title}: {change}" for change in _changes_at_source(before, after))
+    yield from _changes_at_source(before, after)
     if before.record.skip or after.record.skip:
         return
     if not free and (lost := _lost(before, after)):
-        yield f"{title}: {lost}"
+        yield lost
     elif not edited and (decided := _decided_anew(before, after, free)):
-        yield f"{title}: {decided}"
+        yield decided
 
 
 def _changes_at_source(before: Step, after: Step) -> Iterator[str]:

@@ -23,7 +23,7 @@ from pumphouse.cli.invocation import migration_of
 from pumphouse.config import yamlfile
 from pumphouse.config.schema import load_schema, validate
 from pumphouse.config.settings import CloudConfig, Config, Policies
-from pumphouse.errors import ConfigError
+from pumphouse.errors import ConfigError, StalePlanError
 from pumphouse.model import LEFT_OUT, Action, Plan, PlannedTask, Record, Ref, Selection, Step, Unit, not_made
 from pumphouse.plan import data as plan_format
 from pumphouse.plan.data import editable_data, plan_data, plan_from
@@ -914,6 +914,17 @@ def test_what_is_new_at_the_source() -> None:
     assert changes(plan_of(*BASE), now) == ("server db is new at the source since the plan was made",)
 
 
+def test_what_is_to_be_said_of_many_is_said_once_and_a_stale_plan_fills_no_screen(tmp_path: Path) -> None:
+    now = plan_of(*BASE, *(step(f"image/i{n:03}") for n in range(200)))
+    (sentence,) = changes(plan_of(*BASE), now)
+    assert sentence == (
+        "200 resources (image i000, image i001, image i002 and 197 more): new at the source since the plan was made"
+    )
+    error = StalePlanError("my plan.yaml", [f"change {n}" for n in range(9)])
+    assert str(error).splitlines()[-2:] == ["change 5", "and 3 more changes"]
+    assert error.hint == "see all changes, and keep your edits, with: pumphouse plan refresh 'my plan.yaml'"
+
+
 def test_conflict_comes_with_what_it_blocks_and_goes() -> None:
     assert changed(flavor(Action.CREATE), flavor(Action.CONFLICT, reason="another one")) == (
         "flavor f: is in conflict now: another one",
@@ -975,7 +986,9 @@ def test_edited_policy_may_need_other_resources_but_hides_no_new_ones() -> None:
     small, large = plan_of(*BASE), plan_of(*BASE[:2], booted, image, kernel)
     assert changes(small, large, edited=True) == ()
     assert changes(large, small, edited=True) == ()
-    assert len(changes(small, large)) == 2
+    assert changes(small, large) == (
+        "2 resources (image k, image i): new at the source since the plan was made",
+    )
     assert changes(small, plan_of(*BASE, step("image/z")), edited=True) == (
         "image z is new at the source since the plan was made",
     )

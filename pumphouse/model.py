@@ -106,11 +106,24 @@ def place(title: str) -> Place:
     found = _TITLE.fullmatch(title)
     if not found:
         return Place(title)
-    url = urlsplit(found["url"])
-    port = None if url.port == _DEFAULT_PORTS.get(url.scheme) else url.port
-    path = re.sub(r"/v\d+(\.\d+)?$", "", url.path.rstrip("/")).rstrip("/")
-    keystone = f"{url.scheme}://{url.hostname}{f':{port}' if port else ''}{path}"
-    return Place(keystone, found["region"] or "", found["project"] or "")
+    return Place(keystone_at(found["url"]), found["region"] or "", found["project"] or "")
+
+
+def keystone_at(url: str) -> str:
+    """The address of a Keystone in one form: without its version and a port that goes without saying.
+
+    What is no address stays as it is.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url
+    if not parts.hostname:
+        return url
+    number = "" if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    path = re.sub(r"/v\d+(\.\d+)?$", "", parts.path.rstrip("/")).rstrip("/")
+    return f"{parts.scheme}://{parts.hostname}{number}{path}"
 
 
 class Action(StrEnum):

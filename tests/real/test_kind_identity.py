@@ -16,7 +16,7 @@ from keystoneauth1.session import Session
 
 from pumphouse.cloud import Cloud
 from pumphouse.errors import ConfigError
-from pumphouse.model import Action, Json, Ref
+from pumphouse.model import Action, Json, Ref, keystone_at
 from pumphouse.plan.decide import decide
 from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.keystone import assignment, domain, role, tenant, user
@@ -188,7 +188,8 @@ def check_passwords(
 ) -> None:
     """Each user that was made can log in with what the file says, and nothing else knows it."""
     assert sorted((row["cloud"], row["domain"], row["name"]) for row in rows) == sorted(
-        (clouds.destination.auth_url, f"new-{people.tag}", f"{name}-{people.tag}") for name in CARRIED
+        (keystone_at(clouds.destination.auth_url), f"new-{people.tag}", f"{name}-{people.tag}")
+        for name in CARRIED
     )
     password = next(row["password"] for row in rows if row["name"].startswith(ALICE))
     assert not any(row["password"] in repr(results) for row in rows)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pumphouse.errors import PumphouseError
 from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
 
+HEADER = "cloud,domain,name,password"
 ALICE = Account("new", "Default", "alice")
 BOB = Account("new", "Default", "bob")
 
@@ -179,3 +180,23 @@ def _reserve_many(path: Path, prefix: str) -> dict[Account, str]:
         forget(path, account)
         del passwords[account]
     return passwords
+
+
+@pytest.mark.parametrize(
+    "written", ["https://New.example/v3", "https://new.example:443/v3/", "https://new.example"]
+)
+def test_a_cloud_is_the_same_however_its_address_is_written(tmp_path: Path, written: str) -> None:
+    """As people and older releases write it."""
+    path, alice = tmp_path / "passwords.csv", Account("https://new.example", "Default", "alice")
+    path.write_text(f"{HEADER}\n{written},Default,alice,first\n")
+    assert lookup(path, alice) == reserve(path, alice) == "first"
+    forget(path, alice)
+    assert read(path) == {}
+
+
+@pytest.mark.parametrize("written", ["new", "", "https://[new", "https://new.example:port", "file:///v3"])
+def test_what_is_no_address_is_a_cloud_of_its_own(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "passwords.csv"
+    path.write_text(f"{HEADER}\n{written},Default,alice,hers\n")
+    assert lookup(path, Account(written, "Default", "alice")) == "hers"
+    assert lookup(path, Account("https://new.example", "Default", "alice")) is None

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from pumphouse.errors import PumphouseError
+from pumphouse.model import keystone_at
 
 _HEADER = ("cloud", "domain", "name", "password")
 _NAME_ANOTHER = "name another in policies.passwords_file, one that does not exist yet or that pumphouse made"
@@ -23,7 +24,7 @@ Rows = list[list[str]]
 
 @dataclass(frozen=True)
 class Account:
-    """Whose password it is: a user of a domain of a cloud."""
+    """Whose password it is: a user of a domain of a cloud, which is the address of its Keystone."""
 
     cloud: str
     domain: str
@@ -142,11 +143,17 @@ def _rows(path: Path, fd: int) -> Rows:
 
 
 def _passwords(rows: Rows) -> dict[Account, str]:
-    return {Account(*row[:3]): row[3] for row in rows if len(row) == len(_HEADER) and tuple(row) != _HEADER}
+    return {_account(row): row[3] for row in rows if len(row) == len(_HEADER) and tuple(row) != _HEADER}
 
 
 def _is_of(account: Account, row: list[str]) -> bool:
-    return len(row) == len(_HEADER) and tuple(row[:3]) == astuple(account)
+    return len(row) == len(_HEADER) and _account(row) == account
+
+
+def _account(row: list[str]) -> Account:
+    """Whose password a row has; people and older releases write an address as they log in with it."""
+    cloud, domain, name, _ = row
+    return Account(keystone_at(cloud), domain, name)
 
 
 def _replace(path: Path, rows: Rows) -> None:

@@ -13,7 +13,7 @@ from taskflow import task
 from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
 from pumphouse.errors import PumphouseError, explain, http_status
-from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
+from pumphouse.model import Json, Record, Ref, Step, Twin, keystone_at, symbol
 from pumphouse.tasks.base import (
     BaseRetrieveTask,
     Ensured,
@@ -227,7 +227,7 @@ class EnsureUser(EnsureAttributes):
         return lookup(self.given, account)
 
     def _account(self, domain_id: str, name: str) -> Account:
-        return Account(self.cloud.auth_url, self.cloud.batch(_domain_names).get(domain_id), name)
+        return Account(keystone_at(self.cloud.auth_url), self.cloud.batch(_domain_names).get(domain_id), name)
 
 
 def _domain_names(cloud: Cloud, ids: Collection[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pumphouse import __version__
 from pumphouse.errors import NotFoundError, UsageError
 from pumphouse.model import Action, Json, Place, Plan, Ref, place
 from pumphouse.plan.data import format_problem, plan_data, plan_from
-from pumphouse.run.outcomes import ensured_results, step_of_task
+from pumphouse.run.outcomes import REVERT_STATES, ensured_results, step_of_task
 from pumphouse.store import NAME_MAX_LENGTH
 from pumphouse.store.times import now
 
@@ -159,6 +159,7 @@ def _reused(plan: Plan) -> Iterator[tuple[str, str]]:
 def used(store: Backend, book: LogBook) -> set[tuple[str, str]]:
     """The kinds and ids of all that a run reuses, or took where it was to make what other runs may make too.
 
+    Also of what it has made and does not remove: of what carries no mark, another run may believe to have made it.
     Its plan is not loaded, unless an older release has recorded it.
     """
     with closing(store.get_connection()) as connection:
@@ -169,7 +170,9 @@ def used(store: Backend, book: LogBook) -> set[tuple[str, str]]:
     reused = header.meta.get(_REUSED)
     found = set(_reused(load_run(store, book).plan)) if reused is None else set(map(tuple, reused))
     results = [(name, r["id"]) for detail in details for name, r in ensured_results(detail) if not r["made"]]
-    taken = [(atom.name, used) for detail in details for atom in detail if (used := noted(atom).get("uses"))]
+    notes = ("uses",) if book.meta["state"] in REVERT_STATES else ("uses", "made_id")
+    atoms = (atom for detail in details for atom in detail if atom.state != states.REVERTED)
+    taken = [(atom.name, i) for atom in atoms for note in notes if (i := noted(atom).get(note))]
     return found | {(name.partition("-")[0], destination_id) for name, destination_id in (*results, *taken)}
 
 

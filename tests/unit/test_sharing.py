@@ -10,6 +10,7 @@ import pytest
 from taskflow import task
 from taskflow.persistence.base import Backend
 
+from pumphouse.errors import Interruption
 from pumphouse.model import Json, Report, State, Step
 from pumphouse.run import revert
 from pumphouse.run.record import Run, create_run
@@ -47,6 +48,7 @@ class EnsureThing(BaseEnsureTask):
         return found
 
     def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        self.meanwhile("making")
         self.cloud.things.add(data["name"])
         return f"new-{data['name']}"
 
@@ -74,6 +76,17 @@ def runs(store: Backend, world: World, monkeypatch: pytest.MonkeyPatch) -> tuple
     execute(first, world)
     plan = planned(OTHER, step("thing", "carol", OTHER.ref))
     return first, create_run(store, replace(plan, tenant=OTHER.ref, tenant_name="shop"))
+
+
+def another(run: Run) -> Run:
+    """One more run that is to make the same, of a tenant of its own."""
+    tenant = step("tenant", "v")
+    plan = planned(tenant, step("thing", "carol", tenant.ref))
+    return create_run(run.store, replace(plan, tenant=tenant.ref, tenant_name="v"))
+
+
+def die() -> None:
+    raise Interruption
 
 
 def reverting(run: Run, world: World, said: list[Report]) -> Callable[[], None]:
@@ -121,4 +134,39 @@ def test_what_a_failed_unit_has_made_stays_where_another_run_has_taken_it(
     report, _ = execute(third, world)
     assert states(report)["carol"] is State.FAILED
     assert f"not undone: used by run {second.id} of tenant shop" in reason(report, "carol")
+    assert "carol" in world.things
+
+
+def test_what_two_have_made_at_once_stays_until_both_are_undone(runs: tuple[Run, Run], world: World) -> None:
+    """As users are put into groups: who comes second is not told."""
+    first, second = runs
+    said: list[Report] = []
+    reverting(first, world, said)()
+    third = another(second)
+    world.meanwhile["missing"] = lambda: execute(second, world)
+    execute(third, world)
+    reverting(third, world, said)()
+    assert reason(said[1], "carol") == f"used by run {second.id} of tenant shop"
+    assert world.things == {"u", "carol"}
+    reverting(second, world, said)()
+    assert states(said[2])["carol"] is State.REVERTED
+    reverting(third, world, said)()
+    assert "carol" not in world.things
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_what_another_has_made_that_a_dead_run_was_to_make_stays(
+    runs: tuple[Run, Run], world: World, resumed: bool
+) -> None:
+    first, second = runs
+    said: list[Report] = []
+    reverting(first, world, said)()
+    third = another(second)
+    world.meanwhile["making"] = die
+    execute(third, world)
+    execute(second, world)
+    if resumed:
+        execute(third, world)
+    reverting(third, world, said)()
+    assert f"used by run {second.id} of tenant shop" in reason(said[1], "carol")
     assert "carol" in world.things

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pumphouse.model import Json
 from pumphouse.tasks.base import stamp_tag, without_stamps
+from pumphouse.tasks.neutron import rbac_policy
 from pumphouse.tasks.neutron.common import (
     TAGS_MAX,
     carries_stamp,
@@ -72,3 +74,16 @@ def test_the_plan_says_where_a_stamp_is_that_is_no_tag(tags: list[str], said: tu
 )
 def test_an_answer_holds_what_was_asked_for(wanted: Any, actual: Any, expected: bool) -> None:
     assert holds(wanted, actual) is expected
+
+
+def test_what_is_shared_is_read_through_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one list call for all shares that are made at the same time."""
+    batches: set[object] = set()
+    items = SimpleNamespace(get=lambda item_id: {"project_id": "t"})
+    cloud: Any = SimpleNamespace(neutron=None, batch=lambda fetch: batches.add(fetch) or items)
+    monkeypatch.setattr(rbac_policy, "call", lambda *_: {"rbac_policy": {"id": "share"}})
+    ensure = rbac_policy.EnsureRbacPolicy(cloud, provides="share")
+    for object_id in ("n1", "n2"):
+        data = {"object_type": "network", "object_id": object_id, "target_tenant": rbac_policy.EVERYBODY}
+        ensure.create(data, {f"network-{object_id}-ensured": {"id": object_id, "made": True}})
+    assert len(batches) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -97,7 +98,7 @@ class EnsureRbacPolicy(BaseEnsureTask):
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Give it in the name of the tenant that owns what is shared."""
         object_type, object_id, target = self._key(data, ensured)
-        shared = self.cloud.batch(common.Collection(object_type).items).get(object_id)
+        shared = self.cloud.batch(_items_of(object_type)).get(object_id)
         policy = {
             "object_type": object_type,
             "object_id": object_id,
@@ -114,6 +115,12 @@ class EnsureRbacPolicy(BaseEnsureTask):
 
     def _key(self, data: Json, ensured: Mapping[str, Ensured]) -> tuple[Any, ...]:
         return data["object_type"], _object_id(data, ensured), _target(self.cloud, data, ensured)
+
+
+@cache
+def _items_of(object_type: str) -> Callable[[Cloud, Collection[str]], dict[str, Json]]:
+    """What reads items of a type by their ids: the same each time, for that is what a batch is known by."""
+    return common.Collection(object_type).items
 
 
 def _records(source: Cloud, is_wanted: Callable[[Json], bool]) -> list[Record]:

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab import Lab
-from tests.faults.rules import IMAGE_BYTES, Action, Answered, Cut, Outage, Request, Rule
+from tests.faults.rules import IMAGE_BYTES, Action, Answered, Cut, Outage, Request, Rule, ShortTokens
 
 BLOCK_BYTES = 1 << 16
 SMALL_BODY_BYTES = 1 << 16
@@ -56,7 +56,7 @@ class Proxy(ThreadingHTTPServer):
 
     def __init__(self, lab: Lab) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.rules: Sequence[Rule | Outage] = ()
+        self.rules: Sequence[Rule | Outage | ShortTokens] = ()
         self.exchanges: deque[Exchange] = deque(maxlen=RECORDS_MAX)
         self.downloaded: Counter[str] = Counter()
         self.uploaded: Counter[str] = Counter()
@@ -133,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = f"{url.path}?{url.query}" if url.query else url.path
         size_bytes = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(size_bytes) if 0 < size_bytes <= SMALL_BODY_BYTES else b""
-        request = Request(self.server.service(url.port), self.command, path, body)
+        request = Request(
+            self.server.service(url.port), self.command, path, body, self.headers.get("X-Auth-Token", "")
+        )
         action = self.server.action_for(request)
         status: int | None = None
         try:

@@ -24,12 +24,14 @@ class Request:
 
     service: the cloud and the service that it is for, e.g. `source/nova`.
     body: what is sent, where it is small; empty for a stream.
+    token: what the client is known by; empty of a login.
     """
 
     service: str
     method: str
     path: str
     body: bytes = b""
+    token: str = field(default="", repr=False)
 
     @property
     def shape(self) -> str:
@@ -297,6 +299,28 @@ class Outage:
             return None
         self.harmed += 1
         return self.how(self._end_s - now_s)
+
+
+@dataclass
+class ShortTokens:
+    """No service takes a token for longer than some seconds from its first use on."""
+
+    life_s: float
+    harmed: int = 0
+    _used_s: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def action(self, request: Request) -> Action | None:
+        """What is done to this request; None for nothing."""
+        now_s = time.monotonic()
+        if not request.token or now_s - self._used_s.setdefault(request.token, now_s) < self.life_s:
+            return None
+        self.harmed += 1
+        return Answer(401)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were used."""
+        return len(self._used_s)
 
 
 def one_in_ten(seed: int) -> list[Rule]:

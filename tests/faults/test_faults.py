@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 
 from tests.conftest import Seen
-from tests.faults.commands import RECORDED, RESUME, migrate
+from tests.faults.commands import RECORDED, RESUME, REVERT, migrate
 from tests.faults.driver import LONG_S, Operator
 from tests.faults.proxy import Proxy
 from tests.faults.reference import Reference, finish
-from tests.faults.rules import one_in_ten
+from tests.faults.rules import ShortTokens, one_in_ten
 from tests.faults.world import World
 
 SEEDS = 20
@@ -22,6 +22,8 @@ FEW = 2
 CLEAR = (0, 1, 3, 4)
 # Chance may give less than a tenth.
 HARMED_PART_MIN = 0.04
+# A copy or a boot takes longer, as one may take longer than a real token lasts.
+TOKEN_LIFE_S = 1.5
 
 
 @pytest.mark.timeout(LONG_S)
@@ -50,3 +52,17 @@ def test_a_tenth_of_all_calls_fails(
     took_s = time.monotonic() - start_s
     seen(f"exits {codes}, {harmed.total()} of {calls} calls harmed ({ways}), {took_s:.0f} s")
     assert harmed.total() >= HARMED_PART_MIN * calls
+
+
+def test_tokens_that_end_all_the_time_are_not_noticed(
+    world: World, operator: Operator, proxy: Proxy, reference: Reference, seen: Seen
+) -> None:
+    short = ShortTokens(TOKEN_LIFE_S)
+    proxy.rules = [short]
+    operator.run(*migrate(world)).expect(0)
+    reference.assert_same()
+    operator.run("verify", "tenant", world.name, "--deep").expect(0)
+    operator.run(*REVERT).expect(0)
+    reference.assert_untouched()
+    seen(f"{short.tokens} tokens ended, {short.harmed} requests refused")
+    assert short.harmed >= short.tokens / 2 > 5

@@ -92,10 +92,16 @@ def _common(cloud: LabCloud, service: str, **default: Any) -> dict[str, dict[str
             "service_token_roles_required": True,
         },
         "oslo_concurrency": {"lock_path": cloud.dir / "locks"},
-        "oslo_policy": {"policy_file": cloud.dir / "etc" / service / "policy.yaml"},
+        "oslo_policy": {"policy_file": _policy_file(cloud.dir / "etc" / service)},
         "service_user": {"send_service_user_token": True, **_service_user(cloud, service)},
         "oslo_messaging_notifications": {"driver": "noop"},
     }
+
+
+def _policy_file(directory: Path) -> Path:
+    """Where the rules are that are not as the service has them in its code; in the files of old ones are all."""
+    old = directory / "policy.json"
+    return old if old.exists() else directory / "policy.yaml"
 
 
 def _keystone(cloud: LabCloud) -> Options:

@@ -11,13 +11,13 @@ from openstack.exceptions import raise_from_response
 from lab.config import REGION, administrator
 from lab.layout import LabCloud
 
-# Each service's name, its types in the catalog, and the path of its API.
+# Each service's name, its types in the catalog, and the path of its API; Cinder's is the release's.
 CATALOG = (
     ("glance", ("image",), ""),
     ("placement", ("placement",), ""),
     ("nova", ("compute",), "/v2.1"),
     ("neutron", ("network",), ""),
-    ("cinder", ("block-storage", "volumev3"), "/v3"),
+    ("cinder", ("block-storage", "volumev3"), "{volume_path}"),
 )
 # name, memory in MiB, vCPUs, root disk in GiB
 FLAVORS = (("m1.tiny", 64, 1, 1), ("m1.small", 128, 1, 2), ("m1.medium", 256, 2, 5), ("m1.large", 512, 4, 10))
@@ -45,11 +45,12 @@ def register_services(cloud: LabCloud) -> None:
         )
         for role in roles:
             identity.assign_project_role_to_user(project, user, role)
+        url = cloud.url(name) + path.format(volume_path=cloud.release.volume_path)
         for service_type in types:
             service = identity.create_service(name=name, type=service_type)
             for interface in ("public", "internal", "admin"):
                 identity.create_endpoint(
-                    service_id=service.id, interface=interface, region_id=REGION, url=cloud.url(name) + path
+                    service_id=service.id, interface=interface, region_id=REGION, url=url
                 )
 
     with ThreadPoolExecutor() as pool:

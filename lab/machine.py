@@ -21,7 +21,12 @@ PROGRAMS = {"mariadbd": "mariadb-server-core", "mariadb": "mariadb-client-core",
 COMPILED_DRIVER = "python3-mysqldb"
 # What makes the packages of older releases that have no wheel.
 COMPILER = {"gcc": "gcc", "python3-config": "python3-dev"}
+UV = (sys.executable, "-m", "uv", "--system-certs")
 COMPLETE = ".complete"  # a venv cannot be made elsewhere and moved: its programs name its path
+
+
+class MissingPython(LabError):
+    """The machine has no Python of the version that a release runs on."""
 
 
 def prepare(say: Say, release: Release) -> tuple[Path, Path]:
@@ -42,26 +47,33 @@ def prepare(say: Say, release: Release) -> tuple[Path, Path]:
 def venv_dir(release: Release) -> Path:
     """The venv of a release's services; named by what it is made from."""
     packages = release.requirements.read_bytes() + release.constraints.read_bytes()
-    python = _python(release)
+    python = python_of(release)
     version = subprocess.run([python, "-VV"], capture_output=True, check=True).stdout
     return cache_dir() / f"venv-{hashlib.sha256(packages + version + python.encode()).hexdigest()[:12]}"
 
 
-def _python(release: Release) -> str:
+def python_of(release: Release) -> str:
     """What runs the services of a release: the distribution's Python if it has that version, else any.
 
     It is built with a profile of what programs do. One that was built on the machine mostly is not, and the
-    services then take a quarter more of the CPU.
+    services then take a quarter more of the CPU. Raises MissingPython.
     """
     own = f"/usr/bin/python{release.python}"
     if Path(own).exists() and subprocess.run([own, "-c", "import venv"], capture_output=True).returncode == 0:
         return own
     if release.python == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
-    found = shutil.which(f"python{release.python}")
-    if found is None:
-        raise LabError(f"the release {release.name} needs Python {release.python}, which is not in PATH")
-    return found
+    pyenv = (
+        Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob(f"versions/{release.python}*/bin")
+    )
+    path = os.pathsep.join([os.environ["PATH"], *map(str, pyenv)])
+    find = [*UV, "python", "find", "--no-project", "--no-python-downloads", release.python]
+    found = subprocess.run(find, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    if found.returncode:
+        raise MissingPython(
+            f"the release {release.name} needs Python {release.python}, and neither PATH, pyenv nor uv has it"
+        )
+    return found.stdout.strip()
 
 
 def _install_packages(say: Say, release: Release) -> None:
@@ -92,11 +104,10 @@ def _apt(sudo: list[str], command: list[str]) -> None:
 
 
 def _make_venv(venv: Path, release: Release) -> None:
-    uv = (sys.executable, "-m", "uv", "--quiet", "--system-certs")
-    _run(*uv, "venv", "--clear", "--python", _python(release), str(venv))
+    _run(*UV, "venv", "--clear", "--python", python_of(release), str(venv))
     _run(
-        *uv, "pip", "install", "--python", str(venv / "bin/python"),
-        "--requirement", str(release.requirements), "--constraint", str(release.constraints),
+        *UV, "pip", "install", "--python", str(venv / "bin/python"), "--requirement", str(release.requirements),
+        "--constraint", str(release.constraints), "--build-constraint", str(release.constraints),
     )  # fmt: skip
     (venv / COMPLETE).touch()
 

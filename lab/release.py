@@ -15,12 +15,14 @@ class Release:
     python: the version of the Python that its packages run on.
     green_threads: Nova, Neutron and Cinder run on eventlet, as all did before native threads (2025.2).
     compiled: some of its packages have no wheel for this Python: a C compiler makes them.
+    volume_path: of Cinder in the catalog; before Yoga it wants the project in each address.
     """
 
     name: str
     python: str = "3.11"
     green_threads: bool = True
     compiled: bool = True
+    volume_path: str = "/v3"
 
     @property
     def requirements(self) -> Path:
@@ -34,6 +36,7 @@ class Release:
 
 
 NEWEST = Release("newest", green_threads=False, compiled=False)
+TRAIN = Release("train", python="3.7", volume_path="/v3/%(project_id)s")
 RELEASES = {
-    release.name: release for release in (NEWEST, Release("epoxy"), Release("caracal"), Release("zed"))
+    release.name: release for release in (NEWEST, Release("epoxy"), Release("caracal"), Release("zed"), TRAIN)
 }

@@ -17,6 +17,7 @@ import openstack
 from openstack.connection import Connection
 from openstack.exceptions import NotFoundException, raise_from_response
 from openstack.proxy import Proxy
+from openstack.utils import maximum_supported_microversion
 
 from lab.layout import LabError
 from lab.sample.sizes import Sizes
@@ -55,8 +56,9 @@ class Tenant:
 def connect(clouds_yaml: Path, cloud: str) -> Connection:
     """The connection of a cloud's administrator that all share: one login, its services looked up once."""
     config = openstack.config.OpenStackConfig(config_files=[str(clouds_yaml)])
-    region = config.get_one(cloud, compute_default_microversion=COMPUTE_MICROVERSION)
-    return warm(Connection(config=region))
+    plain = Connection(config=config.get_one(cloud))
+    microversion = maximum_supported_microversion(plain.compute, COMPUTE_MICROVERSION)
+    return warm(Connection(config=config.get_one(cloud, compute_default_microversion=microversion)))
 
 
 def warm(connection: Connection) -> Connection:
@@ -64,6 +66,11 @@ def warm(connection: Connection) -> Connection:
     for service in ("identity", "image", "network", "block_storage", "compute"):
         getattr(connection, service)
     return connection
+
+
+def extends(network: Any, alias: str) -> bool:
+    """Whether a Neutron has an extension, which older ones may not."""
+    return network.find_extension(alias) is not None
 
 
 def send(service: Proxy, method: str, path: str, **body: Any) -> Any:

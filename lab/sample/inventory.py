@@ -8,7 +8,7 @@ from typing import Any
 
 from openstack.connection import Connection
 
-from lab.sample.base import delete, get, put, together, until_none_left
+from lab.sample.base import delete, extends, get, put, together, until_none_left
 
 Inventory = dict[str, dict[str, str]]
 
@@ -74,7 +74,9 @@ def _networks(admin: Connection, project_id: str) -> Inventory:
         "port": _ids(network.ports(project_id=project_id)),
         "security_group": _ids(network.security_groups(project_id=project_id)),
         "trunk": _ids(network.trunks(project_id=project_id)),
-        "address_group": _ids(network.address_groups(project_id=project_id)),
+        "address_group": _ids(
+            network.address_groups(project_id=project_id) if extends(network, "address-group") else ()
+        ),
         "floating_ip": {ip.floating_ip_address: ip.id for ip in network.ips(project_id=project_id)},
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.layout import LabError
-from lab.sample.base import Tenant, get, names, post, put, together
+from lab.sample.base import Tenant, extends, get, names, post, put, together
 
 NETWORKS = ("front", "back", "storage", "quarantine")
 FORMS: dict[str, dict[str, Any]] = {
@@ -201,14 +201,14 @@ def _server_port(
 ) -> dict[str, Any]:
     wanted = SERVER_GROUPS.get(server, SERVER_GROUPS[""])
     group_ids = [groups[name] for name in wanted if name in groups]
-    filtered: dict[str, Any] = {"security_groups": group_ids} if network != "storage" else {}
     return {
         "name": f"{server}-{network}",
         "network_id": networks.ids[network],
         "description": f"{server} on {network}",
         "mac_address": mac(tenant.name, server, network),
         "fixed_ips": networks.fixed_ips(network, host),
-        **filtered,
+        # Made with others, such a port got the group default in Train, and could then not be changed any more.
+        "security_groups": group_ids if network != "storage" else [],
     }
 
 
@@ -267,8 +267,9 @@ def make_forwarding(tenant: Tenant, networks: Networks, port_id: str) -> None:
         "internal_port": 22,
         "internal_port_id": port_id,
         "internal_ip_address": next(f["ip_address"] for f in port["fixed_ips"] if "." in f["ip_address"]),
-        "description": "For those on call",
     }
+    if extends(tenant.admin.network, "floating-ip-port-forwarding-description"):
+        forwarding["description"] = "For those on call"
     path = f"/floatingips/{made['id']}/port_forwardings"
     post(tenant.owner.network, path, port_forwarding=forwarding)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.sample.base import Tenant, delete, get, names, post, together
+from lab.sample.base import Tenant, delete, extends, get, names, post, together
 from lab.sample.networks import tag
 
 GROUPS = ("web", "db", "odd", "stateless")
@@ -71,15 +71,17 @@ RULES: dict[str, list[dict[str, Any]]] = {
 def make_security_groups(tenant: Tenant, default_id: str) -> dict[str, str]:
     """Create the groups, then their rules, which may refer to any; returns ids by name, default's too."""
     wanted = names(GROUPS, "group", tenant.sizes.security_groups)
+    stateless = extends(tenant.admin.network, "stateful-security-group")
     bodies = [
-        {"name": name, "stateful": name != "stateless", "description": DESCRIPTIONS.get(name, "One more")}
+        {"name": name, "description": DESCRIPTIONS.get(name, "One more")}
+        | ({"stateful": name != "stateless"} if stateless else {})
         for name in wanted
     ]
     made = post(tenant.owner.network, "/security-groups", security_groups=bodies)["security_groups"]
     ids = {group["name"]: str(group["id"]) for group in made}
     tag(tenant, "security-groups", ids)
     ids["default"] = default_id
-    if tenant.sizes.security_groups > 1:
+    if tenant.sizes.security_groups > 1 and extends(tenant.admin.network, "address-group"):
         ids["offices"] = _offices(tenant)
     _close(tenant, [group for group in made if group["name"] == "db"])
     together(lambda group: _add_rules(tenant, group, ids), [*wanted, "default"])

@@ -12,9 +12,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from openstack.connection import Connection
+from openstack.utils import supports_microversion
 
 from lab.layout import LabError
-from lab.sample.base import IMAGE_RAM_MIB, Tenant, get, names, post, together, until_none_left
+from lab.sample.base import (
+    COMPUTE_MICROVERSION,
+    IMAGE_RAM_MIB,
+    Tenant,
+    get,
+    names,
+    post,
+    together,
+    until_none_left,
+)
 
 SERVERS = ("web", "batch", "db")
 FROM_VOLUME = "vault"
@@ -127,7 +137,7 @@ def make_servers(
     hints = _make_group(tenant) if set(GROUPED) <= set(wanted) else {}
 
     def boot(server: str) -> str:
-        body = _server(server, ports[server]) | _key(tenant, server)
+        body = _server(server, ports[server]) | _key(tenant, server) | _hostname(tenant, server)
         body["flavorRef"] = flavor_id if server == "web" else public_flavor_id
         body |= _from_volume(root_volume_id) if server == FROM_VOLUME else _from_image(server, images)
         hint = hints if server in GROUPED else {}
@@ -169,13 +179,17 @@ def _server(server: str, port_ids: list[str]) -> dict[str, Any]:
     return {
         "name": server,
         "description": DESCRIPTIONS.get(server, "One more hand"),
-        "hostname": f"{server}-1",
         "metadata": {"shop_role": server, "note": "käse & wine"},
         "tags": ["sample", f"role-{server}"],
         "user_data": base64.b64encode(USER_DATA.format(server=server).encode()).decode(),
         "config_drive": True,
         "networks": [{"port": port_id} for port_id in port_ids],
     }
+
+
+def _hostname(tenant: Tenant, server: str) -> dict[str, str]:
+    known = supports_microversion(tenant.owner.compute, COMPUTE_MICROVERSION)
+    return {"hostname": f"{server}-1"} if known else {}
 
 
 def _from_volume(volume_id: str | None) -> dict[str, Any]:

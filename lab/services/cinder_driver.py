@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class SparseFileDriver(driver.VolumeDriver):
 
     def delete_volume(self, volume: Any) -> None:
         """Remove the volume's file."""
-        Path(self.local_path(volume)).unlink(missing_ok=True)
+        _remove(self.local_path(volume))
 
     def extend_volume(self, volume: Any, new_size: int) -> None:
         """Let the volume's file grow."""
@@ -55,7 +56,7 @@ class SparseFileDriver(driver.VolumeDriver):
 
     def delete_snapshot(self, snapshot: Any) -> None:
         """Remove the snapshot's file."""
-        Path(self._snapshot_path(snapshot)).unlink(missing_ok=True)
+        _remove(self._snapshot_path(snapshot))
 
     def create_volume_from_snapshot(self, volume: Any, snapshot: Any) -> None:
         """Copy a snapshot into a new volume."""
@@ -84,9 +85,7 @@ class SparseFileDriver(driver.VolumeDriver):
 
     def copy_volume_to_image(self, context: Any, volume: Any, image_service: Any, image_meta: Any) -> None:
         """Upload a volume's bytes in the format that the image asks for."""
-        volume_utils.upload_volume(
-            context, image_service, image_meta, self.local_path(volume), volume, run_as_root=False
-        )
+        _upload(context, image_service, image_meta, self.local_path(volume), volume)
 
     def ensure_export(self, context: Any, volume: Any) -> None:
         """Nothing to export: the file is there."""
@@ -128,3 +127,15 @@ def _copy_sparse(source: str, target: str) -> None:
     subprocess.run(
         ["cp", "--sparse=always", "--reflink=auto", source, target], check=True, capture_output=True
     )
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        Path(path).unlink()
+
+
+def _upload(context: Any, image_service: Any, image_meta: Any, path: str, volume: Any) -> None:
+    if hasattr(volume_utils, "upload_volume"):
+        volume_utils.upload_volume(context, image_service, image_meta, path, volume, run_as_root=False)
+    else:  # before Ussuri
+        image_utils.upload_volume(context, image_service, image_meta, path, run_as_root=False)

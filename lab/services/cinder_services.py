@@ -27,7 +27,8 @@ def start() -> Callable[..., Iterable[bytes]]:
     policy.init()
     sys_admin_pctxt.set_client_mode(False)
     utils.get_root_helper = lambda: "env"
-    os_brick.setup(cfg.CONF)
+    if hasattr(os_brick, "setup"):  # since Zed
+        os_brick.setup(cfg.CONF)
     # The volume service first: the scheduler waits up to a minute for one.
     host = f"{cfg.CONF.host}@{BACKEND}"
     _start(constants.VOLUME_BINARY, host=host, service_name=BACKEND, coordination=True)

@@ -47,9 +47,15 @@ def _activate_router_port(context: Any) -> None:
         )
 
 
-def _settle_floating_ip(_resource: str, _event: str, _trigger: Any, payload: Any) -> None:
+def _settle_floating_ip(_resource: str, _event: str, _trigger: Any, payload: Any = None, **old: Any) -> None:
+    if payload:
+        _settle(payload.context, payload.resource_id, payload.latest_state["port_id"])
+    else:  # before Victoria
+        _settle(old["context"], old["floating_ip_id"], old["fixed_port_id"])
+
+
+def _settle(context: Any, floating_ip_id: str, port_id: str | None) -> None:
     # As with a real L3 agent: ACTIVE while it leads to a port, DOWN otherwise.
-    attached = payload.latest_state["port_id"]
-    status = constants.FLOATINGIP_STATUS_ACTIVE if attached else constants.FLOATINGIP_STATUS_DOWN
+    status = constants.FLOATINGIP_STATUS_ACTIVE if port_id else constants.FLOATINGIP_STATUS_DOWN
     routers = directory.get_plugin(plugin_constants.L3)
-    routers.update_floatingip_status(payload.context.elevated(), payload.resource_id, status)
+    routers.update_floatingip_status(context.elevated(), floating_ip_id, status)

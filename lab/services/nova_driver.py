@@ -18,6 +18,11 @@ from nova.compute import power_state, task_states
 from nova.image import glance
 from nova.virt import fake
 
+try:
+    from nova.image.api import API as ImageAPI
+except ImportError:  # since Ussuri
+    ImageAPI = glance.API
+
 CONF = nova.conf.CONF
 UPTIME = " 00:00:00 up 1 day,  0 users,  load average: 0.00, 0.00, 0.00"
 
@@ -52,7 +57,7 @@ class FileBackedDriver(getattr(fake, "FakeDriverWithoutFakeNodes", fake.FakeDriv
         disk.parent.mkdir(parents=True, exist_ok=True)
         if instance.image_ref and not disk.exists():
             partial = disk.with_name("disk.part")
-            glance.API().download(context, instance.image_ref, dest_path=str(partial))
+            ImageAPI().download(context, instance.image_ref, dest_path=str(partial))
             partial.rename(disk)
         super().spawn(
             context, instance, image_meta, injected_files, admin_password, allocations, *args, **options
@@ -73,7 +78,7 @@ class FileBackedDriver(getattr(fake, "FakeDriverWithoutFakeNodes", fake.FakeDriv
             "properties": {"image_location": "snapshot", "image_state": "available"},
         }
         with (_directory(instance.uuid) / "disk").open("rb") as disk:
-            glance.API().update(context, image_id, metadata, disk)
+            ImageAPI().update(context, image_id, metadata, disk)
 
     @staticmethod
     def _meta(instance: Any, name: str, default: str) -> str:
@@ -82,10 +87,10 @@ class FileBackedDriver(getattr(fake, "FakeDriverWithoutFakeNodes", fake.FakeDriv
 
     def destroy(
         self, context: Any, instance: Any, network_info: Any, block_device_info: Any = None,
-        destroy_disks: bool = True, destroy_secrets: bool = True,
+        destroy_disks: bool = True, **options: Any,
     ) -> None:  # fmt: skip
         """Forget the server, and remove its disk unless that is still needed."""
-        super().destroy(context, instance, network_info, block_device_info, destroy_disks, destroy_secrets)
+        super().destroy(context, instance, network_info, block_device_info, destroy_disks, **options)
         # A resize on the same host has one disk: to revert it must not remove that.
         if destroy_disks and instance.task_state != task_states.RESIZE_REVERTING:
             shutil.rmtree(_directory(instance.uuid), ignore_errors=True)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import nova.conf
+import nova.config
 import nova_driver
 import os_brick
 import os_vif
@@ -36,16 +38,26 @@ def start() -> Callable[..., Iterable[bytes]]:
     sys.modules["nova.virt.pumphouse_lab"] = nova_driver
     objects.register_all()
     rpc.wait_for_messages()
-    wsgi_app.init_global_data(wsgi_app._get_config_files(), "osapi_compute", *PROGRAM)
+    _configure()
     _map_cells()
     priv_context.init(root_helper=["env"])
-    os_brick.setup(CONF)
+    if hasattr(os_brick, "setup"):  # since Zed
+        os_brick.setup(CONF)
     os_vif.initialize()
     _start("nova-conductor", conductor_rpcapi.RPC_TOPIC)
     _start("nova-scheduler", scheduler_rpcapi.RPC_TOPIC)
     _start("nova-compute", compute_rpcapi.RPC_TOPIC, **ALTERNATIVE)
     host_mapping.discover_hosts(context.get_admin_context())
     return wsgi_app.init_application("osapi_compute", *PROGRAM)
+
+
+def _configure() -> None:
+    files = wsgi_app._get_config_files()
+    if hasattr(wsgi_app, "init_global_data"):
+        wsgi_app.init_global_data(files, "osapi_compute", *PROGRAM)
+    else:  # before Ussuri the application reads the files itself, which can be done only once
+        nova.config.parse_args([], default_config_files=files)
+        wsgi_app.config = SimpleNamespace(parse_args=lambda *_, **__: None)
 
 
 def _start(binary: str, topic: str, **options: Any) -> None:

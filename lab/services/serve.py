@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mysql_driver
 
@@ -25,7 +25,8 @@ IDLE_CONNECTIONS = 256  # kept open between requests; cheroot's own limit is 10
 IDLE_TIMEOUT_S = 120
 YOUNG_OBJECTS = 50_000  # Python's own 700 has a request interrupted by dozens of searches for garbage
 
-Application = Callable[..., Iterable[bytes]]
+if TYPE_CHECKING:  # Python before 3.9 cannot read it
+    Application = Callable[..., Iterable[bytes]]
 
 
 class KeptInput:

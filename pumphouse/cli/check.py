@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pumphouse.cli.invocation import Invocation, invocation_options
+from pumphouse.errors import PumphouseError
 
 
 @click.command("check")
@@ -19,3 +20,5 @@ def check_command(invocation: Invocation) -> None:
         print_check(found, invocation.console)
     else:
         invocation.print_data(check_data(found))
+    if found.too_old:
+        raise PumphouseError("\n".join(found.too_old), "upgrade it first; Mitaka is the oldest that works")

@@ -13,13 +13,27 @@ from keystoneauth1.exceptions import ClientException
 from os_service_types import ServiceTypes
 
 from pumphouse.cloud import Cloud, get_all, same_keystone
+from pumphouse.cloud.releases import OLDEST_TESTED, is_untested, releases
 from pumphouse.cloud.rights import UNMADE, UNSEEN
-from pumphouse.cloud.services import EXTENSIONS, MICROVERSIONS, NOT_CARRIED, REQUIRED, service_types
+from pumphouse.cloud.services import (
+    EXTENSIONS,
+    MICROVERSIONS,
+    MINIMUM,
+    NOT_CARRIED,
+    REQUIRED,
+    UNSEEN_BEFORE,
+    service_types,
+)
 from pumphouse.errors import explain
 
 # A login is renewed two minutes before its end by the local clock.
 CLOCK_TOLERANCE_S = 60
-OLDEST_IDENTITY = "3.6"
+# The oldest versions that can be worked with, all of Mitaka, and why.
+OLDEST = {
+    "identity": ("3.6", "an older one does not tell the names of who has a role"),
+    "compute": (MINIMUM["compute"], "the calls are of that version"),
+    "block-storage": (f"{MINIMUM['block-storage']}.0", "the calls are of that version"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class CloudCheck:
 
     clock_difference_s: the cloud's clock less the local one.
     extensions: those of Neutron's that a migration uses, by alias.
+    releases: of OpenStack, that it may be of by the versions of its services.
     """
 
     name: str
@@ -52,6 +67,15 @@ class CloudCheck:
     services: tuple[Service, ...]
     extensions: tuple[str, ...]
     clock_difference_s: float | None
+    releases: tuple[str, ...] = ()
+
+    @property
+    def release(self) -> str:
+        """The releases that it may be of, in words."""
+        if not self.releases:
+            return "not known: its services have not the versions of one release"
+        first, last = self.releases[0], self.releases[-1]
+        return first if first == last else f"{first} to {last}"
 
     def service(self, service_type: str) -> Service | None:
         """The service of that type, if it is there and answers."""
@@ -60,11 +84,15 @@ class CloudCheck:
 
 @dataclass(frozen=True)
 class Check:
-    """Both clouds, and what will not be possible between them, one sentence each."""
+    """Both clouds, what will not be possible between them and what to do, one sentence each.
+
+    too_old: why nothing at all is possible.
+    """
 
     source: CloudCheck
     destination: CloudCheck
     not_possible: tuple[str, ...]
+    too_old: tuple[str, ...] = ()
 
 
 def check_clouds(source: Cloud, destination: Cloud) -> Check:
@@ -76,7 +104,8 @@ def check_clouds(source: Cloud, destination: Cloud) -> Check:
         seen, offered = pool.map(_check_cloud, (source, destination))
     same = ["source and destination are the same Keystone: a tenant cannot be moved onto itself"]
     sentences = [*(same if same_keystone(source, destination) else ()), *_not_possible(seen, offered)]
-    return Check(seen, offered, tuple(sentences))
+    too_old = (sentence for cloud in (seen, offered) for sentence in _too_old(cloud))
+    return Check(seen, offered, tuple(sentences), tuple(too_old))
 
 
 def _check_cloud(cloud: Cloud) -> CloudCheck:
@@ -97,6 +126,7 @@ def _check_cloud(cloud: Cloud) -> CloudCheck:
         services=services,
         extensions=tuple(sorted({extension["alias"] for extension in extensions} & set(EXTENSIONS))),
         clock_difference_s=clock_difference_s(cloud),
+        releases=releases({s.type: s.max_microversion or s.version for s in services if not s.problem}),
     )
 
 
@@ -139,49 +169,69 @@ def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
     yield from _missing_rights(
         destination, f"it can only move into project {destination.project}, and cannot make {UNMADE}"
     )
+    if is_untested(source.releases):
+        yield (
+            f"{source.name} is of {source.release}, older than {OLDEST_TESTED}, the oldest release that "
+            "migrations are tested from; move one tenant and verify it before the others"
+        )
     for cloud in (source, destination):
         yield from _missing_services(cloud)
-        yield from _old_keystone(cloud)
-        yield from _missing_microversions(cloud)
         yield from _wrong_clock(cloud)
     if source.service("block-storage") and not destination.service("block-storage"):
-        yield f"{destination.name} has no cinder: volumes cannot be moved, nor servers that have some"
+        yield (
+            f"{destination.name} has no cinder: volumes cannot be moved, nor servers that have some; "
+            "give it one, or copy what is on the volumes"
+        )
+    yield from _unseen_before(source)
+    yield from _missing_microversions(source, destination)
     yield from _missing_extensions(source, destination)
     for service in source.services:
         if service.type in NOT_CARRIED:
-            yield f"{source.name} has {service.project}: its {NOT_CARRIED[service.type]}"
+            yield f"{source.name} has {service.project}: its {NOT_CARRIED[service.type]}; make anew what is needed"
 
 
 def _missing_rights(cloud: CloudCheck, what: str) -> Iterator[str]:
     if not cloud.is_admin:
         roles = ", ".join(cloud.roles) or "no role"
-        yield f"{cloud.user} is not admin of {cloud.name} but {roles}: {what}"
+        yield f"{cloud.user} is not admin of {cloud.name} but {roles}: {what}; log in as an administrator for those"
 
 
 def _missing_services(cloud: CloudCheck) -> Iterator[str]:
     problems = {service.type: service.problem for service in cloud.services}
     for service_type, consequence in REQUIRED.items():
         if why := problems.get(service_type, "it is not in the catalog"):
-            yield f"{cloud.name} has no usable {service_type} service ({why}): {consequence}"
+            look = f"openstack catalog show {service_type}"
+            yield f"{cloud.name} has no usable {service_type} service ({why}): {consequence}; look at: {look}"
 
 
-def _old_keystone(cloud: CloudCheck) -> Iterator[str]:
-    keystone = cloud.service("identity")
-    if keystone and _parsed(keystone.version or OLDEST_IDENTITY) < _parsed(OLDEST_IDENTITY):
-        yield (
-            f"{cloud.name} has keystone {keystone.version}, not {OLDEST_IDENTITY} (Mitaka): "
-            "it does not tell the names of who has a role, so no tenant can be moved"
-        )
+def _too_old(cloud: CloudCheck) -> Iterator[str]:
+    for service_type, (oldest, why) in OLDEST.items():
+        service = cloud.service(service_type)
+        if service and _parsed(service.version or oldest) < _parsed(oldest):
+            yield f"{cloud.name} has {service.project} {service.version}, not {oldest} (Mitaka): {why}"
 
 
-def _missing_microversions(cloud: CloudCheck) -> Iterator[str]:
-    nova = cloud.service("compute")
-    if not nova:
-        return
-    known = nova.max_microversion or "2.1"
+def _unseen_before(source: CloudCheck) -> Iterator[str]:
     for needed, what in MICROVERSIONS:
-        if _parsed(known) < _parsed(needed):
-            yield f"{cloud.name} has nova {known}, not {needed}: no {what}"
+        if needed in UNSEEN_BEFORE and _lacks(source, needed):
+            nova = _microversion(source)
+            yield f"{source.name} has nova {nova}, not {needed}: it does not show {what}; set them by hand"
+
+
+def _missing_microversions(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
+    for needed, what in MICROVERSIONS:
+        if _lacks(destination, needed) and not _lacks(source, needed):
+            nova = _microversion(destination)
+            yield f"{destination.name} has nova {nova}, not {needed}: no {what}; upgrade it, or do without"
+
+
+def _lacks(cloud: CloudCheck, microversion: str) -> bool:
+    return bool(cloud.service("compute")) and _parsed(_microversion(cloud)) < _parsed(microversion)
+
+
+def _microversion(cloud: CloudCheck) -> str:
+    nova = cloud.service("compute")
+    return nova.max_microversion if nova and nova.max_microversion else MINIMUM["compute"]
 
 
 def _parsed(version: str) -> tuple[int, ...]:
@@ -198,4 +248,7 @@ def _missing_extensions(source: CloudCheck, destination: CloudCheck) -> Iterator
     if not destination.service("network"):
         return
     for alias in sorted(set(source.extensions) - set(destination.extensions)):
-        yield f"{destination.name} has no neutron extension {alias}: no {EXTENSIONS[alias]}"
+        yield (
+            f"{destination.name} has no neutron extension {alias}: no {EXTENSIONS[alias]}; "
+            "load what brings it, or do without"
+        )

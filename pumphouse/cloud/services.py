@@ -33,6 +33,9 @@ MICROVERSIONS: tuple[tuple[str, str], ...] = (
     ("2.90", "hostnames of servers"),
 )
 
+# Those before which Nova does not even show what there is.
+UNSEEN_BEFORE = ("2.3", "2.10")
+
 # Neutron's extensions by alias, and what needs them.
 EXTENSIONS = {
     "address-scope": "address scopes",

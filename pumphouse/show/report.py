@@ -99,6 +99,7 @@ def _print_cloud(cloud: CloudCheck, out: PrintableConsole) -> None:
     out.print(f"{cloud.name}: {cloud.auth_url}{region}", style="bold")
     out.print(f"  user {cloud.user} in project {cloud.project}, roles {', '.join(cloud.roles)}")
     out.print(f"  clock {clock}")
+    out.print(f"  release {cloud.release}")
     for service in cloud.services:
         micro = f", microversions {service.min_microversion} to {service.max_microversion}"
         versions = f"{service.version}{micro if service.max_microversion else ''}" if service.version else ""

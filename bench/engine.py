@@ -25,7 +25,7 @@ from typing import Any
 from taskflow import task
 
 from pumphouse.config.settings import Limits
-from pumphouse.model import Action, Outcome, Plan, Record, Ref, State, Step, Unit, symbol
+from pumphouse.model import Action, Plan, Record, Ref, State, Step, Unit, symbol
 from pumphouse.run.execute import execute_run
 from pumphouse.run.record import create_run
 from pumphouse.store import open_store
@@ -74,19 +74,6 @@ def work_tasks(migration: Migration, step: Step) -> list[task.Task]:
     parts = [Work(migration.destination, provides=name) for name in names]
     ensured = symbol(step.ref, "ensured")
     return [*parts, Work(migration.destination, provides=ensured, requires=names[:1])]
-
-
-class Silence:
-    """A listener that shows nothing."""
-
-    def task_started(self, line: str) -> None:
-        """A task begins."""
-
-    def bytes_copied(self, name: str, copied: int) -> None:
-        """A task has copied something."""
-
-    def outcome_reported(self, outcome: Outcome) -> None:
-        """A resource has its outcome."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +145,9 @@ def _measure(tasks: int, task_s: float, url: str) -> Figures:
     migration = Migration(nowhere, nowhere, {}, None)  # type: ignore[arg-type]
     with closing(open_store(url)) as store:
         before_mb, cpu_s, began_s = _peak_mb(), time.process_time(), time.monotonic()
-        report = execute_run(create_run(store, _plan(tasks)), migration, Silence(), threading.Event())
+        report = execute_run(
+            create_run(store, _plan(tasks)), migration, lambda event: None, threading.Event()
+        )
         ended_s = time.monotonic()
         cpu_s = time.process_time() - cpu_s
     if set(report.count()) != {State.CREATED}:

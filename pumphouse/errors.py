@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from collections.abc import Sequence
@@ -148,6 +149,18 @@ def mask_secrets(text: str) -> str:
     for pattern in _SECRETS:
         text = pattern.sub(lambda found: f"{found[1]}***{found[found.re.groups]}", text)
     return text
+
+
+class SecretFilter(logging.Filter):
+    """Takes secrets out of the records of a log; to be added to each handler."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask the message and the traceback; never drops a record."""
+        record.msg, record.args = mask_secrets(record.getMessage()), ()
+        if record.exc_info:
+            text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+            record.exc_text = mask_secrets(text)
+        return True
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from importlib import import_module
 import click
 
 from pumphouse import __version__
+from pumphouse.cli.logs import log_file, log_warnings
 from pumphouse.cli.options import logging_options
-from pumphouse.errors import EXIT_INTERRUPTED, explain
+from pumphouse.errors import EXIT_CONNECTION, EXIT_FAILED, EXIT_INTERRUPTED, explain
 from pumphouse.show.text import printable
 
 LOG = logging.getLogger(__name__)
@@ -57,9 +58,7 @@ class LateGroup(click.Group):
 
 def main() -> None:
     """Run the command line; errors become one clear message and the documented exit code."""
-    # They log the traceback of every failure, which Python prints where no handler is set.
-    for name in ("taskflow", "oslo_utils", "kazoo", "sqlalchemy", "alembic"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    log_warnings()
     begun: list[str] = []
     try:
         sys.exit(cli(standalone_mode=False, obj=begun))
@@ -85,7 +84,10 @@ def _fail(error: Exception) -> None:
         click.echo(printable(f"hint: {explanation.hint}"), err=True)
     if explanation.request_id:
         click.echo(printable(f"request: {explanation.request_id}"), err=True)
-    sys.exit(failure_code(error))
+    code = failure_code(error)
+    if code in (EXIT_FAILED, EXIT_CONNECTION) and log_file():
+        click.echo(printable(f"log: {log_file()}"), err=True)
+    sys.exit(code)
 
 
 @click.group(cls=LateGroup, context_settings={"help_option_names": ["-h", "--help"]})

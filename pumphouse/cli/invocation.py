@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pumphouse.cli.logs import keep_log
 from pumphouse.cli.options import Command, cloud_options, config_option, format_option
 from pumphouse.errors import ConfigError, UsageError
 from pumphouse.show.text import printable
@@ -70,6 +71,7 @@ class Invocation:
         from pumphouse.cloud import Cloud
 
         config = self.config
+        keep_log(config.state_folder)
         source = Cloud(config.source, name="source", limits=config.limits, read_only=True)
         destination = Cloud(config.destination, name="destination", limits=config.limits, read_only=True)
         out = self.console

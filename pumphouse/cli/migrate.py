@@ -32,6 +32,7 @@ from pumphouse.cli.planning import (
 )
 from pumphouse.cli.running import locked_tenant, record_run, work_and_report
 from pumphouse.cli.several import migrate_several
+from pumphouse.cli.telling import log_json_option
 from pumphouse.errors import EXIT_DECLINED, EXIT_DONE, StalePlanError
 from pumphouse.model import Selection
 
@@ -44,8 +45,8 @@ Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 
 def _run_options(command: Command) -> Command:
     """`--dry-run`, `--yes`, `-o` and the options that make an Invocation."""
-    command = yes_option("before the run")(plan_output_option(detail_options(invocation_options()(command))))
-    return _dry_run_option(command)
+    command = plan_output_option(detail_options(invocation_options()(command)))
+    return _dry_run_option(yes_option("before the run")(log_json_option(command)))
 
 
 def _dry_run_option(command: Command) -> Command:
@@ -59,6 +60,7 @@ def _dry_run_option(command: Command) -> Command:
 )
 @_dry_run_option
 @yes_option("before the run")
+@log_json_option
 @detail_options
 @invocation_options()
 @click.pass_context

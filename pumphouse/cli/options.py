@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pumphouse.show.text import printable
+from pumphouse.cli.logs import log_more
 
 FORMATS = ("table", "json", "yaml")
 
 Command = Callable[..., Any]
 
 
-class _LineFormatter(logging.Formatter):
-    """Writes each record on one line; the lines of a traceback behind it are indented."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """The record without its traceback, on one line."""
-        return printable(super().formatMessage(record))
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record with its traceback: nothing in either can pass for another record."""
-        first, *traceback = super().format(record).split("\n")
-        return "\n".join([first, *(f"  {printable(line)}" for line in traceback)])
-
-
 def _set_logging(_context: click.Context, parameter: click.Parameter, value: bool) -> None:
     """Log to stderr: ours from `-v` on, the clients' too with `--debug`, never a secret."""
-    if not value:
-        return
-    from pumphouse.cloud.transport import SecretFilter
-
-    handler = logging.StreamHandler()
-    handler.addFilter(SecretFilter())
-    handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    debug = parameter.name == "debug"
-    logger = logging.getLogger() if debug else logging.getLogger("pumphouse")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    if value:
+        log_more(debug=parameter.name == "debug")
 
 
 def logging_options(command: Command) -> Command:

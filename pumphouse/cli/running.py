@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pumphouse.cli.logs import log_file
+from pumphouse.cli.telling import telling
 from pumphouse.errors import (
     EXIT_CONNECTION,
     EXIT_DONE,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from pumphouse.cli.invocation import Invocation
     from pumphouse.model import Plan, Ref, Report
-    from pumphouse.run.engine import Listener
+    from pumphouse.run.events import Listener
     from pumphouse.run.record import Run
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Before
@@ -105,13 +107,11 @@ def work_and_report(invocation: Invocation, run: Run, work: Work, again: str) ->
 
 def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
     """Execute or revert a run and show its progress."""
-    from pumphouse.show.progress import progress_listener
-
     go_on, began_s = f"pumphouse {again} {run.id}", time.monotonic()
     with (
         _interruptible(invocation.console, go_on) as stop,
         invocation.writable(),
-        progress_listener(run.plan, invocation.console, go_on) as listener,
+        telling(invocation, run, REVERT if again == REVERT else "migrate", go_on) as listener,
     ):
         _begin(go_on)
         report = work(listener, stop)
@@ -121,6 +121,7 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
 
 def print_end(invocation: Invocation, ended: Ended) -> None:
     """The report where people read it, then what the run has cost, what to do next, and whether all has arrived."""
+    from pumphouse.model import State
     from pumphouse.show.ending import completeness, duration, stopped_servers
     from pumphouse.show.report import print_report
     from pumphouse.words import counted, size
@@ -128,6 +129,8 @@ def print_end(invocation: Invocation, ended: Ended) -> None:
     report, out = ended.report, invocation.console
     if invocation.is_table:
         print_report(report, out)
+    if log_file() and State.FAILED in report.count():
+        out.print(f"what failed is in the log: {log_file()}", soft_wrap=True)
     if ended.again == REVERT:
         return
     servers = counted(stopped_servers(report), "server")

@@ -15,6 +15,7 @@ import click
 from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
 from pumphouse.cli.options import yes_option
 from pumphouse.cli.running import work_and_report
+from pumphouse.cli.telling import log_json_option
 from pumphouse.errors import EXIT_DECLINED, EXIT_DONE
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def prune_command(days: int, force: bool, invocation: Invocation) -> None:
 @click.command("resume")
 @click.argument("run")
 @yes_option("before it goes on")
+@log_json_option
 @invocation_options()
 def resume_command(run: str, invocation: Invocation) -> None:
     """Go on with a run that was interrupted, or try again what failed in it."""
@@ -126,6 +128,7 @@ def resume_command(run: str, invocation: Invocation) -> None:
 @click.command("revert")
 @click.argument("run")
 @yes_option("before it begins")
+@log_json_option
 @click.option(
     "--force", is_flag=True, help="Remove also what was changed since, and undo a run that is not the newest."
 )

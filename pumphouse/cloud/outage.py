@@ -49,13 +49,14 @@ class Outages:
 
     limit_s: how long a service is waited for; None for as long as the login is only tried.
     stop: once set, nobody waits any more.
-    say: is given a line when a service is waited for, and when it answers again.
+    say, also: are given a line when a service is waited for, and when it answers again.
     """
 
     def __init__(self, cloud_name: str) -> None:
         self.limit_s: float | None = None
         self.stop = threading.Event()
         self.say: Callable[[str], None] = lambda line: None
+        self.also: Callable[[str], None] = lambda line: None
         self._cloud_name = cloud_name
         self._out: dict[str, _Outage] = {}
         self._ended_s: dict[str, float] = {}
@@ -105,6 +106,14 @@ class Outages:
             self._ends(name(), waited=attempts.statistics["attempt_number"] > 1)
         return answer
 
+    def waited_for(self) -> list[str]:
+        """The services that are waited for, and since when, a phrase each."""
+        with self._lock:
+            said = [(name, outage) for name, outage in self._out.items() if outage.is_said]
+            return [
+                f"{self._title(name)} since {outage.since}, up to {self.limit_s:g} s" for name, outage in said
+            ]
+
     def _title(self, service: str) -> str:
         return f"{service} of the {self._cloud_name}"
 
@@ -145,6 +154,7 @@ class Outages:
     def _tell(self, line: str) -> None:
         LOG.info("%s", line)
         self.say(line)
+        self.also(line)
 
 
 @contextmanager

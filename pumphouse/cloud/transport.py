@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ from tenacity import RetryCallState
 from pumphouse import __version__
 from pumphouse.cloud.outage import Outages
 from pumphouse.cloud.services import unversioned
-from pumphouse.errors import ReadOnlyError, explain, mask_secrets
+from pumphouse.errors import ReadOnlyError, explain
+
+LOG = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 300
@@ -35,9 +38,19 @@ RATE_LIMITED = 413
 RENEWAL_WAITS_S = (0.0, 1.1, 1.1)
 
 _READS = ("GET", "HEAD")
+_REQUEST_ID_HEADERS = ("x-openstack-request-id", "x-compute-request-id")
 _SAFE = (*_READS, "OPTIONS", "DELETE")
 _NO_CONNECTION = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 _ONE_ATTEMPT = {"allow_reauth": False, "redirect": False, "connect_retries": 0, "status_code_retries": 0}
+
+_CHANGES = threading.local()
+
+
+def request_ids() -> tuple[str, ...]:
+    """The ids of the requests by which this thread has changed something since it was asked the last time."""
+    ids = tuple(getattr(_CHANGES, "ids", ()))
+    _CHANGES.ids = []
+    return ids
 
 
 class CloudSession(session.Session):
@@ -103,7 +116,7 @@ class CloudSession(session.Session):
         kwargs["connect_retries"] = 0
         kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
         if is_stream(kwargs.get("data")):
-            return super().request(url, method, **{**kwargs, **_ONE_ATTEMPT})
+            return self._send(url, method, **{**kwargs, **_ONE_ATTEMPT})
         read = self._read
         if read is None or method != "GET" or kwargs.get("stream"):
             return self._request_with_retries(url, method, **kwargs)
@@ -117,7 +130,7 @@ class CloudSession(session.Session):
         kwargs |= {"allow_reauth": False, "raise_exc": False}
         is_safe = method in _SAFE or _is_login(method, kwargs)
         is_renewable = allow_reauth and kwargs.get("authenticated") is not False
-        send = self._request_with_renewal if is_renewable else super().request
+        send = self._request_with_renewal if is_renewable else self._send
         response = self.outages.wait_out(
             partial(send, url, method, **kwargs),
             name=lambda: self._service(url, **kwargs),
@@ -135,14 +148,14 @@ class CloudSession(session.Session):
         Each attempt of an outage may do so: the service may be away for longer than tokens last, and 401 is
         what stands before it answers.
         """
-        response = super().request(url, method, **kwargs)
+        response = self._send(url, method, **kwargs)
         for wait_s in RENEWAL_WAITS_S:
             if response.status_code != 401:
                 break
             self.outages.pause(wait_s)
             if not self.invalidate(kwargs.get("auth")):
                 break
-            response = super().request(url, method, **kwargs)
+            response = self._send(url, method, **kwargs)
         return response
 
     def _precedes_login(self, url: str, *, authenticated: bool | None = None, **_: Any) -> bool:
@@ -151,6 +164,17 @@ class CloudSession(session.Session):
         keystoneauth 5.18 sends that again with a token on 401, and then waits for the login it is part of.
         """
         return authenticated is False and url == getattr(self.auth, "auth_url", None)
+
+    def _send(self, url: str, method: str, **kwargs: Any) -> requests.Response:
+        """Send a request once, and note it: in the log, and a write among those of this thread."""
+        began_s = time.monotonic()
+        response = super().request(url, method, **kwargs)
+        request_id = next(filter(None, map(response.headers.get, _REQUEST_ID_HEADERS)), "")
+        seconds = time.monotonic() - began_s
+        LOG.debug("%s %s: %d, %.2f s, %s", method, response.url, response.status_code, seconds, request_id)
+        if request_id and method not in _READS:
+            _CHANGES.ids = [*getattr(_CHANGES, "ids", ()), request_id]
+        return response
 
     def _service(self, url: str, *, endpoint_filter: Mapping[str, Any] | None = None, **_: Any) -> str:
         """What the service that a request is for is called, by its official type; else by its address."""
@@ -268,16 +292,3 @@ def _is_login(method: str, kwargs: dict[str, Any]) -> bool:
     """Whether a request is part of a login: it carries no token, so that it cannot change anything."""
     headers = {name.lower() for name in kwargs.get("headers") or ()}
     return method == "POST" and kwargs.get("authenticated") is False and "x-auth-token" not in headers
-
-
-class SecretFilter(logging.Filter):
-    """Takes secrets out of the log records of the OpenStack clients; to be added to each handler."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the message and the traceback; never drops a record."""
-        record.msg, record.args = mask_secrets(record.getMessage()), ()
-        if record.exc_info:
-            record.exc_text = mask_secrets(
-                record.exc_text or logging.Formatter().formatException(record.exc_info)
-            )
-        return True

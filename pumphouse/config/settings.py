@@ -111,6 +111,7 @@ class Config:
     """The whole configuration.
 
     state_url: where runs are recorded, a TaskFlow persistence URL, which may hold a password.
+    notify: the command line that is told when a run begins, fails and ends.
     warnings: what is no error, but the operator should know.
     """
 
@@ -120,7 +121,15 @@ class Config:
     policies: Policies = field(default_factory=Policies)
     limits: Limits = field(default_factory=Limits)
     state_url: str = field(default_factory=_default_state_url, repr=False)
+    notify: str | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the log is kept: beside the records of the runs, or where those are by default."""
+        scheme, _, path = self.state_url.partition(":///")
+        found = Path(path).parent if scheme in ("sqlite", "dir") else _state_file("")
+        return found if found.is_absolute() else Path.cwd() / found
 
 
 def load(
@@ -282,7 +291,10 @@ def _strange_commands(named: Path | None, document: Document) -> list[str]:
     """
     if named or document.name != str(_HERE) or os.environ.get("PUMPHOUSE_CONFIG"):
         return []
-    if not any(isinstance(value, dict) and "command" in value for _, value in _secrets(document.data)):
+    commands = [
+        value for _, value in _secrets(document.data) if isinstance(value, dict) and "command" in value
+    ]
+    if not (commands or _get(document.data, "notify")):
         return []
     found = _HERE.stat()
     if found.st_uid in (os.geteuid(), _ROOT) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -352,6 +364,7 @@ def _config(data: dict[str, Any], warnings: tuple[str, ...]) -> Config:
         mappings=Mappings(**_given(data, "mappings")),
         policies=Policies(**_given(data, "policies")),
         limits=Limits(**limits),
+        notify=data.get("notify"),
         warnings=warnings,
         **{f"state_{name}": value for name, value in _given(data, "state").items()},
     )

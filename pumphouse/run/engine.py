@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from taskflow import states, task
 from taskflow.engines.action_engine.engine import ParallelActionEngine
@@ -20,9 +21,11 @@ from taskflow.types.failure import Failure
 from tenacity import RetryCallState, Retrying, wait_exponential
 
 from pumphouse.cloud.outage import Outages
+from pumphouse.cloud.transport import request_ids
 from pumphouse.errors import Interruption, NotFoundError, explain, is_unavailable, mask_secrets
 from pumphouse.flows import unit_flow
-from pumphouse.model import Json, Outcome, Unit, symbol
+from pumphouse.model import Json, Unit, symbol
+from pumphouse.run.events import BytesCopied, Listener, TaskBegan, TaskEnded, TaskRetried
 from pumphouse.run.others import Sharing, is_common
 from pumphouse.run.outcomes import REVERT_STATES
 from pumphouse.run.record import FACTORY, Run, noted
@@ -33,55 +36,6 @@ LOG = logging.getLogger(__name__)
 _UNDER_WAY = {states.RUNNING, states.REVERTING}
 # By the names in flow details; a closed table, so that no store can make a process call anything else.
 FACTORIES: dict[str, Callable[[Migration, Unit], Any]] = {FACTORY: unit_flow}
-
-
-class Listener(Protocol):
-    """Is notified of the progress of a run, from many threads."""
-
-    def task_started(self, line: str) -> None:
-        """A task has started; line says what it does."""
-
-    def bytes_copied(self, name: str, copied: int) -> None:
-        """A task has copied that many bytes so far."""
-
-    def outcome_reported(self, outcome: Outcome) -> None:
-        """The outcome of a resource is known."""
-
-    def stopping(self, tasks: int) -> None:
-        """The run is to end, and waits for so many tasks that are under way."""
-
-
-class GuardedListener:
-    """Notifies another listener, and logs what that raises: a run must not fail because it cannot be shown."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._has_failed = False
-
-    def task_started(self, line: str) -> None:
-        """A task has started."""
-        self._notify(self._listener.task_started, line)
-
-    def bytes_copied(self, name: str, copied: int) -> None:
-        """A task has copied that many bytes so far."""
-        self._notify(self._listener.bytes_copied, name, copied)
-
-    def outcome_reported(self, outcome: Outcome) -> None:
-        """The outcome of a resource is known."""
-        self._notify(self._listener.outcome_reported, outcome)
-
-    def stopping(self, tasks: int) -> None:
-        """The run waits for tasks that are under way."""
-        self._notify(self._listener.stopping, tasks)
-
-    def _notify(self, method: Callable[..., None], *args: Any) -> None:
-        try:
-            method(*args)
-        except Exception as error:
-            # What fails once may fail for each task: an operator needs to be told once.
-            level = logging.DEBUG if self._has_failed else logging.ERROR
-            LOG.log(level, "the progress of the run is not shown: %s", explain(error))
-            self._has_failed = True
 
 
 class _Storage(Storage):  # type: ignore[misc]
@@ -126,9 +80,10 @@ class TaskThreads(ThreadPoolExecutor):
     under_way: how many tasks run.
     """
 
-    def __init__(self, workers: int, outages: Outages) -> None:
+    def __init__(self, workers: int, outages: Outages, listener: Listener) -> None:
         super().__init__(workers, "task")
         self._outages = outages
+        self._tell = listener
         self._lock = threading.Lock()
         self.under_way = 0
 
@@ -139,15 +94,28 @@ class TaskThreads(ThreadPoolExecutor):
     def _run(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._outages.stop.is_set():
             raise CancelledError
+        item = args[0]
+        line = f"undo: {item.line}" if item.is_undone else item.line
         self._count(1)
+        self._tell(TaskBegan(item.name, line))
+        request_ids()  # those of the task before it in this thread
+        began_s, outcome, failure, copied_bytes = time.monotonic(), "interrupted", None, 0
         try:
-            return self._attempts(args[0])(call, *args, **kwargs)
+            done, result = self._attempts(item, line)(call, *args, **kwargs)
+            failure = result.exception if isinstance(result, Failure) else None
+            outcome = "failed" if failure else "undone" if item.is_undone else "done"
+            copied_bytes = result.get("size_bytes", 0) if isinstance(result, dict) else 0
+            return done, result
         except Interruption as error:
             raise CancelledError from error
         finally:
             self._count(-1)
+            reason, seconds = str(explain(failure)) if failure else "", time.monotonic() - began_s
+            ended = TaskEnded(item.name, line, outcome, seconds, reason, copied_bytes, request_ids())
+            LOG.info("%s", ended)
+            self._tell(ended)
 
-    def _attempts(self, item: task.Task) -> Retrying:
+    def _attempts(self, item: task.Task, line: str) -> Retrying:
         """Pauses that double, until they are as long together as a service is waited for.
 
         What a call waits for by itself does not count: it may have been at work for hours.
@@ -155,7 +123,9 @@ class TaskThreads(ThreadPoolExecutor):
         limit_s = self._outages.limit_s or 0.0
 
         def announce(state: RetryCallState) -> None:
-            LOG.info("%s: tried again: %s", item.name, explain(_outcome(state)[1].exception))
+            retried = TaskRetried(item.name, line, str(explain(_outcome(state)[1].exception)))
+            LOG.info("%s", retried)
+            self._tell(retried)
 
         def give_up(state: RetryCallState) -> Any:
             done, failure = _outcome(state)
@@ -283,18 +253,15 @@ def _listen(engine: Any, flow: Any, listener: Listener) -> None:
 
     def on_state(new_state: str, details: Mapping[str, Any]) -> None:
         name = details["task_name"]
-        if new_state == states.RUNNING:
-            listener.task_started(tasks[name].line)
-        elif new_state == states.REVERTING:
-            listener.task_started(f"undo: {tasks[name].line}")
-        elif new_state == states.FAILURE:
+        tasks[name].is_undone = new_state == states.REVERTING
+        if new_state == states.FAILURE:
             why = str(explain(details["result"].exception or Exception(details["result"].exception_str)))
             storage.update_atom_metadata(name, {"reason": why})
 
     def on_progress(name: str) -> Callable[[str, Mapping[str, Any]], None]:
         def on_update(_event: str, details: Mapping[str, Any]) -> None:
             if "bytes" in details:  # TaskFlow itself says only that a task begins and ends
-                listener.bytes_copied(name, details["bytes"])
+                listener(BytesCopied(name, details["bytes"], details["of_bytes"]))
 
         return on_update
 

@@ -22,13 +22,12 @@ from pumphouse.errors import EXIT_CONNECTION, Interruption, PumphouseError, expl
 from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit, symbol
 from pumphouse.run.engine import (
     Engines,
-    GuardedListener,
-    Listener,
     TaskThreads,
     correct_suspended_state,
     is_revert_unfinished,
     reset_failed_tasks,
 )
+from pumphouse.run.events import Listener, OutcomeReported, Stopping, guarded
 from pumphouse.run.outcomes import (
     REVERT_STATES,
     blocking_reason,
@@ -83,7 +82,7 @@ class Execution:
         """Add outcomes to the report, and notify the listener of each."""
         self.outcomes += outcomes
         for outcome in outcomes:
-            self.listener.outcome_reported(outcome)
+            self.listener(OutcomeReported(outcome))
 
     def run_engine(self, engine: Any, unit: Unit, detail: FlowDetail) -> None:
         """Run an engine until it is done or suspended; failures of tasks are recorded, not raised."""
@@ -140,14 +139,14 @@ def open_execution(
     """
     for waiting in (migration.source.outages, migration.destination.outages, migration.transfers):
         waiting.stop = stop
+    tell = guarded(listener)
     with (
-        TaskThreads(run.plan.cfg["limits"]["workers"], migration.destination.outages) as threads,
+        TaskThreads(run.plan.cfg["limits"]["workers"], migration.destination.outages, tell) as threads,
         _loans(run, migration),
         ExitStack() as tenant_access,
     ):
-        guarded = GuardedListener(listener)
-        engines = Engines(run, migration, guarded, threads, keep_failed)
-        yield Execution(run, migration, guarded, stop, engines, tenant_access)
+        engines = Engines(run, migration, tell, threads, keep_failed)
+        yield Execution(run, migration, tell, stop, engines, tenant_access)
         _end_tenant_access(tenant_access)
 
 
@@ -222,7 +221,7 @@ def _suspend_units(state: Execution, futures: Iterable[Future[None]]) -> list[Fu
     pending = set(started)
     while pending:
         state.suspend_all()
-        state.listener.stopping(state.engines.threads.under_way)
+        state.listener(Stopping(state.engines.threads.under_way))
         pending = wait(pending, timeout=_POLL_S).not_done
     return started
 

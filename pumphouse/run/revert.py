@@ -15,7 +15,8 @@ from taskflow.types.failure import Failure
 
 from pumphouse.cloud.check import clock_difference_s
 from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit, symbol
-from pumphouse.run.engine import Listener, correct_suspended_state, flow_from_detail, save
+from pumphouse.run.engine import correct_suspended_state, flow_from_detail, save
+from pumphouse.run.events import Listener
 from pumphouse.run.execute import Execution, explained_store_failures, open_execution, schedule_units
 from pumphouse.run.others import is_common, used_by_others
 from pumphouse.run.outcomes import (

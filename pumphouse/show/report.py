@@ -67,12 +67,13 @@ def print_report(report: Report, out: PrintableConsole) -> None:
     out.print(f"{len(report.outcomes)} resources: {counts}", style="bold")
 
 
-def outcome_text(outcome: Outcome) -> Text:
-    """One line on one finished resource."""
+def outcome_text(outcome: Outcome, *, ids: bool = True) -> Text:
+    """One line on one finished resource; ids: whether it says which id has become which."""
     text = styled(f"{outcome.state.value:9}", _COLOURS[outcome.state.value])
     text.append_text(styled(f" {outcome.ref.kind.replace('_', ' ')} {outcome.name}", "default"))
     if outcome.state is State.CREATED:
-        text.append_text(styled(f": {outcome.ref.id} is {outcome.destination_id}", "dim"))
+        if ids:
+            text.append_text(styled(f": {outcome.ref.id} is {outcome.destination_id}", "dim"))
     elif outcome.reason:
         text.append_text(styled(f": {outcome.reason}", "default"))
     return text

@@ -150,9 +150,10 @@ class _JournaledTask(task.Task):  # type: ignore[misc]
     made_id: what it has made, once that is certain.
     before: what it noted of the resource that it adds to, as it was before its first attempt; None if it did not.
     after: the names of tasks that have to be done before it, where they are in its flow at all.
+    is_undone: whether it is being reverted.
     """
 
-    begun = False
+    begun = is_undone = False
     mark = made_id = ""
     before: Any = None
     after: tuple[str, ...] = ()

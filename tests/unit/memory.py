@@ -16,6 +16,7 @@ from pumphouse.cloud.outage import Outages
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Outcome, Plan, Record, Ref, Report, State, Step, symbol
 from pumphouse.plan.units import units
+from pumphouse.run.events import Event, OutcomeReported, Stopping, TaskBegan
 from pumphouse.run.execute import execute_run
 from pumphouse.run.record import Run
 from pumphouse.tasks.base import BaseCloudTask, Migration
@@ -82,20 +83,23 @@ class RecordingListener:
     """A listener that remembers."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.outcomes: list[Outcome] = []
+        self.events: list[Event] = []
 
-    def task_started(self, line: str) -> None:
-        self.lines.append(line)
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
-    def bytes_copied(self, name: str, copied: int) -> None:
-        raise AssertionError("nothing is copied here")
+    @property
+    def lines(self) -> list[str]:
+        """What the tasks were to do, in the order in which they began; and how many were waited for."""
+        return [_line(event) for event in self.events if isinstance(event, TaskBegan | Stopping)]
 
-    def outcome_reported(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [event.outcome for event in self.events if isinstance(event, OutcomeReported)]
 
-    def stopping(self, tasks: int) -> None:
-        self.lines.append(f"stopping: {tasks}")
+
+def _line(event: TaskBegan | Stopping) -> str:
+    return event.line if isinstance(event, TaskBegan) else f"stopping: {event.tasks}"
 
 
 def step(kind: str, name: str, *needs: Ref, part_of: Ref | None = None, **kwargs: Any) -> Step:

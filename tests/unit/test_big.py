@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pumphouse.model import Outcome, Plan, Ref, State
+from pumphouse.model import Plan, Ref, State
 from pumphouse.run import revert
+from pumphouse.run.events import Event, OutcomeReported
 from pumphouse.run.execute import execute_run
 from pumphouse.run.record import create_run, find_book, load_run
 from pumphouse.run.summary import list_runs, run_data
@@ -33,20 +34,11 @@ class Sweeper:
     def __init__(self) -> None:
         self._reported = 0
 
-    def task_started(self, line: str) -> None:
-        """Do nothing."""
-
-    def bytes_copied(self, name: str, copied: int) -> None:
-        """Do nothing."""
-
-    def outcome_reported(self, outcome: Outcome) -> None:
+    def __call__(self, event: Event) -> None:
         """Collect garbage now and then."""
-        self._reported += 1
-        if self._reported % SWEPT_AFTER == 0:
+        self._reported += isinstance(event, OutcomeReported)
+        if isinstance(event, OutcomeReported) and self._reported % SWEPT_AFTER == 0:
             gc.collect()
-
-    def stopping(self, tasks: int) -> None:
-        """Do nothing."""
 
 
 def plan_of(servers: int) -> Plan:

@@ -82,7 +82,9 @@ NEIGHBOURS = "expected name: value, indented as its neighbours"
 NUMBER = "expected a whole number from 1"
 ON_CONFLICT = "expected 'fail', 'reuse' or 'rename'"
 QUOTES = "expected it in quotes"
-SECTIONS = "expected 'clouds_file', 'destination', 'limits', 'mappings', 'policies', 'source' or 'state'"
+SECTIONS = (
+    "expected 'clouds_file', 'destination', 'limits', 'mappings', 'notify', 'policies', 'source' or 'state'"
+)
 AUTH_NAMES = (
     "expected 'application_credential_id', 'application_credential_name', 'application_credential_secret', "
     "'auth_url', 'default_domain_id', 'default_domain_name', 'domain_id', 'domain_name', 'password', "

@@ -17,10 +17,11 @@ import pytest
 
 from pumphouse.cli import main
 from pumphouse.cli.invocation import Invocation
+from pumphouse.cloud.outage import Outages
 from pumphouse.model import Outcome, Plan, Ref, Report, State
 from tests.unit.memory import TENANT, planned
 
-CONFIG = SimpleNamespace(policies=SimpleNamespace(passwords_file=Path("/safe/passwords.csv")))
+CONFIG = SimpleNamespace(policies=SimpleNamespace(passwords_file=Path("/safe/passwords.csv")), notify=None)
 
 
 TWICE_INTERRUPTED = """
@@ -67,7 +68,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         ]
         return Report(run.plan, tuple(made), run.id)
 
-    monkeypatch.setattr(Invocation, "clouds", (SimpleNamespace(session=SimpleNamespace()),) * 2)
+    monkeypatch.setattr(
+        Invocation, "clouds", (SimpleNamespace(session=SimpleNamespace(), outages=Outages("a")),) * 2
+    )
     monkeypatch.setattr(Invocation, "config", CONFIG)
     monkeypatch.setattr("pumphouse.cli.migrate.refuse_same_cloud", lambda _: None)
     monkeypatch.setattr("pumphouse.cli.migrate.tenant_ids", lambda _source, tenants, _all: list(tenants))
@@ -82,7 +85,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         )
         monkeypatch.setattr(
             f"pumphouse.cli.{module}.record_run",
-            lambda _invocation, _store, plan: SimpleNamespace(id=f"run-{plan.tenant_name}", plan=plan),
+            lambda _invocation, _store, plan: SimpleNamespace(
+                id=f"run-{plan.tenant_name}", plan=plan, book=SimpleNamespace(meta={"state": "SUCCESS"})
+            ),
         )
 
     def run(*arguments: str) -> int:

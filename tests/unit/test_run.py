@@ -14,6 +14,7 @@ from pumphouse import flows
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
 from pumphouse.run import engine
+from pumphouse.run.events import Event
 from pumphouse.run.execute import execute_run
 from pumphouse.run.outcomes import executed_outcomes
 from pumphouse.run.record import create_run, load_run
@@ -147,17 +148,13 @@ def test_a_run_is_interrupted_while_an_engine_is_not_ready_to_be_suspended(
 
 
 def test_a_listener_that_raises_does_not_hurt_a_run(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(RecordingListener):
-        def task_started(self, line: str) -> None:
-            raise ValueError(f"{line} cannot be shown")
-
-        def outcome_reported(self, outcome: Outcome) -> None:
-            raise ValueError(f"{outcome.name} cannot be shown")
+    def broken(event: Event) -> None:
+        raise ValueError(f"{event} cannot be shown")
 
     things = [step("thing", f"n{n}", TENANT.ref) for n in range(40)]
     with closing(open_store("memory://")) as store:
         run = create_run(store, planned(TENANT, *things))
-        report = execute_run(run, migration(world), Broken(), threading.Event())
+        report = execute_run(run, migration(world), broken, threading.Event())
         assert run.book.meta["state"] == "SUCCESS"
     assert report.count() == {State.CREATED: 41}
     assert [record.levelname for record in caplog.records if "cannot be shown" in record.message].count(

@@ -26,8 +26,8 @@ from keystoneauth1.identity import generic, v3
 
 from pumphouse.cloud import outage, transport
 from pumphouse.cloud.outage import Outages
-from pumphouse.cloud.transport import CloudSession, SecretFilter, connection_pool, mask_secrets
-from pumphouse.errors import Interruption, OutageError, ReadOnlyError
+from pumphouse.cloud.transport import CloudSession, connection_pool
+from pumphouse.errors import Interruption, OutageError, ReadOnlyError, SecretFilter, mask_secrets
 
 PASSWORD = "correct horse battery"
 BREAK_OFF = 0

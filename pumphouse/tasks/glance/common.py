@@ -320,6 +320,7 @@ class UploadImage(BaseCloudsTask):
         return {"size_bytes": 0}
 
     def _copy(self, data: Json, image: Json) -> Json:
+        self.report_bytes(0, data["size"])
         copied = copy_image(
             self.source,
             self.destination,
@@ -335,7 +336,8 @@ class UploadImage(BaseCloudsTask):
     def report_bytes(self, done_bytes: int, size_bytes: int) -> None:
         """Tell those who listen how far it is."""
         fraction = min(1.0, done_bytes / size_bytes) if size_bytes else 1.0
-        self.notifier.notify(task.EVENT_UPDATE_PROGRESS, {"progress": fraction, "bytes": done_bytes})
+        told = {"progress": fraction, "bytes": done_bytes, "of_bytes": size_bytes}
+        self.notifier.notify(task.EVENT_UPDATE_PROGRESS, told)
 
 
 def _images_by_owner(cloud: Cloud, owners: Collection[str]) -> dict[str, list[Mapping[str, Any]]]:

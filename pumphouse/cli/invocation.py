@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Migration
 
+_OF_SOME_COMMANDS = ("yes", "detail", "keep_running")
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -39,6 +41,7 @@ class Invocation:
     yes: whether to start without asking.
     detail: how much of a plan is printed, by the names of `pumphouse.show.plan.Detail`; None as the command has it.
     plan: the plan whose mappings, policies and limits replace those of the configuration.
+    keep_running: whether servers of the source go on running, whatever the configuration says.
     """
 
     config_path: Path | None = None
@@ -48,6 +51,7 @@ class Invocation:
     yes: bool = False
     detail: str | None = None
     plan: Plan | None = None
+    keep_running: bool = False
 
     @cached_property
     def config(self) -> Config:
@@ -59,6 +63,8 @@ class Invocation:
         )
         for warning in config.warnings:
             click.echo(printable(f"warning: {warning}"), err=True)
+        if self.keep_running:
+            config = replace(config, policies=replace(config.policies, source_servers="leave"))
         if self.plan is None:
             return config
         from pumphouse.plan.make import planned_config
@@ -143,7 +149,7 @@ class Invocation:
 def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
     """`--format`, `--config`, the logging options and those of the clouds.
 
-    The command is given their values, and those of `--yes` and `--tasks` where it has these options, as one Invocation.
+    The command is given their values, and those of the other options of an Invocation that it has, as one Invocation.
 
     clouds: whether the command has the options of the clouds.
     """
@@ -156,11 +162,10 @@ def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
             config_path: Path | None,
             source_cloud: str | None = None,
             destination_cloud: str | None = None,
-            yes: bool = False,
-            detail: str | None = None,
             **kwargs: Any,
         ) -> Any:
-            invocation = Invocation(config_path, source_cloud, destination_cloud, output_format, yes, detail)
+            own = {name: kwargs.pop(name) for name in _OF_SOME_COMMANDS if name in kwargs}
+            invocation = Invocation(config_path, source_cloud, destination_cloud, output_format, **own)
             return command(*args, invocation=invocation, **kwargs)
 
         with_clouds = cloud_options(invoke) if clouds else invoke

@@ -18,7 +18,7 @@ from pumphouse.cli.invocation import (
     refuse_same_cloud,
 )
 from pumphouse.cli.kinds import NAMEABLE_KINDS, OWNED_KINDS
-from pumphouse.cli.options import Command, detail_options, plan_output_option, yes_option
+from pumphouse.cli.options import Command, detail_options, keep_running_option, plan_output_option, yes_option
 from pumphouse.cli.planning import (
     is_several,
     plan_after_runs,
@@ -45,7 +45,7 @@ Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 
 def _run_options(command: Command) -> Command:
     """`--dry-run`, `--yes`, `-o` and the options that make an Invocation."""
-    command = plan_output_option(detail_options(invocation_options()(command)))
+    command = keep_running_option(plan_output_option(detail_options(invocation_options()(command))))
     return _dry_run_option(yes_option("before the run")(log_json_option(command)))
 
 

@@ -66,6 +66,12 @@ def yes_option(moment: str) -> Callable[[Command], Command]:
     return click.option("--yes", is_flag=True, help=f"Do not ask {moment}.")
 
 
+def keep_running_option(command: Command) -> Command:
+    """`--keep-running`."""
+    help_text = "Leave the servers of the source running: their disks are copied as after a loss of power."
+    return click.option("--keep-running", is_flag=True, help=help_text)(command)
+
+
 def plan_output_option(command: Command) -> Command:
     """`-o`."""
     help_text = "Write the plan to this file, YAML or JSON by its name."

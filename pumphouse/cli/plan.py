@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_same_cloud
-from pumphouse.cli.options import detail_options, format_option, logging_options, plan_output_option
+from pumphouse.cli.options import (
+    detail_options,
+    format_option,
+    keep_running_option,
+    logging_options,
+    plan_output_option,
+)
 from pumphouse.cli.planning import (
     is_several,
     plan_tenant,
@@ -31,6 +37,7 @@ def plan_command() -> None:
 @tenants_argument
 @selection_options
 @plan_output_option
+@keep_running_option
 @detail_options
 @invocation_options()
 def tenant_command(

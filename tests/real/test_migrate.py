@@ -157,23 +157,22 @@ def test_a_tenant_with_troubles_arrives_as_far_as_it_can_and_in_full_when_they_a
 
 
 def test_a_tenant_with_a_changed_disk_from_dry_run_to_second_run_and_no_secret_is_printed(
-    lab: Lab, runner: Runner, small: Sample, tmp_path: Path
+    lab: Lab, runner: Runner, small: Sample
 ) -> None:
-    config = runner.write_config(tmp_path / "pumphouse.yaml", source_servers="leave")
     before = {cloud: listing(lab.clouds_yaml, cloud) for cloud in ("source", "destination")}
-    runner.json("migrate", "tenant", small.name, "--dry-run", config=config)
+    runner.json("migrate", "tenant", small.name, "--keep-running", "--dry-run")
     for cloud, found in before.items():
         assert changes(found, listing(lab.clouds_yaml, cloud)) == NOTHING
     tenant = facts(lab.dir, "source", small.tenant_id)
     server = next(found for name, found in tenant.items() if name.startswith("server"))
     assert server["disk"] != hashlib.sha512(stored_image(lab, small).read_bytes()).hexdigest()
-    arguments = ("migrate", "tenant", small.name, "--yes", "--debug", "-f", "json")
-    result = runner.run(*arguments, config=config, exit_code=0)
+    arguments = ("migrate", "tenant", small.name, "--keep-running", "--yes", "--debug", "-f", "json")
+    result = runner.run(*arguments, exit_code=0)
     assert facts(lab.dir, "source", small.tenant_id) == tenant
     new_id = new_tenant(json.loads(result.stdout))
     assert compare(tenant, facts(lab.dir, "destination", new_id)) == []
     moved = listing(lab.clouds_yaml, "destination").keys()
-    again = runner.json("migrate", "tenant", small.name, "--yes", config=config)
+    again = runner.json("migrate", "tenant", small.name, "--yes")
     assert by_kind(again, "created", "failed") == Counter()
     assert listing(lab.clouds_yaml, "destination").keys() == moved
 

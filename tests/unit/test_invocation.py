@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import pumphouse.cli
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_other_clouds, refuse_same_cloud
 from pumphouse.cli.options import yes_option
+from pumphouse.config.settings import CloudConfig, Config, Policies
 from pumphouse.errors import ConfigError
 
 
@@ -56,6 +57,13 @@ def test_a_command_is_given_its_options_and_nothing_is_read() -> None:
     )
     assert given() == Invocation()
     assert given(clouds=False) == Invocation()
+
+
+def test_servers_go_on_running_where_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(CloudConfig(), CloudConfig(), policies=Policies(source_servers="stop"))
+    monkeypatch.setattr("pumphouse.config.settings.load", lambda *_, **__: config)
+    assert Invocation().config.policies.source_servers == "stop"
+    assert Invocation(keep_running=True).config.policies.source_servers == "leave"
 
 
 def test_an_invocation_does_not_change() -> None:

@@ -52,7 +52,7 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_packages(include=["pumphouse", "pumphouse.*"]),
-    package_data={"pumphouse": ["schemas/*.json", "py.typed"]},
+    package_data={"pumphouse": ["schemas/*.json", "show/*.html", "py.typed"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "postgresql": ["psycopg[binary]>=3.1.20"],

@@ -59,7 +59,7 @@ def count(resources: list[Any]) -> dict[str, Counter[str]]:
         if not item["compared"]:
             # Nothing of it could be compared: it is missing, too much, or known to stay behind.
             column = (
-                "noted" if item["verdict"] == "noted" else "equal" if item["verdict"] == "equal" else "lost"
+                "noted" if item["outcome"] == "noted" else "equal" if item["outcome"] == "equal" else "lost"
             )
             counts[column] += FIELDS[item["kind"]] if column != "equal" else 0
             counts["fields"] += FIELDS[item["kind"]] if column != "equal" else 0
@@ -91,8 +91,8 @@ def explain(resources: list[Any]) -> None:
     """One line for each thing that is lost or noted, with the reason."""
     for item in resources:
         title = f"{item['kind']} {item['name']}"
-        if item["verdict"] in ("missing", "extra") or item["reason"]:
-            print(f"{item['verdict']}: {title}: {item['reason']}")
+        if item["outcome"] in ("missing", "extra") or item["reason"]:
+            print(f"{item['outcome']}: {title}: {item['reason']}")
         for difference in item["differences"]:
             word = "noted" if difference["excuse"] else "lost"
             print(f"{word}: {title}: {difference['field']}: {difference['excuse'] or difference}")

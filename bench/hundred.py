@@ -75,7 +75,7 @@ def measure(lab: Lab, bench: Bench, tenant: str, sizes: Sizes) -> bool:
     verified = bench.run("verify", "verify", "tenant", tenant)
     show(bench, result, verified, asked)
     differing = [
-        item for item in verified["resources"] if item["verdict"] in ("different", "missing", "extra")
+        item for item in verified["resources"] if item["outcome"] in ("different", "missing", "extra")
     ]
     return not differing and not any(item["outcome"] in ("failed", "blocked") for item in result["resources"])
 
@@ -96,15 +96,15 @@ def show(bench: Bench, result: Any, verified: Any, asked: Counter[str]) -> None:
         if item["outcome"] in ("failed", "blocked", "conflict"):
             print(f"{item['outcome']}: {item['kind']} {item['name']}: {item['reason']}")
     for item in verified["resources"]:
-        if item["verdict"] in ("different", "missing", "extra"):
+        if item["outcome"] in ("different", "missing", "extra"):
             print(
-                f"{item['verdict']}: {item['kind']} {item['name']}: {item['differences'] or item['reason']}"
+                f"{item['outcome']}: {item['kind']} {item['name']}: {item['differences'] or item['reason']}"
             )
 
 
 def verdicts(verified: Any) -> Counter[str]:
     """How many resources verify found equal, different and so on."""
-    return Counter(item["verdict"] for item in verified["resources"])
+    return Counter(item["outcome"] for item in verified["resources"])
 
 
 def main() -> int:

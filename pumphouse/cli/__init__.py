@@ -20,11 +20,19 @@ LOG = logging.getLogger(__name__)
 # beginning of its own help, which a test holds it to.
 COMMANDS = {
     "check": ("check", "Log in to both clouds and say what they offer and what will not be possible."),
+    "ids": (
+        "ids",
+        "Map the ids of the source to those of the destination, over all runs that were not reverted.",
+    ),
     "migrate": (
         "migrate",
         "Move resources to the destination: tenants, one resource with what it needs, or what a plan file says.",
     ),
     "plan": ("plan", "Make plans and look at them; nothing is written to either cloud."),
+    "report": (
+        "report",
+        "Give the report of a run again: all ids, hashes of what was copied, how long servers were down.",
+    ),
     "resume": ("runs", "Go on with a run that was interrupted, or try again what failed in it."),
     "revert": (
         "runs",

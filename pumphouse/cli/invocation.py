@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _OF_SOME_COMMANDS = ("yes", "detail", "keep_running")
 
 
+_LIMITS = ("workers", "transfers", "bytes_per_second")
+
+
 @dataclass(frozen=True)
 class Invocation:
     """The options that commands share, and what they stand for.
@@ -40,6 +43,7 @@ class Invocation:
     output_format: `table`, `json` or `yaml`.
     yes: whether to start without asking.
     detail: how much of a plan is printed, by the names of `pumphouse.show.plan.Detail`; None as the command has it.
+    limits: what replaces limits of the configuration and of the plan.
     plan: the plan whose mappings, policies and limits replace those of the configuration.
     keep_running: whether servers of the source go on running, whatever the configuration says.
     """
@@ -52,6 +56,7 @@ class Invocation:
     detail: str | None = None
     plan: Plan | None = None
     keep_running: bool = False
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def config(self) -> Config:
@@ -65,11 +70,11 @@ class Invocation:
             click.echo(printable(f"warning: {warning}"), err=True)
         if self.keep_running:
             config = replace(config, policies=replace(config.policies, source_servers="leave"))
-        if self.plan is None:
-            return config
-        from pumphouse.plan.make import planned_config
+        if self.plan is not None:
+            from pumphouse.plan.make import planned_config
 
-        return planned_config(config, self.plan)
+            config = planned_config(config, self.plan)
+        return replace(config, limits=replace(config.limits, **self.limits))
 
     @cached_property
     def clouds(self) -> tuple[Cloud, Cloud]:
@@ -146,11 +151,12 @@ class Invocation:
         return False
 
 
-def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
+def invocation_options(*formats: str, clouds: bool = True) -> Callable[[Command], Command]:
     """`--format`, `--config`, the logging options and those of the clouds.
 
     The command is given their values, and those of the other options of an Invocation that it has, as one Invocation.
 
+    formats: those that the command has besides those of all.
     clouds: whether the command has the options of the clouds.
     """
 
@@ -165,11 +171,13 @@ def invocation_options(*, clouds: bool = True) -> Callable[[Command], Command]:
             **kwargs: Any,
         ) -> Any:
             own = {name: kwargs.pop(name) for name in _OF_SOME_COMMANDS if name in kwargs}
+            limits = {name: kwargs.pop(name) for name in _LIMITS if name in kwargs}
+            own["limits"] = {name: value for name, value in limits.items() if value is not None}
             invocation = Invocation(config_path, source_cloud, destination_cloud, output_format, **own)
             return command(*args, invocation=invocation, **kwargs)
 
         with_clouds = cloud_options(invoke) if clouds else invoke
-        return format_option()(config_option(with_clouds))
+        return format_option(*formats)(config_option(with_clouds))
 
     return decorate
 

@@ -18,7 +18,14 @@ from pumphouse.cli.invocation import (
     refuse_same_cloud,
 )
 from pumphouse.cli.kinds import NAMEABLE_KINDS, OWNED_KINDS
-from pumphouse.cli.options import Command, detail_options, keep_running_option, plan_output_option, yes_option
+from pumphouse.cli.options import (
+    Command,
+    detail_options,
+    keep_running_option,
+    limit_options,
+    plan_output_option,
+    yes_option,
+)
 from pumphouse.cli.planning import (
     is_several,
     plan_after_runs,
@@ -30,7 +37,14 @@ from pumphouse.cli.planning import (
     tenant_ids,
     tenants_argument,
 )
-from pumphouse.cli.running import locked_tenant, record_run, work_and_report
+from pumphouse.cli.running import (
+    has_work,
+    locked_tenant,
+    nothing_done,
+    print_result,
+    record_run,
+    work_and_report,
+)
 from pumphouse.cli.several import migrate_several
 from pumphouse.cli.telling import log_json_option
 from pumphouse.errors import EXIT_DECLINED, EXIT_DONE, StalePlanError
@@ -44,9 +58,9 @@ Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 
 
 def _run_options(command: Command) -> Command:
-    """`--dry-run`, `--yes`, `-o` and the options that make an Invocation."""
-    command = keep_running_option(plan_output_option(detail_options(invocation_options()(command))))
-    return _dry_run_option(yes_option("before the run")(log_json_option(command)))
+    """`--dry-run`, `--yes`, `-o`, the limits and the options that make an Invocation."""
+    command = plan_output_option(detail_options(limit_options(invocation_options()(command))))
+    return _dry_run_option(yes_option("before the run")(log_json_option(keep_running_option(command))))
 
 
 def _dry_run_option(command: Command) -> Command:
@@ -62,6 +76,7 @@ def _dry_run_option(command: Command) -> Command:
 @yes_option("before the run")
 @log_json_option
 @detail_options
+@limit_options
 @invocation_options()
 @click.pass_context
 def migrate_command(
@@ -203,6 +218,8 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
 
     with locked_tenant(invocation, tenant_id) as (store, before):
         plan = planner(before)
+        if not has_work(store, plan):
+            return print_result(invocation, nothing_done(plan))
         print_plan(plan, invocation.console, Detail[invocation.detail or "PROBLEMS"])
         if not invocation.confirm(question([plan])):
             return EXIT_DECLINED

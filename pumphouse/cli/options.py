@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,32 @@ def cloud_options(command: Command) -> Command:
         help_text = "A cloud of clouds.yaml, instead of the file's."
         command = click.option(f"--{name}-cloud", metavar="NAME", help=help_text)(command)
     return command
+
+
+def _bytes_per_second(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,14} ?(([kKMGT]i?)?B)?", text.removesuffix("/s")):
+        raise click.BadParameter(f"{text!r}: expected bytes per second, alone or with a unit as in 100MiB")
+    from pumphouse.config.settings import number
+
+    digits = text.removesuffix("/s")
+    return int(digits) if digits.isdigit() else number(digits)
+
+
+def limit_options(command: Command) -> Command:
+    """`--workers`, `--transfers` and `--limit-rate`, which are for this command instead of the configuration's limits."""
+    rate = click.option(
+        "--limit-rate",
+        "bytes_per_second",
+        callback=_bytes_per_second,
+        metavar="BYTES",
+        help="Bytes per second of all copies together, e.g. 100MiB.",
+    )
+    positive = click.IntRange(1)
+    transfers = click.option("--transfers", type=positive, metavar="N", help="Image copies at a time.")
+    workers = click.option("--workers", type=positive, metavar="N", help="API calls at a time.")
+    return workers(transfers(rate(command)))
 
 
 def yes_option(moment: str) -> Callable[[Command], Command]:

@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import click
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
 
     from pumphouse.cli.invocation import Invocation
-    from pumphouse.model import Plan, Ref, Report
+    from pumphouse.model import Json, Plan, Ref, Report
     from pumphouse.run.events import Listener
     from pumphouse.run.record import Run
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Before
 
 Work = Callable[["Listener", threading.Event], "Report"]
+RESUME = "resume"
 REVERT = "revert"
 
 
@@ -46,15 +47,21 @@ REVERT = "revert"
 class Ended:
     """How a process has ended its work on a run.
 
+    run: None where there was nothing to do, so that there is none.
     again: the command that goes on with the run after an interruption, `resume` or `revert`.
-    duration_s, copied_bytes: of this process alone.
     """
 
     report: Report
+    run: Run | None
     again: str
     code: int
-    duration_s: float = 0.0
-    copied_bytes: int = 0
+
+    @cached_property
+    def data(self) -> Json:
+        """The report as programs get it."""
+        from pumphouse.run.summary import report_data
+
+        return report_data(self.report, self.run)
 
 
 @contextmanager
@@ -88,26 +95,49 @@ def record_run(invocation: Invocation, store: Backend, plan: Plan) -> Run:
     return run
 
 
+def has_work(store: Backend, plan: Plan) -> bool:
+    """Whether there is anything to do for a plan: something to make, or what a dead run has borrowed to give back."""
+    from pumphouse.model import Action
+    from pumphouse.run.record import has_loans, tenant_books
+
+    books = tenant_books(store, plan.tenant.id, plan.source, plan.destination)
+    return any(step.action is Action.CREATE for step in plan.steps()) or any(map(has_loans, books))
+
+
+def nothing_done(plan: Plan) -> Ended:
+    """The end of a plan for which nothing was to do."""
+    from pumphouse.model import Report
+    from pumphouse.run.outcomes import decided_outcomes
+
+    report = Report(plan, tuple(outcome for unit in plan.units for outcome in decided_outcomes(unit)))
+    return Ended(report, None, RESUME, exit_code(report, RESUME))
+
+
 def work_and_report(invocation: Invocation, run: Run, work: Work, again: str) -> int:
     """Execute or revert a run, show its progress, and print the report; returns the exit code.
 
     work: what executes or reverts the run.
     again: the command that goes on with the run after an interruption, `resume` or `revert`.
     """
-    from pumphouse.run.summary import report_data
+    return print_result(invocation, work_on(invocation, run, work, again))
 
-    ended = work_on(invocation, run, work, again)
+
+def print_result(invocation: Invocation, ended: Ended) -> int:
+    """Print the report where programs and people read it; returns the exit code."""
     if not invocation.is_table:
-        invocation.print_data(report_data(ended.report))
+        invocation.print_data(ended.data)
     print_end(invocation, ended)
     if ended.code == EXIT_INTERRUPTED:
-        click.echo(printable(f"interrupted: go on with pumphouse {again} {run.id}"), err=True)
+        click.echo(printable(f"interrupted: go on with pumphouse {ended.again} {ended.report.run}"), err=True)
     return ended.code
 
 
 def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
     """Execute or revert a run and show its progress."""
-    go_on, began_s = f"pumphouse {again} {run.id}", time.monotonic()
+    from pumphouse.show.ending import limits_line
+
+    go_on = f"pumphouse {again} {run.id}"
+    invocation.console.print(limits_line(run.plan.cfg["limits"]), style="dim")
     with (
         _interruptible(invocation.console, go_on) as stop,
         invocation.writable(),
@@ -115,45 +145,28 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
     ):
         _begin(go_on)
         report = work(listener, stop)
-    code = EXIT_INTERRUPTED if stop.is_set() else exit_code(report, again)
-    return Ended(report, again, code, time.monotonic() - began_s, listener.copied_bytes)
+    return Ended(report, run, again, EXIT_INTERRUPTED if stop.is_set() else exit_code(report, again))
 
 
 def print_end(invocation: Invocation, ended: Ended) -> None:
     """The report where people read it, then what the run has cost, what to do next, and whether all has arrived."""
     from pumphouse.model import State
-    from pumphouse.show.ending import completeness, duration, stopped_servers
+    from pumphouse.show.ending import completeness, print_ending, print_nothing
     from pumphouse.show.report import print_report
-    from pumphouse.words import counted, size
 
     report, out = ended.report, invocation.console
+    if ended.run is None:
+        print_nothing(report, out, is_done=ended.code == EXIT_DONE)
+        return
     if invocation.is_table:
-        print_report(report, out)
+        print_report(ended.data, out)
+    passwords_file = None if ended.again == REVERT else str(invocation.config.policies.passwords_file)
+    print_ending(ended.data, out, passwords_file=passwords_file)
     if log_file() and State.FAILED in report.count():
         out.print(f"what failed is in the log: {log_file()}", soft_wrap=True)
-    if ended.again == REVERT:
-        return
-    servers = counted(stopped_servers(report), "server")
-    cost = f"{duration(ended.duration_s)} h, {size(ended.copied_bytes)} copied"
-    out.print(f"run {report.run}: {cost}, {servers} of the source stopped")
-    _print_passwords_file(invocation, report)
-    if ended.code != EXIT_INTERRUPTED:
-        verify = f"pumphouse verify tenant {report.plan.tenant.id} --run {report.run}"
-        out.print(f"next: {verify}, or to undo it: pumphouse revert {report.run}", soft_wrap=True)
-    is_complete = exit_code(report, ended.again) == EXIT_DONE
-    out.print(completeness(report), style="bold green" if is_complete else "bold red")
-
-
-def _print_passwords_file(invocation: Invocation, report: Report) -> None:
-    """Say where the passwords of new users are, and how many: their owners are waiting for them."""
-    from pumphouse.model import State
-
-    if report.plan.settings["policies"].get("user_passwords") != "generate":
-        return
-    users = [outcome for outcome in report.outcomes if outcome.ref.kind == "user"]
-    if number := sum(outcome.state is State.CREATED for outcome in users):
-        file = invocation.config.policies.passwords_file
-        invocation.console.print(f"new passwords written by this run: {number}, in {file}")
+    if ended.again != REVERT:
+        is_complete = exit_code(report, ended.again) == EXIT_DONE
+        out.print(completeness(report), style="bold green" if is_complete else "bold red")
 
 
 def _begin(go_on: str) -> None:

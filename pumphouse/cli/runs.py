@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import click
 
 from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
-from pumphouse.cli.options import yes_option
-from pumphouse.cli.running import work_and_report
+from pumphouse.cli.options import limit_options, yes_option
+from pumphouse.cli.running import RESUME, REVERT, Ended, exit_code, work_and_report
 from pumphouse.cli.telling import log_json_option
 from pumphouse.errors import EXIT_DECLINED, EXIT_DONE
 
 if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
 
+    from pumphouse.model import Json
     from pumphouse.run.record import Run
 
 
@@ -41,7 +42,7 @@ def list_command(
     from pumphouse.run.summary import list_runs
     from pumphouse.show.runs import print_list
 
-    with _store(invocation.config_path, only_read=True) as store:
+    with open_recorded(invocation.config_path) as store:
         found = list_runs(store, state=state, tenant=tenant, since=since.astimezone() if since else None)
     if invocation.is_table:
         print_list(found, invocation.console)
@@ -51,19 +52,29 @@ def list_command(
 
 @runs_command.command("show")
 @click.argument("run")
+@click.option(
+    "--tasks", is_flag=True, help="List every task with its state, times, the id it made and why it failed."
+)
+@click.option("--watch", is_flag=True, help="Show it again every two seconds until no process works on it.")
 @invocation_options(clouds=False)
-def show_command(run: str, invocation: Invocation) -> None:
-    """Show a run: its units and tasks with their states, times, ids and failures."""
+def show_command(run: str, tasks: bool, watch: bool, invocation: Invocation) -> None:
+    """Show what a run has come to so far, what failed and what is under way."""
     from pumphouse.run.record import find_book, load_run
     from pumphouse.run.summary import run_data
-    from pumphouse.show.runs import print_run
+    from pumphouse.show.runs import print_run, watch_run
 
-    with _store(invocation.config_path, only_read=True) as store:
-        data = run_data(load_run(store, find_book(store, run)))
-    if invocation.is_table:
-        print_run(data, invocation.console)
-    else:
-        invocation.print_data(data)
+    with open_recorded(invocation.config_path) as store:
+        uuid = find_book(store, run).uuid
+
+        def read() -> Json:
+            return run_data(load_run(store, find_book(store, uuid)))
+
+        if not invocation.is_table:
+            invocation.print_data(read())
+        elif watch and invocation.console.is_terminal:
+            watch_run(read, invocation.console, with_tasks=tasks)
+        else:
+            print_run(read(), invocation.console, with_tasks=tasks)
 
 
 @runs_command.command("prune")
@@ -83,7 +94,7 @@ def prune_command(days: int, force: bool, invocation: Invocation) -> None:
     from pumphouse.show.runs import print_list
 
     invocation.refuse_unasked()
-    with _store(invocation.config_path) as store:
+    with open_recorded(invocation.config_path, only_read=False) as store:
         found = old_runs(store, datetime.now(UTC) - timedelta(days), force=force)
         removed = [run for run in found if not run.kept_reason]
         data = [run_summary(store, run.book) for run in removed]
@@ -104,24 +115,46 @@ def prune_command(days: int, force: bool, invocation: Invocation) -> None:
 @click.argument("run")
 @yes_option("before it goes on")
 @log_json_option
+@limit_options
 @invocation_options()
 def resume_command(run: str, invocation: Invocation) -> None:
     """Go on with a run that was interrupted, or try again what failed in it."""
+    from pumphouse.plan.make import cfg_of
     from pumphouse.run.execute import execute_run
-    from pumphouse.run.resume import differences, refuse_reverted, refuse_superseded
+    from pumphouse.run.resume import (
+        differences,
+        is_closed,
+        left_to_do,
+        refuse_reverted,
+        refuse_superseded,
+        report_so_far,
+        with_limits,
+    )
+    from pumphouse.show.ending import resume_question
+    from pumphouse.show.runs import print_left
 
     invocation.refuse_unasked()
-    with _locked_run(invocation, run) as found:
-        refuse_reverted(found)
-        refuse_superseded(found)
-        out = invocation.console
+    with _locked_run(invocation, run) as recorded:
+        refuse_reverted(recorded)
+        refuse_superseded(recorded)
+        report, out = report_so_far(recorded), invocation.console
+        left = left_to_do(report)
+        if not left and is_closed(recorded):
+            ended = Ended(report, recorded, RESUME, exit_code(report, RESUME))
+            if not invocation.is_table:
+                invocation.print_data(ended.data)
+            out.print(
+                f"nothing is left to do of run {recorded.id}; see it with: pumphouse report {recorded.id}"
+            )
+            sys.exit(ended.code)
+        found = with_limits(recorded, cfg_of(invocation.config)["limits"])
         migration = migration_of(invocation, found.plan)
         for line in differences(found, migration):
             out.print(f"note: {line}", style="yellow")
-        out.print(f"Resume run {found.id} of tenant {found.plan.tenant_name}", style="bold")
-        if not invocation.confirm("Start?"):
+        print_left(found, left, out)
+        if left and not invocation.confirm(resume_question(found.plan, left)):
             sys.exit(EXIT_DECLINED)
-        code = work_and_report(invocation, found, partial(execute_run, found, migration), "resume")
+        code = work_and_report(invocation, found, partial(execute_run, found, migration), RESUME)
     sys.exit(code)
 
 
@@ -151,16 +184,17 @@ def revert_command(run: str, force: bool, invocation: Invocation) -> None:
         if not units:
             close_run(found)
             if not invocation.is_table:
-                invocation.print_data(report_data(Report(found.plan, (), found.id)))
+                invocation.print_data(report_data(Report(found.plan, (), found.id), found))
             sys.exit(EXIT_DONE)
-        if not invocation.confirm("Undo this?"):
+        if not invocation.confirm(f"Undo run {found.id} of tenant {found.plan.tenant_name} as listed?"):
             sys.exit(EXIT_DECLINED)
-        code = work_and_report(invocation, found, partial(revert_run, found, migration, units), "revert")
+        code = work_and_report(invocation, found, partial(revert_run, found, migration, units), REVERT)
     sys.exit(code)
 
 
 @contextmanager
-def _store(config_path: Path | None, *, only_read: bool = False) -> Iterator[Backend]:
+def open_recorded(config_path: Path | None, *, only_read: bool = True) -> Iterator[Backend]:
+    """The state store of a configuration, for commands that need no cloud."""
     from pumphouse.config.settings import load_state_url
     from pumphouse.store import open_store
 

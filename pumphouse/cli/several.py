@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from pumphouse.cli.invocation import migration_of
 from pumphouse.cli.planning import plan_after_runs, plan_tenant
-from pumphouse.cli.running import Ended, failure_code, locked_tenant, print_end, record_run, work_on
+from pumphouse.cli.running import (
+    Ended,
+    failure_code,
+    has_work,
+    locked_tenant,
+    nothing_done,
+    print_end,
+    record_run,
+    work_on,
+)
 from pumphouse.errors import (
     EXIT_CONNECTION,
     EXIT_DECLINED,
@@ -113,6 +122,8 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
     try:
         with locked_tenant(invocation, shown.tenant.id) as (store, before):
             plan = _plan_again(invocation, shown, selection, before)
+            if not has_work(store, plan):
+                return _Result(plan, (ended := nothing_done(plan)).code, ended)
             run = record_run(invocation, store, plan)
             work = partial(execute_run, run, migration_of(invocation, plan))
             ended = work_on(invocation, run, work, "resume")
@@ -141,12 +152,11 @@ def _plan_again(
 
 
 def _data(result: _Result) -> dict[str, Any]:
-    from pumphouse.run.summary import report_data
+    from pumphouse.run.summary import no_run
 
     if result.ended:
-        return {"exit_code": result.code, **report_data(result.ended.report)}
-    tenant = {"id": result.plan.tenant.id, "name": result.plan.tenant_name}
-    return {"run": None, "exit_code": result.code, "tenant": tenant, "error": result.problem}
+        return {"exit_code": result.code, **result.ended.data}
+    return {"exit_code": result.code, **no_run(result.plan), "error": result.problem}
 
 
 def _print_summary(results: Sequence[_Result], out: PrintableConsole) -> None:
@@ -164,6 +174,8 @@ def _sentence(result: _Result) -> str:
         return "; ".join(result.problem.split("\n"))
     report = result.ended.report
     counts = ", ".join(f"{number} {state.value}" for state, number in report.count().items())
+    if result.ended.run is None:
+        return f"nothing to do: {counts}; {completeness(report)}"
     if result.code == EXIT_INTERRUPTED:
         return f"run {report.run}: {counts}; interrupted, go on with pumphouse resume {report.run}"
     return f"run {report.run}: {counts}; {completeness(report)}"

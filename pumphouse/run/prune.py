@@ -13,7 +13,7 @@ from taskflow.persistence.models import LogBook
 
 from pumphouse.errors import LockedError
 from pumphouse.run.lock import locked
-from pumphouse.run.record import has_begun, list_books, lock_name, run_id
+from pumphouse.run.record import has_begun, has_loans, list_books, lock_name, run_id
 from pumphouse.run.summary import run_state
 
 
@@ -51,7 +51,7 @@ def _kept_reason(store: Backend, book: LogBook, force: bool) -> str:
     state = run_state(store, book)
     if state in (states.RUNNING, states.REVERTING):
         return "a process works on it"
-    if any((book.meta.get("loans") or {}).values()):
+    if has_loans(book):
         return f"it has borrowed of a cloud: pumphouse resume {run_id(book)} or revert gives that back"
     if force or state == states.REVERTED or not has_begun(store, book):
         return ""

@@ -197,6 +197,11 @@ def _may_be_common(flow: FlowDetail) -> bool:
     return kind is not None and kind.common is not None
 
 
+def has_loans(book: LogBook) -> bool:
+    """Whether a run has borrowed something of a cloud that was not given back."""
+    return any((book.meta.get("loans") or {}).values())
+
+
 def list_books(store: Backend) -> list[LogBook]:
     """The logbooks of all runs without their flow details, the oldest first."""
     with closing(store.get_connection()) as connection:

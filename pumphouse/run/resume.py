@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from taskflow import states
 from taskflow.persistence.models import FlowDetail
 
 from pumphouse.errors import UsageError
-from pumphouse.model import Unit
+from pumphouse.model import LimitSettings, Outcome, Report, State, Unit
 from pumphouse.run.engine import flow_from_detail
-from pumphouse.run.outcomes import REVERT_STATES
-from pumphouse.run.record import Run, has_begun, run_id, tenant_books
+from pumphouse.run.outcomes import REVERT_STATES, build_report
+from pumphouse.run.record import Run, has_begun, has_loans, run_id, tenant_books
 from pumphouse.tasks.base import Migration
 
 
@@ -38,6 +39,26 @@ def refuse_superseded(run: Run) -> None:
                 f"run {newest} of this tenant is newer than run {run.id}",
                 f"go on with that, or undo it first: pumphouse revert {newest}",
             )
+
+
+def report_so_far(run: Run) -> Report:
+    """What became of every resource of a run until now."""
+    return build_report(run.id, run.book.meta["state"], run.plan, run.all_details())
+
+
+def left_to_do(report: Report) -> list[Outcome]:
+    """What a resume would make: what failed, what waits for that, and what was not done yet."""
+    return [o for o in report.outcomes if o.state in (State.FAILED, State.BLOCKED, State.PENDING)]
+
+
+def is_closed(run: Run) -> bool:
+    """Whether a run has been ended by the process that did the last of it, with all given back that it borrowed."""
+    return run.is_done and not has_loans(run.book)
+
+
+def with_limits(run: Run, limits: LimitSettings) -> Run:
+    """The run with other limits than those that it was planned with."""
+    return replace(run, plan=replace(run.plan, cfg={**run.plan.cfg, "limits": limits}))
 
 
 def differences(run: Run, migration: Migration) -> list[str]:

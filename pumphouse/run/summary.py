@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from taskflow import states
 
-from pumphouse.model import Json, Outcome, Report, Unit, symbol
+from pumphouse import __version__
+from pumphouse.model import Json, Outcome, Plan, Ref, Report, State, Unit, symbol
 from pumphouse.run.outcomes import (
+    REVERT_STATES,
     build_report,
     failure_reason,
     left_behind,
     not_reverted_reason,
     step_of_task,
 )
-from pumphouse.run.record import ACTIVE_STATES, Run, list_books, lock_name, run_id
+from pumphouse.run.record import ACTIVE_STATES, Run, list_books, load_run, lock_name, run_id
 
 if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
     from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook
 
+# The version of the format of what programs get of runs; `pumphouse/schemas/` has the schemas.
+FORMAT = 1
 # The state of a run whose process died while it worked on it.
 INTERRUPTED = "INTERRUPTED"
 # The state of a run in which nothing failed, and something needs a decision.
@@ -60,35 +64,94 @@ def run_summary(store: Backend, book: LogBook) -> Json:
     """A run without its units: its state, tenant, clouds and times."""
     meta = book.meta
     return {
+        "format": FORMAT,
         "run": run_id(book),
         "state": run_state(store, book),
         "tenant": meta["tenant"],
         "source": meta["source"],
         "destination": meta["destination"],
         "created_at": meta["created_at"],
+        "began_at": meta.get("began_at"),
         "ended_at": meta.get("ended_at"),
         "owner": meta.get("owner"),
         "version": meta["version"],
     }
 
 
-def run_data(run: Run) -> Json:
-    """A run with its units, their tasks and what became of every resource."""
-    details = run.all_details()
-    units = [_unit_data(unit, details[unit.name]) for unit in run.plan.units]
-    report = build_report(run.id, run.book.meta["state"], run.plan, details)
-    resources = [_outcome_data(outcome) for outcome in report.outcomes]
-    return {**run_summary(run.store, run.book), "units": units, "resources": resources}
-
-
-def report_data(report: Report) -> Json:
-    """What became of every resource of a plan, with the notes of the plan, counts, and what did not arrive."""
+def no_run(plan: Plan) -> Json:
+    """What run_summary gives of a run, where there was nothing to do and so there is none."""
     return {
-        "run": report.run,
-        "tenant": {"id": report.plan.tenant.id, "name": report.plan.tenant_name},
-        "source": report.plan.source,
-        "destination": report.plan.destination,
-        "resources": [_outcome_data(outcome) for outcome in report.outcomes],
+        "format": FORMAT,
+        "run": None,
+        "state": None,
+        "tenant": {"id": plan.tenant.id, "name": plan.tenant_name},
+        "source": plan.source,
+        "destination": plan.destination,
+        "created_at": None,
+        "began_at": None,
+        "ended_at": None,
+        "owner": None,
+        "version": __version__,
+    }
+
+
+def run_data(run: Run) -> Json:
+    """A run as far as it is: what became of every resource, its units and their tasks."""
+    details = run.all_details()
+    report = build_report(run.id, run.book.meta["state"], run.plan, details)
+    lines = {task.name: task.line for step in run.plan.steps() for task in step.tasks}
+    units = [_unit_data(unit, details[unit.name], lines) for unit in run.plan.units]
+    return {**_report_data(run_summary(run.store, run.book), report, details), "units": units}
+
+
+def all_ids(store: Backend) -> list[Json]:
+    """What became of each resource of the source, by the newest run that knows it and was not reverted."""
+    found: dict[tuple[Ref, str, str], Json] = {}
+    for book in reversed(list_books(store)):
+        if book.meta["state"] in REVERT_STATES:
+            continue
+        run = load_run(store, book)
+        report = build_report(run.id, book.meta["state"], run.plan, run.all_details())
+        for outcome in report.outcomes:
+            if outcome.destination_id and outcome.state in (State.CREATED, State.REUSED):
+                key = (outcome.ref, run.plan.source, run.plan.destination)
+                found.setdefault(key, _id_data(outcome, run))
+    return list(found.values())
+
+
+def _id_data(outcome: Outcome, run: Run) -> Json:
+    return {
+        "format": FORMAT,
+        "kind": outcome.ref.kind,
+        "name": outcome.name,
+        "source_id": outcome.ref.id,
+        "destination_id": outcome.destination_id,
+        "outcome": outcome.state.value,
+        "run": run.id,
+        "source": run.plan.source,
+        "destination": run.plan.destination,
+    }
+
+
+def report_data(report: Report, run: Run | None) -> Json:
+    """What became of every resource of a plan, with notes, counts, and what did not arrive.
+
+    run: None where there was nothing to do.
+    """
+    if run is None:
+        return _report_data(no_run(report.plan), report, {})
+    return _report_data(run_summary(run.store, run.book), report, run.all_details())
+
+
+def _report_data(head: Json, report: Report, details: Mapping[str, FlowDetail]) -> Json:
+    facts = _facts(report.plan, details)
+    resources = [_outcome_data(outcome, facts.get(outcome.ref, {})) for outcome in report.outcomes]
+    return {
+        **head,
+        "copied_bytes": sum(item["copied_bytes"] for item in resources),
+        "copying_s": _copying_s(details),
+        "new_passwords": _new_passwords(report),
+        "resources": resources,
         "notes": list(report.plan.notes),
         "uncarried": list(report.plan.uncarried),
         "left_behind": [str(outcome.ref) for outcome in left_behind(report)],
@@ -96,32 +159,80 @@ def report_data(report: Report) -> Json:
     }
 
 
-def _outcome_data(outcome: Outcome) -> Json:
+def _copying_s(details: Mapping[str, FlowDetail]) -> float:
+    """How long anything was copied, side by side or not."""
+    atoms = (atom for detail in details.values() for atom in detail if atom.name.endswith("-uploaded"))
+    times = sorted((a.meta["started_at"], a.meta["ended_at"]) for a in atoms if a.state == states.SUCCESS)
+    total_s, until = 0.0, ""
+    for began, ended in times:
+        if ended > until:
+            total_s += seconds_between(max(began, until), ended)
+            until = ended
+    return total_s
+
+
+def _new_passwords(report: Report) -> int:
+    """For how many users a password was made."""
+    if report.plan.settings["policies"].get("user_passwords") != "generate":
+        return 0
+    return sum(o.ref.kind == "user" and o.state is State.CREATED for o in report.outcomes)
+
+
+def _outcome_data(outcome: Outcome, facts: Json) -> Json:
     return {
         "kind": outcome.ref.kind,
         "name": outcome.name,
         "outcome": outcome.state.value,
-        "old_id": outcome.ref.id,
-        "new_id": outcome.destination_id,
+        "source_id": outcome.ref.id,
+        "destination_id": outcome.destination_id,
         "reason": outcome.reason,
         "notes": list(outcome.notes),
+        "copied_bytes": facts.get("copied_bytes", 0),
+        "hashes": facts.get("hashes", {}),
+        "source_stopped": facts.get("source_stopped", False),
+        "downtime_s": facts.get("downtime_s"),
     }
 
 
-def _unit_data(unit: Unit, detail: FlowDetail) -> Json:
+def _facts(plan: Plan, details: Mapping[str, FlowDetail]) -> dict[Ref, Json]:
+    """The bytes that were copied of each resource with their hashes, and how long each server was down."""
+    found: dict[Ref, Json] = {}
+    for unit in plan.units:
+        atoms = {atom.name: atom for atom in details.get(unit.name, ()) if atom.state == states.SUCCESS}
+        for step in unit.steps:
+            copied, stopped, settled = (
+                atoms.get(symbol(step.ref, verb)) for verb in ("uploaded", "stopped", "settled")
+            )
+            facts = found.setdefault(step.ref, {})
+            if copied:
+                facts["copied_bytes"] = copied.results["size_bytes"]
+                facts["hashes"] = {k: v for k, v in copied.results.items() if k != "size_bytes"}
+            facts["source_stopped"] = bool(stopped and stopped.results.get("ran"))
+            if facts["source_stopped"] and stopped and settled:
+                facts["downtime_s"] = seconds_between(stopped.meta["started_at"], settled.meta["ended_at"])
+    return found
+
+
+def seconds_between(began: str, ended: str) -> float:
+    """The seconds from one recorded time to another."""
+    return round((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds(), 3)
+
+
+def _unit_data(unit: Unit, detail: FlowDetail, lines: Mapping[str, str]) -> Json:
     # Tasks that have not begun come last, because "~" sorts behind every time.
-    tasks = sorted(_tasks(unit, detail), key=lambda task: (task["started_at"] or "~", task["name"]))
-    return {"name": unit.name, "state": detail.state, "tasks": tasks}
+    tasks = sorted(_tasks(unit, detail, lines), key=lambda task: (task["started_at"] or "~", task["name"]))
+    return {"name": unit.name, "needs": list(unit.needs), "state": detail.state, "tasks": tasks}
 
 
-def _tasks(unit: Unit, detail: FlowDetail) -> Iterator[Json]:
+def _tasks(unit: Unit, detail: FlowDetail, lines: Mapping[str, str]) -> Iterator[Json]:
     for atom in detail:
         step = step_of_task(unit, atom.name)
         if step is not None:
             yield {
                 "name": atom.name,
                 "resource": step.record.title,
-                "verb": atom.name.removeprefix(symbol(step.ref, "")),
+                "verb": (verb := atom.name.removeprefix(symbol(step.ref, ""))),
+                "line": lines.get(atom.name) or f"{verb} {step.record.title}",
                 "state": atom.state,
                 "started_at": atom.meta.get("started_at"),
                 "ended_at": atom.meta.get("ended_at"),

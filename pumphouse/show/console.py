@@ -19,7 +19,7 @@ from pumphouse.show.text import printable
 
 # rich takes 80 columns for a pipe, which breaks ids and reasons in two.
 _PIPE_COLUMNS = 400
-_INDENT = 4
+INDENT = 4
 # Shows the cursor, which rich hides under bars: DECTCEM of the VT220.
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -92,7 +92,7 @@ class HangingText:
         if options.no_wrap or self.text.cell_len <= width:
             yield self.text
             return
-        indent = min(_INDENT, width - 1)
+        indent = min(INDENT, width - 1)
         for number, line in enumerate(self.text.wrap(console, width - indent, overflow="fold")):
             if number:
                 line.pad_left(indent)
@@ -100,4 +100,4 @@ class HangingText:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         least, most = Measurement.get(console, options, self.text)
-        return Measurement(min(least + _INDENT, most), most)
+        return Measurement(min(least + INDENT, most), most)

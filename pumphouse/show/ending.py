@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from pumphouse.model import Action, Plan, Report, State
+from pumphouse.model import Action, Json, LimitSettings, Outcome, Plan, Report, State
 from pumphouse.plan.data import summary
 from pumphouse.plan.overview import estimate, stopped
 from pumphouse.run.outcomes import is_partial, left_behind
+from pumphouse.run.summary import seconds_between
+from pumphouse.show.console import PrintableConsole
+from pumphouse.show.report import outcome_text
 from pumphouse.words import counted, lasting, size
+
+# Lines of one sort at the end of a run; the report has all.
+_LINES_MAX = 20
+_NAMES_MAX = 5
+# What is not as it was, although it has arrived: an address, a hostname.
+_CHANGED = re.compile(r"^its \w+ is \S+ and not ")
 
 
 def question(plans: Sequence[Plan]) -> str:
@@ -38,12 +48,122 @@ def completeness(report: Report) -> str:
     return f"{what} tenant {name} {'owns ' * (not is_partial(report.plan))}is at the destination"
 
 
-def stopped_servers(report: Report) -> int:
-    """How many servers of the source are stopped because they were moved."""
-    moved = {outcome.ref for outcome in report.outcomes if outcome.state is State.CREATED}
-    return sum(step.ref in moved for step in stopped(report.plan))
-
-
 def duration(seconds: float) -> str:
     """A duration in whole seconds, e.g. `1:02:03`."""
     return str(timedelta(seconds=round(seconds)))
+
+
+def resume_question(plan: Plan, left: Sequence[Outcome]) -> str:
+    """What an operator is asked before a run goes on, with what matters of what is left of it."""
+    refs = {outcome.ref for outcome in left}
+    steps = [step for step in plan.steps() if step.ref in refs]
+    servers = counted(sum(step.does("stopped") for step in steps), "running server")
+    return (
+        f"Go on with the migration of tenant {plan.tenant_name} from {plan.source} to {plan.destination}: "
+        f"make {counted(len(left), 'resource')}, have {servers} stopped at the source, "
+        f"copy at most {size(sum(step.record.size_bytes for step in steps))}?"
+    )
+
+
+def limits_line(limits: LimitSettings) -> str:
+    """How much is done at a time, said before a run begins or goes on."""
+    rate = limits["bytes_per_second"]
+    speed = f"{size(rate)} a second" if rate else "as fast as they go"
+    return (
+        f"limits: {counted(limits['workers'], 'call')} and {counted(limits['transfers'], 'transfer')} at a time, "
+        f"bytes {speed}; --workers, --transfers and --limit-rate change them"
+    )
+
+
+def print_nothing(report: Report, out: PrintableConsole, *, is_done: bool) -> None:
+    """Say that a plan is of nothing, and what of the tenant is not at the destination."""
+    for outcome in left_behind(report):
+        out.print(outcome_text(outcome))
+    for note in report.plan.uncarried:
+        out.print(f"note: {note}", style="yellow")
+    counts = report.count()
+    there = counted(counts.get(State.REUSED, 0), "resource")
+    others = [f"{number} {state.value}" for state, number in counts.items() if state is not State.REUSED]
+    said = "; ".join([f"{there} at the destination already", *filter(None, [", ".join(others)])])
+    out.print(f"nothing to do: {said}")
+    out.print(completeness(report), style="bold green" if is_done else "bold red")
+
+
+def print_ending(data: Json, out: PrintableConsole, *, passwords_file: str | None = None) -> None:
+    """What a run has come to and what it took, then what failed, what is different now, and what to do next.
+
+    passwords_file: where the passwords of new users are.
+    """
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in data["summary"].items())
+    out.print()
+    out.print(
+        f"run {data['run']} of tenant {data['tenant']['name']} is {data['state']}: {counts}", style="bold"
+    )
+    out.print("; ".join(_costs(data)))
+    for label, style, lines in (
+        ("failed", "red", _failures(data)),
+        ("changed", "yellow", _changes(data)),
+    ):
+        for line in lines[:_LINES_MAX]:
+            out.print(f"{label}: {line}", style=style)
+        if len(lines) > _LINES_MAX:
+            out.print(
+                f"and {len(lines) - _LINES_MAX} more {label}: see pumphouse report {data['run']}", style=style
+            )
+    if data["new_passwords"] and passwords_file:
+        out.print(f"new passwords written by this run: {data['new_passwords']}, in {passwords_file}")
+    commands = list(_next_commands(data))
+    for number, (what, command) in enumerate(commands):
+        out.print(
+            f"{'' if number else 'next: ':6}{command:{max(len(c) for _, c in commands)}}  # {what}",
+            soft_wrap=True,
+        )
+
+
+def _costs(data: Json) -> Iterator[str]:
+    if data["began_at"] and data["ended_at"]:
+        yield f"it took {lasting(seconds_between(data['began_at'], data['ended_at']))}"
+    copied_bytes = data["copied_bytes"]
+    rate = f" at {size(round(copied_bytes / data['copying_s']))} a second" if data["copying_s"] else ""
+    yield f"{size(copied_bytes)} copied{rate}"
+    stopped = [item for item in data["resources"] if item["source_stopped"]]
+    yield f"{counted(len(stopped), 'server')} of the source stopped{_named(stopped)}"
+    if down := [item["downtime_s"] for item in data["resources"] if item["downtime_s"] is not None]:
+        yield f"down for at most {lasting(max(down))}"
+
+
+def _named(items: Sequence[Json]) -> str:
+    names = ", ".join(item["name"] for item in items[:_NAMES_MAX])
+    return f" ({names}{', ...' if len(items) > _NAMES_MAX else ''})" if items else ""
+
+
+def _failures(data: Json) -> list[str]:
+    return [
+        f"{_title(item)}: {item['reason']}" for item in data["resources"] if item["outcome"] == State.FAILED
+    ]
+
+
+def _changes(data: Json) -> list[str]:
+    return [
+        f"{_title(item)}: {note}"
+        for item in data["resources"]
+        for note in item["notes"]
+        if _CHANGED.search(note)
+    ]
+
+
+def _title(item: Json) -> str:
+    return f"{item['kind'].replace('_', ' ')} {item['name']}"
+
+
+def _next_commands(data: Json) -> Iterator[tuple[str, str]]:
+    run = data["run"]
+    if data["state"] in ("REVERTED", "REVERTING", "REVERT_FAILURE"):
+        if data["state"] != "REVERTED":
+            yield "undo the rest", f"pumphouse revert {run}"
+        return
+    if {State.FAILED, State.BLOCKED, State.PENDING} & data["summary"].keys():
+        yield "go on, or try again what failed", f"pumphouse resume {run}"
+    yield "compare both clouds", f"pumphouse verify tenant {data['tenant']['id']} --run {run}"
+    yield "see this again", f"pumphouse report {run}"
+    yield "undo it", f"pumphouse revert {run}"

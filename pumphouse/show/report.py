@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from rich.table import Table
 
-from pumphouse.model import Json, Outcome, Report, State
+from pumphouse.model import Json, Outcome, State
 from pumphouse.show.console import PrintableConsole, styled
+from pumphouse.show.tables import Column, print_table
 from pumphouse.show.text import is_hidden, printable
+from pumphouse.words import lasting, size
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -23,6 +27,18 @@ _COLOURS = {
     "blocked": "magenta", "pending": "yellow", "reverted": "green", "kept": "yellow",
 }  # fmt: skip
 _UUID_LENGTH = 36
+_COPIES = (
+    Column("kind"), Column("name", wraps=True), Column("copied"), Column("by"), Column("hash")
+)  # fmt: skip
+_DOWNTIMES = (Column("kind"), Column("name", wraps=True), Column("down for"))
+_COLUMNS = (
+    Column("kind"),
+    Column("name", wraps=True),
+    Column("outcome"),
+    Column("source id", order=2),
+    Column("destination id", order=1),
+    Column("why", wraps=True),
+)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -47,24 +63,67 @@ def dump(data: Json | list[Json], output_format: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def print_report(report: Report, out: PrintableConsole) -> None:
+def print_report(data: Json, out: PrintableConsole) -> None:
     """The table of old and new ids, then what was left out and why, then the counts."""
-    if not report.outcomes:
+    if not data["resources"]:
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("kind", "name", "outcome", "old id", "new id", "why"):
-        table.add_column(heading, overflow="fold", no_wrap=heading.endswith("id"))
-    for outcome in report.outcomes:
-        table.add_row(*_outcome_row(outcome))
-    out.print(table)
-    for outcome in report.outcomes:
-        for note in outcome.notes:
-            out.print(f"note: {outcome.ref.kind} {outcome.name}: {note}", style="yellow")
-    for note in (*report.plan.notes, *report.plan.uncarried):
+    print_table(out, _COLUMNS, map(_row, data["resources"]))
+    for item in data["resources"]:
+        for note in item["notes"]:
+            out.print(f"note: {item['kind'].replace('_', ' ')} {item['name']}: {note}", style="yellow")
+    for note in (*data["notes"], *data["uncarried"]):
         out.print(f"note: {note}", style="yellow")
-    counts = ", ".join(f"{number} {state.value}" for state, number in report.count().items())
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in data["summary"].items())
     out.print()
-    out.print(f"{len(report.outcomes)} resources: {counts}", style="bold")
+    out.print(f"{len(data['resources'])} resources: {counts}", style="bold")
+
+
+def print_copies(data: Json, out: PrintableConsole) -> None:
+    """The hashes of all that was copied, and how long servers were down."""
+    copied = [item for item in data["resources"] if item["hashes"]]
+    rows = [
+        (_kind(item), item["name"], size(item["copied_bytes"]), name, digest)
+        for item in copied
+        for name, digest in item["hashes"].items()
+    ]
+    down = [item for item in data["resources"] if item["downtime_s"] is not None]
+    for columns, found in (
+        (_COPIES, rows),
+        (_DOWNTIMES, [(_kind(item), item["name"], lasting(item["downtime_s"])) for item in down]),
+    ):
+        if found:
+            out.print()
+            print_table(out, columns, found)
+
+
+def report_text(data: Json, output_format: str) -> str:
+    """The report of a run in a format for programs, for a spreadsheet, or as a page to look at."""
+    if output_format == "csv":
+        return csv_text(
+            [
+                {**item, "hashes": " ".join(map(":".join, item["hashes"].items()))}
+                for item in data["resources"]
+            ]
+        )
+    if output_format == "html":
+        from pumphouse.show.html import html_text
+
+        return html_text(data)
+    return f"{dump(data, output_format)}\n"
+
+
+def csv_text(rows: Sequence[Json]) -> str:
+    """Plain data as CSV; what a spreadsheet would take for a formula begins with an apostrophe."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, rows[0] if rows else ())
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return file.getvalue()
+
+
+def _cell(value: Any) -> str:
+    text = printable("; ".join(value) if isinstance(value, list) else "" if value is None else str(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def outcome_text(outcome: Outcome, *, ids: bool = True) -> Text:
@@ -109,10 +168,14 @@ def _print_cloud(cloud: CloudCheck, out: PrintableConsole) -> None:
     out.print()
 
 
-def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
-    kind, state = outcome.ref.kind.replace("_", " "), outcome.state.value
-    ids = id_text(outcome.ref.id), id_text(outcome.destination_id or "-")
-    return kind, outcome.name, styled(state, _COLOURS[state]), *ids, outcome.reason
+def _kind(item: Json) -> str:
+    return str(item["kind"].replace("_", " "))
+
+
+def _row(item: Json) -> tuple[str | Text, ...]:
+    kind, state = _kind(item), item["outcome"]
+    ids = id_text(item["source_id"]), id_text(item["destination_id"] or "-")
+    return kind, item["name"], styled(state, _COLOURS[state]), *ids, item["reason"]
 
 
 def id_text(resource_id: str) -> str:

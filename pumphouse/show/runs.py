@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from pumphouse.model import Json, State
-from pumphouse.show.console import HangingText, PrintableConsole, styled
-from pumphouse.show.report import id_text
+from pumphouse.model import Json, Outcome, State
+from pumphouse.run.summary import seconds_between
+from pumphouse.show.console import PrintableConsole, styled
+from pumphouse.show.report import id_text, outcome_text
+from pumphouse.show.tables import Column, print_table
+from pumphouse.words import counted, lasting, size
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,36 +27,135 @@ _COLOURS = {
 }  # fmt: skip
 
 
-def print_list(found: Iterable[Json], out: PrintableConsole) -> None:
+_LIST = (
+    Column("run"),
+    Column("state"),
+    Column("tenant", wraps=True),
+    Column("began"),
+    Column("took", order=1),
+    Column("from", order=3),
+    Column("to", order=2),
+)
+_IDS = (
+    Column("kind", order=2),
+    Column("name", wraps=True, order=3),
+    Column("source id"),
+    Column("destination id"),
+    Column("run", order=1),
+)
+_TASKS = (
+    Column("task", wraps=True),
+    Column("state"),
+    Column("began", order=2),
+    Column("s", order=1),
+    Column("id", order=3),
+    Column("why", wraps=True),
+)
+_WATCH_S = 2
+# Names of what is left of a run that are listed before it goes on.
+_LEFT_MAX = 12
+
+
+def print_list(found: Sequence[Json], out: PrintableConsole) -> None:
     """A table of runs."""
-    table = _table("run", "state", "tenant", "began", "ended", "from", "to")
-    for run in found:
-        times = _local(run["created_at"]), _local(run["ended_at"])
-        clouds = run["source"], run["destination"]
-        table.add_row(run["run"], _coloured(run["state"]), run["tenant"]["name"], *times, *clouds)
-    out.print(table if table.row_count else "no runs")
+    if not found:
+        out.print("no runs")
+        return
+    rows = [
+        (
+            run["run"], _coloured(run["state"]), run["tenant"]["name"],
+            _local(run["began_at"] or run["created_at"]), _took(run), _address(run["source"]),
+            _address(run["destination"]),
+        )
+        for run in found
+    ]  # fmt: skip
+    print_table(out, _LIST, rows)
 
 
-def print_run(data: Json, out: PrintableConsole) -> None:
-    """A run, its units and their tasks."""
+def print_ids(found: Sequence[Json], out: PrintableConsole) -> None:
+    """A table of ids at the source and at the destination, with the run that knows them."""
+    print_table(
+        out,
+        _IDS,
+        [
+            (_title(item["kind"]), item["name"], item["source_id"], item["destination_id"], item["run"])
+            for item in found
+        ],
+    )
+
+
+def _title(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def print_run(data: Json, out: PrintableConsole, *, with_tasks: bool = False) -> None:
+    """What a run has come to so far, what failed in the plan's words, what is under way; and every task if wanted."""
+    tasks = [task for unit in data["units"] for task in unit["tasks"]]
+    _print_head(data, tasks, out)
+    for task in tasks:
+        if task["reason"]:
+            out.print(f"failed: {task['line']}: {task['reason']}", style="red")
+    for task in tasks:
+        if task["state"] == "RUNNING":
+            since = f" since {_local(task['started_at'])}" if task["started_at"] else ""
+            out.print(f"under way{since}: {task['line']}", style="cyan")
+    if not with_tasks:
+        out.print(f"{counted(len(tasks), 'task')}: --tasks lists them", style="dim")
+        return
+    out.print()
+    rows = [
+        (
+            task["line"], _coloured(task["state"]), _local(task["started_at"]), _seconds(task),
+            id_text(task["id"] or ""), task["reason"],
+        )
+        for task in tasks
+    ]  # fmt: skip
+    print_table(out, _TASKS, rows)
+
+
+def watch_run(read: Callable[[], Json], out: PrintableConsole, *, with_tasks: bool) -> None:
+    """Show a run again and again until no process works on it.
+
+    read: gives it as it is now.
+    """
+    with out.screen():
+        while True:
+            data = read()
+            out.clear()
+            print_run(data, out, with_tasks=with_tasks)
+            if data["state"] not in ("RUNNING", "REVERTING"):
+                break
+            time.sleep(_WATCH_S)
+    print_run(data, out, with_tasks=with_tasks)
+
+
+def _print_head(data: Json, tasks: Sequence[Json], out: PrintableConsole) -> None:
     out.print(f"Run {data['run']}: migrate tenant {data['tenant']['name']}", style="bold")
     out.print(f"  from {data['source']}")
     out.print(f"  to   {data['destination']}")
     out.print(styled("  state ").append_text(_coloured(data["state"])))
     if data["owner"]:
         owner = "process {pid} of {user} on {host}".format_map(data["owner"])
-        out.print(f"  {_local(data['created_at'])} to {_local(data['ended_at'])}, {owner}")
-    table = _table("resource", "task", "state", "began", "s", "id", "why")
-    for task in (task for unit in data["units"] for task in unit["tasks"]):
-        times = _local(task["started_at"]), _seconds(task)
-        table.add_row(
-            HangingText(styled(task["resource"])), task["verb"], _coloured(task["state"]), *times,
-            id_text(task["id"] or ""), task["reason"],
-        )  # fmt: skip
-    out.print(table)
-    waiting = sum(1 for resource in data["resources"] if resource["outcome"] == State.PENDING)
+        out.print(f"  {_local(data['began_at'])} to {_local(data['ended_at'])}, {owner}")
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in data["summary"].items())
+    done = sum(task["state"] == "SUCCESS" for task in tasks)
+    out.print(f"  {counted(len(data['resources']), 'resource')}: {counts}")
+    out.print(f"  {done} of {counted(len(tasks), 'task')} done; {size(data['copied_bytes'])} copied")
+    waiting = data["summary"].get(State.PENDING.value, 0)
     if waiting:
-        out.print(f"{waiting} resources are not done")
+        out.print(f"  {counted(waiting, 'resource')} not done yet: pumphouse resume {data['run']} goes on")
+
+
+def print_left(run: Run, left: Sequence[Outcome], out: PrintableConsole) -> None:
+    """What is left of a run that is to go on."""
+    out.print(f"Resume run {run.id} of tenant {run.plan.tenant_name}", style="bold")
+    out.print(f"  from {run.plan.source}")
+    out.print(f"  to   {run.plan.destination}")
+    out.print(f"  left {len(left)} of {counted(sum(1 for _ in run.plan.steps()), 'resource')}")
+    for outcome in left[:_LEFT_MAX]:
+        out.print(styled("    ").append_text(outcome_text(outcome)))
+    if len(left) > _LEFT_MAX:
+        out.print(f"    and {len(left) - _LEFT_MAX:,} more: pumphouse runs show {run.id} -f json has all")
 
 
 def print_revert(run: Run, units: Sequence[UnitRevert], out: PrintableConsole) -> None:
@@ -71,13 +172,6 @@ def print_revert(run: Run, units: Sequence[UnitRevert], out: PrintableConsole) -
         out.print("nothing to undo", style="green")
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("run", "began", "ended"))
-    return table
-
-
 def _coloured(state: str) -> Text:
     return styled(str(state), _COLOURS.get(state, "default"))
 
@@ -91,3 +185,16 @@ def _seconds(task: Json) -> str:
     if not began or not ended or ended < began:
         return ""
     return f"{(datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds():.1f}"
+
+
+def _took(run: Json) -> str:
+    return (
+        lasting(seconds_between(run["began_at"], run["ended_at"]))
+        if run["began_at"] and run["ended_at"]
+        else ""
+    )
+
+
+def _address(title: str) -> str:
+    """A cloud without the word for its side, which the heading has."""
+    return title.partition(" ")[2] or title

@@ -22,12 +22,15 @@ _COLOURS = {
     Verdict.EXTRA: "bold red",
 }
 _VALUE_LENGTH = 200
+# The version of the format of the data; `pumphouse/schemas/verification.json` is its schema.
+FORMAT = 1
 ALL_OF_IT = "all of it"
 
 
 def verification_data(found: Verification) -> Json:
     """A verification as plain data."""
     return {
+        "format": FORMAT,
         "tenant_id": found.tenant_id,
         "destination_tenant_id": found.destination_id,
         "deep": found.deep,
@@ -110,7 +113,7 @@ def value_data(value: Any) -> Any:
 
 def _finding(finding: Finding) -> Json:
     return {
-        "verdict": finding.verdict.value,
+        "outcome": finding.verdict.value,
         "kind": finding.kind,
         "name": finding.name,
         "source_id": finding.source_id,

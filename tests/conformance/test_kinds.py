@@ -43,7 +43,7 @@ def steps(plan: Any, kind: str) -> list[Any]:
 
 def key(item: Any) -> str:
     """Where a listing of the destination has a resource of a report."""
-    return f"{SHOWN_IN[item['kind']]}/{item['new_id']}"
+    return f"{SHOWN_IN[item['kind']]}/{item['destination_id']}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,7 +62,7 @@ def test_it_is_compared_and_equal_or_there_is_a_reason(story: Story, kind: str) 
         return
     assert compared, f"verify does not compare {kind}"
     found = of_kind(story.verified["resources"], kind)
-    assert {item["verdict"] for item in found} <= {"equal", "noted"}
+    assert {item["outcome"] for item in found} <= {"equal", "noted"}
     assert any(set(item["compared"]) == {field.name for field in compared.fields} for item in found)
 
 
@@ -70,9 +70,9 @@ def test_it_is_compared_and_equal_or_there_is_a_reason(story: Story, kind: str) 
 def test_a_second_time_makes_nothing(story: Story, kind: str) -> None:
     found = of_kind(story.second["resources"], kind)
     assert {item["outcome"] for item in found} == {"reused"}
-    first = {item["old_id"]: item["new_id"] for item in story.first["resources"]}
-    assert {item["old_id"]: item["new_id"] for item in found} == {
-        item["old_id"]: first[item["old_id"]] for item in found
+    first = {item["source_id"]: item["destination_id"] for item in story.first["resources"]}
+    assert {item["source_id"]: item["destination_id"] for item in found} == {
+        item["source_id"]: first[item["source_id"]] for item in found
     }
 
 
@@ -87,7 +87,7 @@ def test_a_revert_removes_what_the_runs_made_and_nothing_else(story: Story, kind
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_made_bears_a_stamp_or_there_is_a_reason(story: Story, kind: str) -> None:
     made = [item for item in of_kind(story.first["resources"], kind) if key(item) not in story.before]
-    unstamped = [item for item in made if item["old_id"] not in json.dumps(story.moved[key(item)])]
+    unstamped = [item for item in made if item["source_id"] not in json.dumps(story.moved[key(item)])]
     assert [item for item in unstamped if (kind, item["name"]) != NEUTRONS_OWN] == (
         made if kind in UNSTAMPED else []
     )
@@ -117,9 +117,9 @@ def test_the_listing_of_a_cloud_shows_every_kind() -> None:
 
 def test_what_somebody_broke_is_named_by_verify(story: Story) -> None:
     found = {
-        (item["kind"], item["name"], item["verdict"]): bad_fields(item)
+        (item["kind"], item["name"], item["outcome"]): bad_fields(item)
         for item in story.broken["resources"]
-        if item["verdict"] not in ("equal", "noted")
+        if item["outcome"] not in ("equal", "noted")
     }
     changed = [each for each in BREAKS if each.act.__name__ in CHANGED]
     assert found == {

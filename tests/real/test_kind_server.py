@@ -167,7 +167,7 @@ def test_a_server_with_odd_fields_arrives_with_them(shop: Shop, runner: Runner) 
     again = runner.json("migrate", "tenant", shop.tag, "--yes")
     assert again["summary"].get("created", 0) == 0
     found = runner.json("verify", "tenant", shop.tag)
-    assert {item["verdict"] for item in of_kind(found, "server")} <= {"equal", "noted"}
+    assert {item["outcome"] for item in of_kind(found, "server")} <= {"equal", "noted"}
 
 
 def test_a_server_on_a_network_of_others_waits_until_that_is_there_and_may_use_it_then(
@@ -276,4 +276,4 @@ def test_an_order_of_nics_that_nobody_tells_is_said(shop: Shop, runner: Runner) 
     assert not any(note.startswith(UNTOLD) for note in record.notes)
     runner.json("migrate", "tenant", shop.tag, "--yes")
     verified = runner.json("verify", "tenant", shop.tag)
-    assert of_kind(verified, "server")[0]["verdict"] == "noted"
+    assert of_kind(verified, "server")[0]["outcome"] == "noted"

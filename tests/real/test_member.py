@@ -149,7 +149,9 @@ def test_members_move_what_is_theirs_and_are_told_the_rest(
         "volume",
         "keypair",
     }
-    reused = {item["kind"]: item["new_id"] for item in result["resources"] if item["outcome"] == "reused"}
+    reused = {
+        item["kind"]: item["destination_id"] for item in result["resources"] if item["outcome"] == "reused"
+    }
     assert (reused["tenant"], reused["user"]) == (members.project_id, members.user_id)
 
     left = changes(before["source"], listing(lab.clouds_yaml, "source"))

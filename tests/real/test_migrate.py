@@ -51,7 +51,7 @@ def why(result: dict, kind: str) -> str:
 
 
 def new_tenant(result: dict) -> str:
-    return next(item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
+    return next(item["destination_id"] for item in result["resources"] if item["kind"] == "tenant")
 
 
 def timeless(found: Listing) -> Listing:
@@ -93,7 +93,9 @@ def test_the_sample_tenant_from_dry_run_to_second_run(lab: Lab, runner: Runner, 
 
     notes = {(s["kind"], s["id"]): s.get("notes", []) for unit in plan["units"] for s in unit["steps"]}
     said = {
-        item["kind"] for item in result["resources"] if item["notes"] != notes[item["kind"], item["old_id"]]
+        item["kind"]
+        for item in result["resources"]
+        if item["notes"] != notes[item["kind"], item["source_id"]]
     }
     # Whom an image is shared with, and which address the destination gives, is seen only when it is made.
     assert said <= {"image", "floating_ip"}

@@ -73,7 +73,9 @@ def test_a_user_logs_in_at_the_destination_with_the_old_password(
     result = runner.run(
         "migrate", "tenant", tenant.name, "--yes", "--debug", "-f", "json", config=config, exit_code=0
     )
-    ids = {r["name"]: r["new_id"] for r in json.loads(result.stdout)["resources"] if r["kind"] == "user"}
+    ids = {
+        r["name"]: r["destination_id"] for r in json.loads(result.stdout)["resources"] if r["kind"] == "user"
+    }
     for user, password in tenant.passwords.items():
         assert log_in(lab, "destination", f"{tenant.name}.{user}", password) == ids[f"{tenant.name}.{user}"]
     with pytest.raises(Unauthorized):

@@ -60,7 +60,7 @@ def test_a_plan_is_written_shown_edited_run_and_taken_back(
     result = runner.json("migrate", "--plan", str(plan), "--yes")
     outcomes = {item["kind"]: item["outcome"] for item in result["resources"]}
     assert (outcomes["server"], outcomes["network"], outcomes["image"]) == ("skipped", "created", "created")
-    new_tenant = next(item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
+    new_tenant = next(item["destination_id"] for item in result["resources"] if item["kind"] == "tenant")
     networks = get(connect(lab.clouds_yaml, "destination").network, f"/networks?project_id={new_tenant}")
     assert [network["name"] for network in networks["networks"]] == ["renamed-by-hand"]
 

@@ -80,9 +80,9 @@ def test_a_server_moves_with_what_it_needs_and_nothing_else(
 
     runs = runner.json("runs", "list", "--tenant", small.name)
     checked = runner.json("verify", "tenant", small.name, "--run", runs[0]["run"])
-    assert [finding for finding in checked["resources"] if finding["verdict"] == "missing"] == []
+    assert [finding for finding in checked["resources"] if finding["outcome"] == "missing"] == []
     missing = runner.json("verify", "tenant", small.name, exit_code=6)
-    assert "image" in {finding["kind"] for finding in missing["resources"] if finding["verdict"] == "missing"}
+    assert "image" in {finding["kind"] for finding in missing["resources"] if finding["outcome"] == "missing"}
 
     stale = runner.run("migrate", "--plan", str(path), "--yes", exit_code=5)
     assert "is new at the source" not in stale.stderr

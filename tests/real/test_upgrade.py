@@ -65,7 +65,7 @@ class Operator:
     def ids(self) -> dict[str, str | None]:
         """The new ids by the kinds and names of what the run made."""
         found = self.runner.json("runs", "show", "last")["resources"]
-        return {f"{item['kind']} {item['name']}": item["new_id"] for item in found}
+        return {f"{item['kind']} {item['name']}": item["destination_id"] for item in found}
 
     def assert_untouched(self) -> None:
         """The destination is as it was before the earlier release came, and nobody's password is kept."""

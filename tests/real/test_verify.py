@@ -72,9 +72,9 @@ def broken(
         broken.act(there)
     found = runner.json("verify", "tenant", shop.tenant_id, exit_code=6)
     return {
-        (item["kind"], item["name"], item["verdict"]): bad_fields(item)
+        (item["kind"], item["name"], item["outcome"]): bad_fields(item)
         for item in found["resources"]
-        if item["verdict"] not in ("equal", "noted")
+        if item["outcome"] not in ("equal", "noted")
     }
 
 
@@ -88,7 +88,7 @@ def expected(lab: Lab, shop: Sample, broken: Break) -> tuple[str, str, str]:
 
 def test_what_arrived_is_equal(whole: dict[str, Any], shop: Sample) -> None:
     assert whole["equal"]
-    assert {item["verdict"] for item in whole["resources"]} == {"equal", "noted"}
+    assert {item["outcome"] for item in whole["resources"]} == {"equal", "noted"}
     assert {item["kind"] for item in whole["resources"]} >= {each.kind for each in BREAKS}
     images = [item for item in whole["resources"] if item["kind"] == "image" and item["name"] == "base"]
     assert [("bytes" in image["compared"], image["recognised_by"]) for image in images] == [(True, "stamp")]
@@ -98,9 +98,9 @@ def test_the_recorded_run_gives_the_same(
     runner: Runner, shop: Sample, migrated: dict[str, Any], whole: dict[str, Any]
 ) -> None:
     found = runner.json("verify", "tenant", shop.name, "--run", "last")
-    told = {item["source_id"]: (item["verdict"], item["destination_id"]) for item in found["resources"]}
+    told = {item["source_id"]: (item["outcome"], item["destination_id"]) for item in found["resources"]}
     assert told == {
-        item["source_id"]: (item["verdict"], item["destination_id"]) for item in whole["resources"]
+        item["source_id"]: (item["outcome"], item["destination_id"]) for item in whole["resources"]
     }
     assert "recorded run" in {item["recognised_by"] for item in found["resources"]}
 

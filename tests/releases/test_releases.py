@@ -45,7 +45,7 @@ def test_a_tenant_arrives_field_by_field_and_byte_by_byte(
     before = facts(lab.dir, "source", sample.tenant_id)
     make_partner(lab, sample)
     result = runner.json("migrate", "tenant", sample.name, "--yes")
-    (tenant_id,) = (item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
+    (tenant_id,) = (item["destination_id"] for item in result["resources"] if item["kind"] == "tenant")
     assert compare(before, facts(lab.dir, "destination", tenant_id)) == []
     assert [note for note in result["notes"] if "not known to Pumphouse" in note] == []
     verified = runner.json("verify", "tenant", sample.name)
@@ -60,7 +60,7 @@ def test_a_tenant_goes_back_and_the_run_is_reverted(
     sample = populate(lab.clouds_yaml, "back", Sizes.small(), cloud="destination")
     before = facts(lab.dir, "destination", sample.tenant_id)
     result = runner.json("migrate", "tenant", sample.name, "--yes")
-    (tenant_id,) = (item["new_id"] for item in result["resources"] if item["kind"] == "tenant")
+    (tenant_id,) = (item["destination_id"] for item in result["resources"] if item["kind"] == "tenant")
     assert compare(before, facts(lab.dir, "source", tenant_id)) == []
     runner.run("verify", "tenant", sample.name, exit_code=0)
     runner.run("revert", "last", "--yes", exit_code=0)

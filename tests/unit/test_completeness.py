@@ -91,7 +91,7 @@ def test_what_needs_that_and_something_in_conflict_is_left_behind() -> None:
     port = step("port", "p", SERVER, conflict.ref, action=Action.SKIP)
     found = report(planned(TENANT, skipped(LEFT_OUT), conflict, port))
     assert [outcome.ref.kind for outcome in left_behind(found)] == ["network", "port"]
-    assert report_data(found)["left_behind"] == ["network/n", "port/p"]
+    assert report_data(found, None)["left_behind"] == ["network/n", "port/p"]
 
 
 @pytest.mark.parametrize("is_asked", [True, False])

@@ -7,7 +7,7 @@ import os
 import pty
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,8 @@ from pumphouse.cli import main
 from pumphouse.cli.invocation import Invocation
 from pumphouse.cloud.outage import Outages
 from pumphouse.model import Outcome, Plan, Ref, Report, State
+from pumphouse.run.record import Run, create_run
+from pumphouse.store import open_store
 from tests.unit.memory import TENANT, planned
 
 CONFIG = SimpleNamespace(policies=SimpleNamespace(passwords_file=Path("/safe/passwords.csv")), notify=None)
@@ -35,6 +37,18 @@ with _interruptible(out, "pumphouse resume 1a2b") as stop, Live("bars", console=
     assert stop.is_set()
     os.kill(os.getpid(), signal.SIGINT)
 """
+
+
+class NamedRun(Run):
+    """A run with an id that can be foretold."""
+
+    @property
+    def id(self) -> str:
+        return f"run-{self.plan.tenant_name}"
+
+
+def named(run: Run) -> NamedRun:
+    return NamedRun(run.store, run.book, run.plan, run.details)
 
 
 class Terminal(io.StringIO):
@@ -60,7 +74,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     @contextmanager
     def locked(_invocation: Invocation, tenant_id: str) -> Iterator[Any]:
-        yield None, {}
+        with closing(open_store("memory://")) as store:
+            yield store, {}
 
     def execute(run: Any, *_: Any) -> Report:
         made = [
@@ -85,9 +100,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         )
         monkeypatch.setattr(
             f"pumphouse.cli.{module}.record_run",
-            lambda _invocation, _store, plan: SimpleNamespace(
-                id=f"run-{plan.tenant_name}", plan=plan, book=SimpleNamespace(meta={"state": "SUCCESS"})
-            ),
+            lambda _invocation, store, plan: named(create_run(store, plan)),
         )
 
     def run(*arguments: str) -> int:
@@ -119,7 +132,7 @@ def test_ctrl_c_after_the_last_tenant_was_moved_is_no_interruption(
     monkeypatch.setattr("pumphouse.cli.several._plan_again", lambda _invocation, shown, *_: shown)
     monkeypatch.setattr(
         "pumphouse.show.report.print_report",
-        lambda report, _: report.run == "run-b" and interrupt(),
+        lambda data, _: data["tenant"]["name"] == "b" and interrupt(),
     )
     assert commands("migrate", "tenant", "a", "b", "--yes") == 0
     out, err = capsys.readouterr()

@@ -128,18 +128,21 @@ def test_what_became_of_each_resource_is_shown(machine: Machine, recorded: str) 
     not_made = [item for item in resources if item["outcome"] not in ("created", "reused")]
     assert [(item["kind"], item["outcome"], item["reason"]) for item in not_made] == NOT_MADE[recorded]
     for item in (item for item in resources if item not in not_made):
-        assert item["new_id"] == at_destination(item["old_id"], recorded)
+        assert item["destination_id"] == at_destination(item["source_id"], recorded)
         assert (item["outcome"] == "reused") == ((item["kind"], item["name"]) in REUSED)
 
 
 def test_the_run_is_shown_as_a_table(machine: Machine, recorded: str) -> None:
-    shown = machine.runs("show", "last")
+    shown = machine.runs("show", "last", "--tasks")
     assert f"state {STATES[recorded]}" in shown
     assert "of operator on ops1" in shown
-    rows = [line.split() for line in shown.splitlines()]
+    rows = shown.splitlines()
+    units = json.loads(machine.runs("show", "last", "-f", "json"))["units"]
+    lines = {(task["resource"], task["verb"]): task["line"] for unit in units for task in unit["tasks"]}
     for resource, verb, state in UNDONE[recorded]:
-        assert any(row[:4] == [*resource.split(), verb, state] for row in rows)
-    assert ("5 resources are not done" in shown) == (recorded == "killed")
+        line = lines[resource, verb]
+        assert any(row.startswith(f"{line} ") and state in row.split() for row in rows), line
+    assert ("5 resources not done yet" in shown) == (recorded == "killed")
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "json"])

@@ -45,6 +45,8 @@ WEIGHED_HOURS = (10, 32, 48, 70)
 # Less than a hundred bytes for each look at a server.
 GROWTH_BYTES = 32 << 10
 STATE_BYTES = 64 << 10
+# Of each task and each outage a few; there are a hundred times as many looks.
+LOG_RECORDS = 60
 KEYSTONE, NOVA = "http://cloud.example/identity/v3", "http://cloud.example/compute"
 
 
@@ -184,7 +186,8 @@ def test_three_days(
     assert cloud.clock.now_s > 3 * DAY_S
     assert cloud.logins > 500
     assert len(cloud.away) == 12
-    assert len(first.said + second.said) == len(caplog.records) == 2 * len(cloud.away)
+    assert len(first.said + second.said) == 2 * len(cloud.away)
+    assert len(caplog.records) < LOG_RECORDS
     held = [cloud.held[hour] for hour in WEIGHED_HOURS]
     assert max(held[1] - held[0], held[3] - held[2]) < GROWTH_BYTES
     assert state.stat().st_size < STATE_BYTES

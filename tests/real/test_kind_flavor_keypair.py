@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from novaclient.api_versions import APIVersion
+from taskflow import task
 
 from pumphouse.cloud import Cloud, call, get_all
 from pumphouse.errors import ConfigError, ConflictError, PumphouseError
-from pumphouse.model import Action, Json, Ref
+from pumphouse.model import Action, Json, Ref, symbol
 from pumphouse.tasks.base import STAMP, ensured_id
 from pumphouse.tasks.keystone import domain, role, tenant, user
 from pumphouse.tasks.nova import flavor, keypair
@@ -362,6 +363,29 @@ def test_another_key_of_that_name_is_a_conflict(clouds: Clouds, world: SimpleNam
     _, ensure = keypair.tasks(by_hand.migration, other)
     with pytest.raises(ConflictError, match="another keypair named 'other'"):
         ensure.execute(other.record.data, **{f"user-{world.alice.id}-ensured": {"id": there.id}})
+
+
+@pytest.mark.parametrize(("ago", "made"), [(timedelta(), True), (timedelta(hours=1), False)])
+def test_a_keypair_is_a_dead_runs_own_if_it_was_made_when_that_was_about_to(
+    clouds: Clouds, world: SimpleNamespace, ago: timedelta, made: bool
+) -> None:
+    """Later, the user may have imported the key."""
+    clouds.source.nova.keypairs.create("laptop", public_key=public_key(), user_id=world.alice.id)
+    by_hand = carry(clouds, world)
+    results = by_hand.run({ref: s for ref, s in by_hand.steps().items() if ref.kind != "keypair"})
+    step = by_hand.steps()[Ref("keypair", f"{world.alice.id}.laptop")]
+    ensured = {symbol(Ref("user", world.alice.id), "ensured"): results[f"user-{world.alice.id}-ensured"]}
+    dead, resumed = (keypair.tasks(by_hand.migration, step)[1] for _ in range(2))
+    noted: Json = {}
+    dead.notifier.register(task.EVENT_UPDATE_PROGRESS, lambda _, details: noted.update(details))
+    dead.execute(step.record.data, **ensured)
+    at = datetime.fromisoformat(noted["before"]) - ago
+    resumed.recall({**noted, "made_id": "", "before": at.isoformat()})
+    result = resumed.execute(step.record.data, **ensured)
+    assert result["made"] is made
+    resumed.revert(result, step.record.data, **ensured)
+    left = keypair._list(clouds.destination, result["id"].partition(".")[0])
+    assert bool(left) is not made
 
 
 def test_a_keypair_is_fetched_by_its_id(clouds: Clouds, world: SimpleNamespace) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from taskflow import task
 
 from pumphouse.cloud import call
+from pumphouse.cloud.check import clock_difference_s
+from pumphouse.cloud.transport import READ_TIMEOUT_S
 from pumphouse.errors import ConflictError, PumphouseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -33,6 +36,8 @@ NAME = "keypair"
 # The public key's comment may differ, and Nova's fingerprint does not see it.
 IDENTITY = ("type", "fingerprint")
 FIELDS = (*IDENTITY, "public_key")
+# Nova tells times in whole seconds, and so does the difference of the clocks.
+_CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -74,7 +79,7 @@ class EnsureKeypair(BaseEnsureTask):
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The same key; another one of that name is a conflict."""
-        user_id = ensured_id(ensured, "user", data["user_id"])
+        self.user_id = user_id = ensured_id(ensured, "user", data["user_id"])
         keypairs = _list(self.cloud, user_id)
         keypair = next((item for item in keypairs if item["name"] == data["name"]), None)
         if keypair is None:
@@ -95,6 +100,7 @@ class EnsureKeypair(BaseEnsureTask):
             )
         user_id = ensured_id(ensured, "user", data["user_id"])
         keypair = {name: data[name] for name in ("name", "type", "public_key")}
+        self.journal(before=datetime.now(UTC).isoformat())
         call(
             self.cloud.adapter("compute"),
             "POST",
@@ -103,6 +109,20 @@ class EnsureKeypair(BaseEnsureTask):
         )
         return _id(user_id, data["name"])
 
+    def is_marked(self, destination_id: str) -> bool:
+        """Whether it was made when this task was about to: Nova keeps no mark of it, but the time.
+
+        Afterwards, the user may have imported the key, or another run.
+        """
+        made_at = call(self.cloud.adapter("compute"), "GET", self._path(destination_id))["keypair"].get(
+            "created_at"
+        )
+        if not self.before or not made_at:  # an older release noted no time
+            return True
+        noted = datetime.fromisoformat(self.before) + timedelta(seconds=clock_difference_s(self.cloud) or 0.0)
+        latest = noted + timedelta(seconds=(self.cloud.outages.limit_s or 0.0) + READ_TIMEOUT_S)
+        return noted - _CLOCK_TOLERANCE <= datetime.fromisoformat(made_at).replace(tzinfo=UTC) <= latest
+
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Delete the keypair if it was made; it takes its user, which its id does not tell for certain."""
         self.user_id = ensured_id(ensured, "user", data["user_id"])
@@ -110,8 +130,11 @@ class EnsureKeypair(BaseEnsureTask):
 
     def remove(self, destination_id: str) -> None:
         """Delete the keypair of the user."""
-        path = f"/os-keypairs/{quote(destination_id.removeprefix(_id(self.user_id, '')), safe='')}"
-        call(self.cloud.adapter("compute"), "DELETE", path, params={"user_id": self.user_id})
+        call(self.cloud.adapter("compute"), "DELETE", self._path(destination_id))
+
+    def _path(self, destination_id: str) -> str:
+        name = destination_id.removeprefix(_id(self.user_id, ""))
+        return f"/os-keypairs/{quote(name, safe='')}?user_id={quote(self.user_id, safe='')}"
 
 
 def _id(user_id: str, name: str) -> str:

@@ -63,7 +63,6 @@ _OWN = frozenset(
             "extra",
             STAMP,
             MARK,
-            MARK,
         ),
         *("parent_id", "parents", "subtree", "is_domain"),
         *("default_project_id", "email", "federated", "password", "original_password", "password_expires_at"),

@@ -337,7 +337,8 @@ def _stamp(flavor_id: str) -> str:
 
 
 def _is_unfinished(flavor: Json, source_id: str) -> bool:
-    return (flavor.get("description") or "").split(" ")[0] == _stamp(source_id)
+    stamp = (flavor.get("description") or "").partition(f" {MARK}=")[0]  # an id may have spaces, too
+    return stamp == _stamp(source_id)
 
 
 KIND = Kind(

@@ -42,8 +42,8 @@ SERVERS = 6
 PAUSED_AT_S = 33 * HOUR_S
 # Two of each process.
 WEIGHED_HOURS = (10, 32, 48, 70)
-# Less than a hundred bytes for each look at a server.
-GROWTH_BYTES = 32 << 10
+# Of what pytest keeps of the log, and less than a hundred bytes for each look at a server.
+GROWTH_BYTES = 48 << 10
 STATE_BYTES = 64 << 10
 # Of each task and each outage a few; there are a hundred times as many looks.
 LOG_RECORDS = 60

@@ -95,13 +95,19 @@ def record_run(invocation: Invocation, store: Backend, plan: Plan) -> Run:
     return run
 
 
+def makes_anything(plan: Plan) -> bool:
+    """Whether a run of a plan would make anything."""
+    from pumphouse.model import Action
+
+    return any(step.action is Action.CREATE for step in plan.steps())
+
+
 def has_work(store: Backend, plan: Plan) -> bool:
     """Whether there is anything to do for a plan: something to make, or what a dead run has borrowed to give back."""
-    from pumphouse.model import Action
     from pumphouse.run.record import has_loans, tenant_books
 
     books = tenant_books(store, plan.tenant.id, plan.source, plan.destination)
-    return any(step.action is Action.CREATE for step in plan.steps()) or any(map(has_loans, books))
+    return makes_anything(plan) or any(map(has_loans, books))
 
 
 def nothing_done(plan: Plan) -> Ended:

@@ -15,6 +15,7 @@ from pumphouse.cli.running import (
     failure_code,
     has_work,
     locked_tenant,
+    makes_anything,
     nothing_done,
     print_end,
     record_run,
@@ -71,17 +72,19 @@ def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selec
     A tenant that fails does not stop the others. Ctrl-C does, once the tasks under way are finished.
     """
     from pumphouse.show.ending import question
-    from pumphouse.show.plan import print_plan
+    from pumphouse.show.plan import Detail, print_plan
 
     out = invocation.console
     plans = []
     for tenant_id in ids:
         plans.append(plan_tenant(invocation, tenant_id, selection))
-        print_plan(plans[-1], out)
-        out.print()
+        if makes_anything(plans[-1]):
+            print_plan(plans[-1], out, Detail[invocation.detail or "PROBLEMS"])
+            out.print()
     if not plans:
         return EXIT_DONE
-    if not invocation.confirm(question(plans)):
+    asked = list(filter(makes_anything, plans))
+    if asked and not invocation.confirm(question(asked)):
         return EXIT_DECLINED
     results = _migrate_all(invocation, plans, selection)
     if not invocation.is_table:

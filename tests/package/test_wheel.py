@@ -13,7 +13,12 @@ DATA = (
     "config.example.yaml",
     "py.typed",
     "schemas/config.json",
+    "schemas/ids.json",
     "schemas/plan.json",
+    "schemas/run.json",
+    "schemas/runs.json",
+    "schemas/verification.json",
+    "show/report.html",
 )
 BROKEN = """\
 source: {auth: {auth_url: "https://old.example.com/v3", username: admin, password: old, project_name: admin}}

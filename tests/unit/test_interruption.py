@@ -1,4 +1,4 @@
-"""What is said when an operator says no, or presses Ctrl-C outside of a run, and where nobody can be asked."""
+"""What is said when an operator says no, or presses Ctrl-C outside of a run, and where nobody can or need be asked."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import pytest
 from pumphouse.cli import main
 from pumphouse.cli.invocation import Invocation
 from pumphouse.cloud.outage import Outages
-from pumphouse.model import Outcome, Plan, Ref, Report, State
+from pumphouse.model import Action, Outcome, Plan, Ref, Report, State
 from pumphouse.run.record import Run, create_run
 from pumphouse.store import open_store
-from tests.unit.memory import TENANT, planned
+from tests.unit.memory import TENANT, planned, step
 
 CONFIG = SimpleNamespace(policies=SimpleNamespace(passwords_file=Path("/safe/passwords.csv")), notify=None)
 
@@ -244,3 +244,28 @@ def test_where_no_password_was_written_no_file_is_named(
     monkeypatch.setattr("pumphouse.run.execute.execute_run", lambda run, *_: Report(run.plan, reused, run.id))
     assert commands("migrate", "tenant", "a", "--yes") == 0
     assert "passwords" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tenants", [["a"], ["a", "b"]])
+def test_where_nothing_is_to_do_nobody_is_asked_and_no_run_is_made(
+    commands: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tenants: list[str],
+) -> None:
+    def plan(tenant_id: str) -> Plan:
+        reused = step("tenant", "t", action=Action.REUSE, destination_id="new")
+        return replace(planned(reused), tenant=Ref("tenant", tenant_id), tenant_name=tenant_id)
+
+    for module in ("migrate", "several"):
+        monkeypatch.setattr(
+            f"pumphouse.cli.{module}.plan_after_runs", lambda *_, tenant_id="a", **__: plan(tenant_id)
+        )
+        monkeypatch.setattr(f"pumphouse.cli.{module}.record_run", lambda *_: pytest.fail("a run was made"))
+    monkeypatch.setattr("pumphouse.cli.several.plan_tenant", lambda _, tenant_id, __: plan(tenant_id))
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert commands("migrate", "tenant", *tenants) == 0
+    out, err = capsys.readouterr()
+    assert "everything that tenant a owns is at the destination" in out
+    assert "nothing to do" in out
+    assert "Migrate" not in out + err

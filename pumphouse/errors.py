@@ -67,6 +67,19 @@ class StalePlanError(PumphouseError):
         )
 
 
+class ObstacleError(PumphouseError):
+    """A run would fail over something that was found before it began.
+
+    count: how many such things have been printed.
+    """
+
+    def __init__(self, count: int) -> None:
+        what = "1 error above stands" if count == 1 else f"{count} errors above stand"
+        super().__init__(
+            f"{what} in the way; nothing was changed", "remove them, or start all the same with --force"
+        )
+
+
 class LockedError(PumphouseError):
     """Another run works on the same tenant; says who, where that is known."""
 

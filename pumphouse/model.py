@@ -265,6 +265,18 @@ def _default_run_settings() -> RunSettings:
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """What a run of a plan would fail over: what it is, and what to do.
+
+    is_certain: whether it would; else it may.
+    """
+
+    what: str
+    remedy: str
+    is_certain: bool = True
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a migration of one tenant is going to do, as plain data.
 
@@ -275,6 +287,8 @@ class Plan:
     uncarried: what the tenant owns of which no migration carries anything, and which the selection does not skip.
     left_out: what was planned once and then taken out by a person.
     selection: what of the tenant it was made for.
+    obstacles: what stands in the way now; in no file and no store.
+    measured_bytes_per_s: how fast a copy went when that was measured; None if nobody did. In no file and no store.
     """
 
     tenant: Ref
@@ -288,6 +302,8 @@ class Plan:
     cfg: RunSettings = field(default_factory=_default_run_settings)
     left_out: tuple[Ref, ...] = ()
     selection: Selection = Selection()
+    obstacles: tuple[Obstacle, ...] = ()
+    measured_bytes_per_s: float | None = None
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the units."""

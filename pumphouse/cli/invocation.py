@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +15,7 @@ import click
 
 from pumphouse.cli.logs import keep_log
 from pumphouse.cli.options import Command, cloud_options, config_option, format_option
-from pumphouse.errors import ConfigError, UsageError
+from pumphouse.errors import ConfigError, ObstacleError, UsageError
 from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Migration
 
-_OF_SOME_COMMANDS = ("yes", "detail", "keep_running")
+_OF_SOME_COMMANDS = ("yes", "detail", "force", "keep_running")
 
 
 _LIMITS = ("workers", "transfers", "bytes_per_second")
@@ -44,6 +44,7 @@ class Invocation:
     yes: whether to start without asking.
     detail: how much of a plan is printed, by the names of `pumphouse.show.plan.Detail`; None as the command has it.
     limits: what replaces limits of the configuration and of the plan.
+    force: whether to start although something stands in the way.
     plan: the plan whose mappings, policies and limits replace those of the configuration.
     keep_running: whether servers of the source go on running, whatever the configuration says.
     """
@@ -54,6 +55,7 @@ class Invocation:
     output_format: str = "table"
     yes: bool = False
     detail: str | None = None
+    force: bool = False
     plan: Plan | None = None
     keep_running: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -142,6 +144,12 @@ class Invocation:
                 "stdin is not a terminal: there is nobody to ask whether to start",
                 "give --yes to start without being asked",
             )
+
+    def refuse_obstacles(self, plans: Sequence[Plan]) -> None:
+        """Raise ObstacleError when a run of one of the plans would fail over something, unless `--force` was given."""
+        count = sum(obstacle.is_certain for plan in plans for obstacle in plan.obstacles)
+        if count and not self.force:
+            raise ObstacleError(count)
 
     def confirm(self, question: str) -> bool:
         """Whether to go on: `--yes` was given, or the operator says so; prints what a no means."""

@@ -21,6 +21,7 @@ from pumphouse.cli.kinds import NAMEABLE_KINDS, OWNED_KINDS
 from pumphouse.cli.options import (
     Command,
     detail_options,
+    force_option,
     keep_running_option,
     limit_options,
     plan_output_option,
@@ -59,7 +60,7 @@ Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 
 def _run_options(command: Command) -> Command:
     """`--dry-run`, `--yes`, `-o`, the limits and the options that make an Invocation."""
-    command = plan_output_option(detail_options(limit_options(invocation_options()(command))))
+    command = plan_output_option(detail_options(limit_options(force_option(invocation_options()(command)))))
     return _dry_run_option(yes_option("before the run")(log_json_option(keep_running_option(command))))
 
 
@@ -77,6 +78,7 @@ def _dry_run_option(command: Command) -> Command:
 @log_json_option
 @detail_options
 @limit_options
+@force_option
 @invocation_options()
 @click.pass_context
 def migrate_command(
@@ -221,6 +223,7 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
         if not has_work(store, plan):
             return print_result(invocation, nothing_done(plan))
         print_plan(plan, invocation.console, Detail[invocation.detail or "PROBLEMS"])
+        invocation.refuse_obstacles([plan])
         if not invocation.confirm(question([plan])):
             return EXIT_DECLINED
         run = record_run(invocation, store, plan)

@@ -116,3 +116,8 @@ def detail_options(command: Command) -> Command:
     ):
         command = click.option(flag, "detail", flag_value=detail, help=help_text)(command)
     return command
+
+
+def force_option(command: Command) -> Command:
+    """`--force`."""
+    return click.option("--force", is_flag=True, help="Start although something stands in the way.")(command)

@@ -84,6 +84,7 @@ def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selec
     if not plans:
         return EXIT_DONE
     asked = list(filter(makes_anything, plans))
+    invocation.refuse_obstacles(asked)
     if asked and not invocation.confirm(question(asked)):
         return EXIT_DECLINED
     results = _migrate_all(invocation, plans, selection)

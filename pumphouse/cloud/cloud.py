@@ -28,11 +28,15 @@ from pumphouse.config.settings import Limits
 from pumphouse.errors import CloudError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pumphouse.config.settings import CloudConfig
 
 T = TypeVar("T")
 
 _LIMITS = Limits()
+# Logins that cannot be repeated once their token has ended.
+_ONE_TIME = ("token", "v3token", "v3totp", "v3multifactor")
 
 
 class Cloud:
@@ -121,6 +125,13 @@ class Cloud:
         """The current login: a keystoneauth1.access.AccessInfo."""
         login: Any = self.session.auth
         return login.get_access(self.session)
+
+    @property
+    def login_ends_at(self) -> datetime | None:
+        """When the login ends that is of one token, and so for one time; None of one that can be renewed."""
+        is_once = self._region.config["auth_type"] in _ONE_TIME
+        ends_at: datetime | None = self.access.expires if is_once else None
+        return ends_at
 
     @property
     def project_id(self) -> str:

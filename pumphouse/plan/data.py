@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, cast
 
 from pumphouse.model import (
@@ -53,7 +54,7 @@ def plan_data(plan: Plan) -> Json:
         },
         "units": [unit_data(unit) for unit in plan.units],
         "notes": list(plan.notes),
-        **_without_defaults(uncarried=list(plan.uncarried)),
+        **_without_defaults(uncarried=list(plan.uncarried), obstacles=list(map(asdict, plan.obstacles))),
         "summary": summary(plan),
     }
 

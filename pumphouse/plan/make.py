@@ -26,8 +26,10 @@ from pumphouse.model import (
 from pumphouse.plan import uncarried
 from pumphouse.plan.capacity import refuse_excess
 from pumphouse.plan.decide import block, decide_all
+from pumphouse.plan.preflight import obstacles
 from pumphouse.plan.selection import choose, resolve, without
 from pumphouse.plan.selection import notes as selection_notes
+from pumphouse.plan.speed import remembered
 from pumphouse.plan.task_lines import with_tasks
 from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
@@ -134,7 +136,9 @@ def make_plan(
         left_out=tuple(sorted(set(left_out) - steps.keys())),
         selection=selection,
     )
-    return with_tasks(plan)
+    measured = remembered(config.state_folder, plan.source, plan.destination)
+    plan = with_tasks(replace(plan, measured_bytes_per_s=measured))
+    return replace(plan, obstacles=obstacles(plan, source, destination, config, pool))
 
 
 def unknown_fields(records: Iterable[Record]) -> Iterator[str]:

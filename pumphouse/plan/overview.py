@@ -20,7 +20,7 @@ TASK_S = 1
 # A server is shut down, and its twin boots.
 BOOT_S = 120
 # As pumphouse.run.execute has units that copy: two for each slot.
-_UNITS_PER_TRANSFER = 2
+UNITS_PER_TRANSFER = 2
 _NEW_ADDRESS = re.compile(r"its (?:external )?address \S+ is not carried")
 _DISKS = ("server", "volume", "volume_snapshot")
 
@@ -93,21 +93,23 @@ def notes(plan: Plan) -> list[Group]:
     return groups((step, note) for step in plan.steps() for note in step.notes)
 
 
-def speed_of(plan: Plan, measured: Speed | None = None) -> Speed:
+def speed_of(plan: Plan) -> Speed:
     """The speed to expect: what was measured, or is assumed, or less where the plan has a limit."""
-    speed = measured or Speed(COPY_BYTES_PER_S, "assumed; pumphouse check --speed measures it")
+    measured = plan.measured_bytes_per_s
+    assumed = Speed(COPY_BYTES_PER_S, "assumed; pumphouse check --speed measures it")
+    speed = Speed(measured, "measured") if measured else assumed
     limit = plan.cfg["limits"]["bytes_per_second"]
     return Speed(limit, "limits.bytes_per_second") if limit and limit < speed.bytes_per_s else speed
 
 
-def estimate(plan: Plan, measured: Speed | None = None) -> Estimate:
+def estimate(plan: Plan) -> Estimate:
     """How long a run of the plan will take.
 
     Disks are as large as they may be. A server is down while its disks are made images of, copied and made disks of,
     beside the largest others that may be under way at the same time.
     """
-    speed, limits = speed_of(plan, measured), plan.cfg["limits"]
-    at_once = _UNITS_PER_TRANSFER * limits["transfers"]
+    speed, limits = speed_of(plan), plan.cfg["limits"]
+    at_once = UNITS_PER_TRANSFER * limits["transfers"]
     sizes = {unit.name: unit.size_bytes for unit in plan.units if unit.size_bytes}
     largest = nlargest(at_once, sizes.values())
     disks = {unit.name: _disk_bytes(unit) for unit in plan.units}

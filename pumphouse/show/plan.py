@@ -45,13 +45,9 @@ def print_plan(
     plan: Plan,
     out: PrintableConsole,
     detail: Detail = Detail.PROBLEMS,
-    measured: overview.Speed | None = None,
 ) -> None:
-    """A page of what matters; then all notes, every resource and every task, as far as the detail has them.
-
-    measured: the speed between the two clouds, where it has been measured.
-    """
-    page = [*_head(plan, out), styled(""), *_effects(plan, out, measured), styled("")]
+    """A page of what matters; then all notes, every resource and every task, as far as the detail has them."""
+    page = [*_head(plan, out), styled(""), *_effects(plan, out), styled("")]
     notes = [_cut(_wrapped(out, *said), _LINES) for said in _said(plan, with_names=False)]
     fitting = _fitting(notes, _PAGE_LINES - len(page))
     page += [line for lines in notes[:fitting] for line in lines]
@@ -104,14 +100,14 @@ def _head(plan: Plan, out: PrintableConsole) -> Iterator[Text]:
         yield from _cut(_wrapped(out, "  with", selection_options(plan), indent=7), _LINES)
 
 
-def _effects(plan: Plan, out: PrintableConsole, measured: overview.Speed | None) -> Iterator[Text]:
+def _effects(plan: Plan, out: PrintableConsole) -> Iterator[Text]:
     """What a run would do, in the answers to the questions that an operator has."""
     for action, kinds in overview.kinds(plan).items():
         counts = [counted(number, kind.replace("_", " ")) for kind, number in kinds.items()]
         lines = 2 * _LINES if action is Action.CREATE else 1
         if counts:
             yield from _list(out, _LABELS[action], f"{kinds.total():,}: ", counts, _COLOURS[action], lines)
-    counted_all, expected = summary(plan), overview.estimate(plan, measured)
+    counted_all, expected = summary(plan), overview.estimate(plan)
     if size_bytes := counted_all["size_bytes"]:
         rate = f"{size(round(expected.speed.bytes_per_s))} a second ({expected.speed.known})"
         yield from _wrapped(out, "copy", f"at most {size(size_bytes)}, at {rate}")
@@ -133,6 +129,9 @@ def _effects(plan: Plan, out: PrintableConsole, measured: overview.Speed | None)
 
 def _said(plan: Plan, *, with_names: bool = True) -> Iterator[tuple[str, str, str]]:
     """All else that there is to know, what stops a run first: what it is, the text, the colour."""
+    for obstacle in plan.obstacles:
+        label, style = ("error", "red") if obstacle.is_certain else ("warning", "yellow")
+        yield label, f"{obstacle.what}: {obstacle.remedy}", style
     for group in overview.reasons(plan, Action.CONFLICT):
         yield "conflict", _group_text(group, with_names), "red"
     for note in plan.uncarried:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pumphouse.model import Json, Outcome, State
+from pumphouse.model import Json, Obstacle, Outcome, State
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.show.tables import Column, print_table
 from pumphouse.show.text import is_hidden, printable
@@ -143,13 +144,23 @@ def check_data(found: Check) -> Json:
     return asdict(found)
 
 
-def print_check(found: Check, out: PrintableConsole) -> None:
-    """Both clouds, then what will not be possible."""
+def print_check(
+    found: Check,
+    out: PrintableConsole,
+    obstacles: Sequence[Obstacle] = (),
+    bytes_per_s: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """Both clouds, how fast bytes go where that was measured, then what stands in the way or will not be possible."""
     for cloud in (found.source, found.destination):
         _print_cloud(cloud, out)
+    for way, rate in bytes_per_s.items():
+        out.print(f"speed from {way}: {size(round(rate))} a second")
+    for obstacle in obstacles:
+        what, style = ("error", "red") if obstacle.is_certain else ("warning", "yellow")
+        out.print(f"{what}: {obstacle.what}: {obstacle.remedy}", style=style)
     for sentence in found.not_possible:
         out.print(f"note: {sentence}", style="yellow")
-    if not found.not_possible:
+    if not found.not_possible and not obstacles:
         out.print("nothing stands in the way", style="green")
 
 

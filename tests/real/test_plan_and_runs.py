@@ -27,12 +27,9 @@ def both(lab: Lab) -> dict[str, Listing]:
 def edited(path: Path, name: str) -> Path:
     """The plan file without its server, and with another name for its network."""
     data = yaml.safe_load(path.read_text())
-    data["units"] = [unit for unit in data["units"] if not unit["name"].startswith("server/")]
+    data["resources"] = [line for line in data["resources"] if line["kind"] != "server"]
     (network,) = (
-        step
-        for unit in data["units"]
-        for step in unit["steps"]
-        if step["kind"] == "network" and step["action"] == "create"
+        line for line in data["resources"] if line["kind"] == "network" and line["action"] == "create"
     )
     network["name"] = name
     changed = path.with_name("edited.yaml")

@@ -158,11 +158,11 @@ def test_an_estimate_is_made_at_the_slowest_speed_that_is_known() -> None:
     limited = replace(
         plan, cfg={**plan.cfg, "limits": {**plan.cfg["limits"], "bytes_per_second": 10 * overview.MIB}}
     )
-    fast = overview.Speed(1000 * overview.MIB, "measured")
+    fast = 1000 * overview.MIB
     assumed, slow, measured = (
         overview.estimate(plan),
-        overview.estimate(limited, fast),
-        overview.estimate(plan, fast),
+        overview.estimate(replace(limited, measured_bytes_per_s=fast)),
+        overview.estimate(replace(plan, measured_bytes_per_s=fast)),
     )
     assert slow.speed.known == "limits.bytes_per_second"
     assert measured.duration_s < assumed.duration_s < slow.duration_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import shlex
@@ -96,6 +97,10 @@ class CloudError(PumphouseError):
     """A cloud cannot be reached or refuses the login."""
 
     exit_code = EXIT_CONNECTION
+
+
+class AnswerError(CloudError):
+    """A service answered what its API does not know, as something else at its address would."""
 
 
 class OutageError(CloudError):
@@ -199,6 +204,17 @@ _HINTS = {
 }
 
 
+# What Python calls an answer without a field, or of another shape, wherever it was read.
+_MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, AssertionError)
+# The deepest reason that urllib3 gives, behind the names of its classes.
+_REASON = re.compile(
+    r"\[Errno -?\d+\] ([^'\")\]]+)|(Remote end closed connection without response|BadStatusLine)"
+)
+_UNREACHED = re.compile(r"(?s)(Unable to establish connection to [^:]+:[^:]+(?::\d[^:]*)?): .*")
+_PAGE = re.compile(r"(?i)<(?:!doctype|html|body)\b")
+_MARKUP = re.compile(r"(?is)<!--.*?-->|<(head|style|script|h1)\b.*?</\1\s*>|<[^>]+>")
+_TITLE = re.compile(r"(?is)<(?:title|h1)\b[^>]*>(.*?)</")
+_PAGE_LENGTH = 300
 _NOISE = re.compile(r"<[^>]+>|\((?:HTTP \d+|Request-ID: [^)]*)\)")
 
 
@@ -209,11 +225,33 @@ def explain(error: BaseException) -> Explanation:
     status = _first(error, "http_status", "status_code", "code")
     message = _first(error, "details", "message") or str(error) or type(error).__name__
     request_id = str(_first(error, "request_id") or "")
-    if not isinstance(status, int):
-        return Explanation(f"{type(error).__name__}: {_one_line(message)}", "", request_id)
-    return Explanation(
-        f"the cloud answered {status}: {_one_line(message)}", _HINTS.get(status, ""), request_id
-    )
+    if isinstance(status, int):
+        hint = "; ".join(filter(None, (_HINTS.get(status, ""), _asked_wait(error))))
+        return Explanation(f"the cloud answered {status}: {_one_line(message)}", hint, request_id)
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return Explanation(mask_secrets(what), "make room there" if error.errno == errno.ENOSPC else "")
+    if isinstance(error, _MISSHAPEN):
+        what = f"what a cloud answered, or pumphouse itself, is not as expected: {type(error).__name__}"
+        return Explanation(
+            f"{what}: {_one_line(message)}", "the log says where; report it with: pumphouse doctor"
+        )
+    if is_connection_failure(error):
+        return Explanation(_unreached(_one_line(message)), "", request_id)
+    return Explanation(f"{type(error).__name__}: {_one_line(message)}", "", request_id)
+
+
+def _asked_wait(error: BaseException) -> str:
+    """How long an answer asks to wait, in words."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    asked = headers.get("Retry-After", "")
+    return f"it asks to wait {asked} s" if asked.isdecimal() and int(asked) else ""
+
+
+def _unreached(message: str) -> str:
+    """Why there was no connection, without the names of urllib3's classes."""
+    found, reasons = _UNREACHED.match(message), _REASON.findall(message)
+    return f"{found[1]}: {''.join(reasons[-1])}" if found and reasons else message
 
 
 def http_status(error: BaseException) -> int | None:
@@ -246,5 +284,14 @@ def _first(error: BaseException, *names: str) -> object:
 
 
 def _one_line(message: object) -> str:
-    """Without the markup that Glance answers in, and what keystoneauth puts behind every message."""
-    return " ".join(_NOISE.sub(" ", mask_secrets(str(message))).split())[:500]
+    """Without the markup that Glance and proxies answer in, and what keystoneauth puts behind every message."""
+    text = mask_secrets(str(message))
+    if _PAGE.search(text):
+        text = _of_page(text)
+    return " ".join(_NOISE.sub(" ", text).split())[:500]
+
+
+def _of_page(page: str) -> str:
+    """What a page of HTML says, or its title where that is long or nothing."""
+    text, title = " ".join(_MARKUP.sub(" ", page).split()), _TITLE.search(page)
+    return title[1] if title and not 0 < len(text) <= _PAGE_LENGTH else text

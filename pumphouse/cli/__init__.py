@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from importlib import import_module
 
@@ -72,6 +73,8 @@ def main() -> None:
         sys.exit(cli(standalone_mode=False, obj=begun))
     except click.ClickException as error:
         error.show()
+        if meant := _meant(error):
+            click.echo(printable(f"hint: did you mean {meant!r}?"), err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         told = f"see what was done with pumphouse runs list, go on with {begun[-1]}" if begun else ""
@@ -79,6 +82,19 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # no traceback reaches the operator
         _fail(error)
+
+
+def _meant(error: click.ClickException) -> str | None:
+    """What was probably meant by a command, or by the value of an option, that is not known."""
+    from pumphouse.config.schema import closest
+
+    found = re.search(r"^No such command '([^']*)'|^'(.*)' is not one of (.*)\.$", error.message)
+    if found is None or not isinstance(error, click.UsageError) or error.ctx is None:
+        return None
+    known = re.findall(r"'([^']*)'", found[3] or "")
+    if found[1] and isinstance(error.ctx.command, click.Group):
+        known = error.ctx.command.list_commands(error.ctx)
+    return closest((found[1] or found[2]).lower(), known)
 
 
 def _fail(error: Exception) -> None:

@@ -87,9 +87,8 @@ class Invocation:
         keep_log(config.state_folder)
         source = Cloud(config.source, name="source", limits=config.limits, read_only=True)
         destination = Cloud(config.destination, name="destination", limits=config.limits, read_only=True)
-        out = self.console
         for cloud in (source, destination):
-            cloud.outages.say = lambda line: out.print(f"note: {line}", style="yellow")
+            cloud.outages.say = lambda line: click.echo(printable(f"note: {line}"), err=True)
             cloud.login()
         if config.policies.user_passwords == "hash":
             from pumphouse.tasks.keystone.password_hashes import check_databases

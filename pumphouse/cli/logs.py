@@ -98,5 +98,5 @@ def keep_log(folder: Path) -> None:
 
 def log_file() -> str:
     """The file that is logged to; empty when there is none."""
-    files = (getattr(handler, "baseFilename", "") for handler in logging.getLogger().handlers)
+    files = (getattr(handler, "kept_file", "") for handler in logging.getLogger().handlers)
     return next(filter(None, files), "")

@@ -25,13 +25,20 @@ if TYPE_CHECKING:
     from pumphouse.run.record import Run
 
 
+# Those of TaskFlow that a run can have, and those of pumphouse.run.summary: a test holds them to both.
+STATES = (
+    *("PENDING", "RUNNING", "SUCCESS", "CONFLICT", "FAILURE", "SUSPENDED", "INTERRUPTED"),
+    *("REVERTING", "REVERTED", "REVERT_FAILURE"),
+)
+
+
 @click.group("runs")
 def runs_command() -> None:
     """Look at the runs that the state store has; also while they go on."""
 
 
 @runs_command.command("list")
-@click.option("--state", metavar="STATE", help="Only runs in this state, such as RUNNING or FAILURE.")
+@click.option("--state", type=click.Choice(STATES, case_sensitive=False), help="Only runs in this state.")
 @click.option("--tenant", metavar="ID_OR_NAME", help="Only runs of this tenant.")
 @click.option("--since", type=click.DateTime(), help="Only runs that began then or later, local time.")
 @invocation_options(clouds=False)

@@ -63,7 +63,7 @@ def telling(invocation: Invocation, run: Run, command: str, go_on: str) -> Itera
             yield listener
         finally:
             error = sys.exc_info()[1]
-            counts = Counter(state.value for state in listener.tally.outcomes.values())
+            counts = dict(Counter(state.value for state in listener.tally.outcomes.values()))
             seconds, reason = time.monotonic() - began_s, str(error or "")
             state = run.book.meta["state"]
             guarded(listener)(RunEnded(run.id, state, seconds, listener.copied_bytes, counts, reason))

@@ -21,7 +21,7 @@ from pumphouse.cloud import services
 from pumphouse.cloud.access import Tenancies
 from pumphouse.cloud.batch import Batch
 from pumphouse.cloud.loans import Ledger
-from pumphouse.cloud.login import cloud_region, refused, scoped_login
+from pumphouse.cloud.login import NO_KEYSTONE, cloud_region, refuse_misshapen, refused, scoped_login
 from pumphouse.cloud.outage import Outages
 from pumphouse.cloud.transport import CloudSession, connection_pool
 from pumphouse.config.settings import Limits
@@ -56,6 +56,7 @@ class Cloud:
     ) -> None:
         self.name = name
         self.outages = Outages(name)
+        self.outages.login_s, self.outages.answer_s = limits.login_s, limits.answer_s
         self._outage_s = limits.outage_s
         self.keystone_database_url = config.keystone_database
         self.loans = Ledger()
@@ -297,14 +298,14 @@ class Cloud:
 
     def login(self) -> None:
         """Log in now. Raises CloudError, saying what was refused and what to do."""
+        title = f"cloud {self.name} ({self.auth_url})"
         try:
-            project_id = self.access.project_id
+            access = self.access
         except exceptions.ClientException as error:
-            raise refused(f"cloud {self.name} ({self.auth_url})", error) from error
-        if not project_id:
-            raise CloudError(
-                f"cloud {self.name}: the login is not scoped to a project", "name a project in its auth"
-            )
+            raise refused(title, error) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # of keystoneauth
+            raise CloudError(f"{title}: its login gives what is no token", NO_KEYSTONE) from error
+        refuse_misshapen(title, access)
         self.outages.limit_s = self._outage_s
 
     def in_tenant(self, tenant_id: str, role: str = "member") -> AbstractContextManager[Cloud]:

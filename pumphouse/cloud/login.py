@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,7 @@ def _named(config: CloudConfig) -> CloudRegion:
     return clouds.get_one(cloud=config.cloud, **{name: value for name, value in changes.items() if value})
 
 
+NO_KEYSTONE = "check auth_url, which mostly ends in /v3"
 # What a failed login means, the most special first: exceptions, what happened, what to do.
 _LOGIN_FAILURES: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     (
@@ -123,14 +125,65 @@ _LOGIN_FAILURES: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     (
         (exceptions.DiscoveryFailure, exceptions.NotFound, exceptions.InvalidResponse),
         "no Keystone answers at this address",
-        "check auth_url, which mostly ends in /v3",
+        NO_KEYSTONE,
+    ),
+)
+
+
+# What of the text of an error tells more than its class: what happened, what to do.
+_TOLD = (
+    (
+        re.compile("(?i)wrong.version.number|record.layer.failure|unknown.protocol|http.request"),
+        "it answers plain HTTP, not TLS",
+        "write http:// in its auth_url, or check the port",
+    ),
+    (
+        re.compile("Failed to parse|Invalid URL"),
+        "its auth_url is no address",
+        "give one such as https://keystone.example.com:5000/v3",
+    ),
+    (
+        re.compile("BadStatusLine"),
+        "what answers is not HTTP",
+        "write https:// in its auth_url, or check the port",
+    ),
+    (
+        re.compile(r"(?i)certificate.verify.failed: (?P<why>[^(]+?)(?: \(|\.|$)"),
+        "its TLS certificate is not trusted",
+        "set cacert to the file of its CA, or correct the certificate",
+    ),
+    (
+        re.compile(r"(?P<why>has not answered in full within [0-9.]+ s)"),
+        "it cannot be used",
+        "look at Keystone",
     ),
 )
 
 
 def refused(title: str, error: Exception) -> CloudError:
     """What a failed login means; title names the cloud and its address."""
+    for pattern, what, hint in _TOLD:
+        if found := pattern.search(str(error)):
+            why = found.groupdict().get("why")
+            return CloudError(f"{title}: {what}{f': {why}' if why else ''}", hint)
     for classes, what, hint in _LOGIN_FAILURES:
         if isinstance(error, classes):
             return CloudError(f"{title}: {what}", hint)
-    return CloudError(f"{title}: the login failed: {explain(error)}", "check its settings")
+    told = explain(error)
+    return CloudError(f"{title}: the login failed: {told.what}", told.hint or "check its settings")
+
+
+def refuse_misshapen(title: str, access: Any) -> None:
+    """Raise CloudError for a login that gave no usable token: of no project, without services, of another shape."""
+    try:
+        entries, project_id = access.service_catalog.catalog or (), access.project_id
+        urls = [endpoint["url"] for entry in entries for endpoint in entry["endpoints"] if entry["type"]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CloudError(f"{title}: its login gives what is no token", NO_KEYSTONE) from error
+    if not project_id:
+        raise CloudError(f"{title}: the login is not scoped to a project", "name a project in its auth")
+    if not urls:
+        raise CloudError(
+            f"{title}: its token has no catalog of services",
+            "register the endpoints of its services in Keystone",
+        )

@@ -20,6 +20,10 @@ LOG = logging.getLogger(__name__)
 
 # How long the first login is tried: a wrong address does not become right by waiting.
 LOGIN_S = 5.0
+# How long an answer may take in all, and after how long that is said; see limits.login_s and limits.answer_s.
+LOGIN_ANSWER_S = 30.0
+ANSWER_S = 300.0
+NOTICE_S = 15.0
 # A service that is back before that is not worth a word.
 QUIET_S = 3.0
 BACKOFF_S = 0.5
@@ -48,18 +52,22 @@ class Outages:
     """What all threads and scopes of one cloud share of its services that do not answer.
 
     limit_s: how long a service is waited for; None for as long as the login is only tried.
+    login_s, answer_s: how long one answer is waited for, while the login is only tried and afterwards.
     stop: once set, nobody waits any more.
     say, also: are given a line when a service is waited for, and when it answers again.
     """
 
     def __init__(self, cloud_name: str) -> None:
         self.limit_s: float | None = None
+        self.login_s = LOGIN_ANSWER_S
+        self.answer_s = ANSWER_S
         self.stop = threading.Event()
         self.say: Callable[[str], None] = lambda line: None
         self.also: Callable[[str], None] = lambda line: None
         self._cloud_name = cloud_name
         self._out: dict[str, _Outage] = {}
         self._ended_s: dict[str, float] = {}
+        self._slow_s: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> None:
@@ -96,7 +104,7 @@ class Outages:
         attempts = Retrying(
             retry=lambda state: bool(why(state)),
             stop=lambda state: self._is_over(state, name()),
-            wait=_pause_s,
+            wait=lambda state: min(_pause_s(state), self._left_s(state)),
             sleep=self.pause,
             before_sleep=lambda state: self._begins(name(), state.start_time, why(state)),
             retry_error_callback=give_up,
@@ -105,6 +113,23 @@ class Outages:
         if self._out:
             self._ends(name(), waited=attempts.statistics["attempt_number"] > 1)
         return answer
+
+    @property
+    def timeout_s(self) -> float:
+        """How long one answer is waited for."""
+        return self.login_s if self.limit_s is None else self.answer_s
+
+    def say_slow(self, service: str, seconds: float) -> None:
+        """Say that a service has accepted a request and has not answered it yet; of each service now and then."""
+        with self._lock:
+            now_s = time.monotonic()
+            if now_s < self._slow_s.get(service, 0.0):
+                return
+            self._slow_s[service] = now_s + self.timeout_s
+        self._tell(
+            f"{self._title(service)} has accepted a request and not answered it for {seconds:.0f} s: "
+            f"it is waited for, up to {self.timeout_s:g} s"
+        )
 
     def waited_for(self) -> list[str]:
         """The services that are waited for, and since when, a phrase each."""
@@ -120,9 +145,12 @@ class Outages:
     def _is_over(self, state: RetryCallState, service: str) -> bool:
         """Whether a service has been waited for long enough, by this request or by any."""
         outage = self._out.get(service)
-        waited_s = state.seconds_since_start or 0.0
+        return self._left_s(state) <= 0 or (outage is not None and outage.is_given_up)
+
+    def _left_s(self, state: RetryCallState) -> float:
+        """How long this request may still wait for its service."""
         limit_s = LOGIN_S if self.limit_s is None else self.limit_s
-        return waited_s >= limit_s or (outage is not None and outage.is_given_up)
+        return max(0.0, limit_s - (state.seconds_since_start or 0.0))
 
     def _begins(self, service: str, began_s: float, why: str) -> None:
         with self._lock:

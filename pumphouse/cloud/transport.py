@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,15 +20,15 @@ from os_service_types import ServiceTypes
 from tenacity import RetryCallState
 
 from pumphouse import __version__
-from pumphouse.cloud.outage import Outages
+from pumphouse.cloud.outage import NOTICE_S, Outages
 from pumphouse.cloud.services import unversioned
-from pumphouse.errors import ReadOnlyError, explain
+from pumphouse.errors import AnswerError, ReadOnlyError, explain
 
 LOG = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 300
 SEND_BLOCK_BYTES = 1 << 20
+NOT_THE_API = "something else answers at this address, such as a proxy: check the endpoint in the catalog"
 # A service that has lost its own database or message queue answers 500 until they are back.
 BUSY_STATUSES = (429, 500, 502, 503, 504)
 # 429 and 503 say that nothing was done, and so does 413 when it says how long to wait: that is how Nova
@@ -44,6 +45,7 @@ _NO_CONNECTION = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.Conn
 _ONE_ATTEMPT = {"allow_reauth": False, "redirect": False, "connect_retries": 0, "status_code_retries": 0}
 
 _CHANGES = threading.local()
+_SOCKETS = threading.local()
 
 
 def request_ids() -> tuple[str, ...]:
@@ -114,7 +116,7 @@ class CloudSession(session.Session):
         if self.read_only and method not in _READS and not _is_login(method, kwargs):
             raise ReadOnlyError(f"{method} {url} refused: this session only reads")
         kwargs["connect_retries"] = 0
-        kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+        kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, self.outages.timeout_s))
         if is_stream(kwargs.get("data")):
             return self._send(url, method, **{**kwargs, **_ONE_ATTEMPT})
         read = self._read
@@ -168,13 +170,46 @@ class CloudSession(session.Session):
     def _send(self, url: str, method: str, **kwargs: Any) -> requests.Response:
         """Send a request once, and note it: in the log, and a write among those of this thread."""
         began_s = time.monotonic()
-        response = super().request(url, method, **kwargs)
+        with self._watched(url, kwargs):
+            response = super().request(url, method, **kwargs)
+        if not kwargs.get("stream") and {"endpoint_filter", "endpoint_override"} & kwargs.keys():
+            check_answer(response)
         request_id = next(filter(None, map(response.headers.get, _REQUEST_ID_HEADERS)), "")
         seconds = time.monotonic() - began_s
         LOG.debug("%s %s: %d, %.2f s, %s", method, response.url, response.status_code, seconds, request_id)
         if request_id and method not in _READS:
             _CHANGES.ids = [*getattr(_CHANGES, "ids", ()), request_id]
         return response
+
+    @contextmanager
+    def _watched(self, url: str, kwargs: Mapping[str, Any]) -> Iterator[None]:
+        """End a request of which the whole answer has not come in time, also one that comes byte by byte.
+
+        A timeout of a socket is for each read of it; what is copied may take as long as it takes.
+        """
+        if kwargs.get("stream") or is_stream(kwargs.get("data")):
+            yield
+            return
+        limit_s, watch = kwargs["timeout"][1], _Watch()
+        notice_s = min(NOTICE_S, limit_s / 3)
+
+        def notice() -> None:
+            watch.later(limit_s - notice_s, watch.cut)
+            self.outages.say_slow(self._service(url, **kwargs), notice_s)
+
+        watch.later(notice_s, notice)
+        # A login may be sent before what it is for, by the same thread.
+        outer, _SOCKETS.watch = getattr(_SOCKETS, "watch", None), watch
+        late = f"{url} has not answered in full within {limit_s:g} s"
+        try:
+            yield
+            if watch.is_late:  # headers that are cut off look like whole ones
+                raise exceptions.ConnectTimeout(late)
+        except exceptions.ConnectionError as error:
+            raise exceptions.ConnectTimeout(late) if watch.is_late else error from error
+        finally:
+            watch.end()
+            _SOCKETS.watch = outer
 
     def _service(self, url: str, *, endpoint_filter: Mapping[str, Any] | None = None, **_: Any) -> str:
         """What the service that a request is for is called, by its official type; else by its address."""
@@ -217,6 +252,60 @@ class CloudSession(session.Session):
         return True
 
 
+class _Watch:
+    """What is done about a request that takes long; `socket` is the one that its answer comes through."""
+
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        self.is_late = self._has_ended = False
+        self._timers: list[threading.Timer] = []
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call it after so many seconds, unless the request has ended."""
+        if self._has_ended:
+            return
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
+
+    def cut(self) -> None:
+        """Cut the connection off, so that whoever reads from it goes on."""
+        if self._has_ended:
+            return
+        self.is_late = True
+        with suppress(OSError):
+            if self.socket is not None:
+                # Not that of ssl, which another thread must not call meanwhile.
+                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Do nothing any more."""
+        self._has_ended = True
+        for timer in self._timers:
+            timer.cancel()
+
+
+def check_answer(response: requests.Response) -> None:
+    """Raise AnswerError for an answer that no call of an API gives: no JSON, no object, null for a list."""
+    if response.status_code >= 300 or not response.content or response.request.method == "HEAD":
+        return
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise AnswerError(f"the answer of {_place(response)} is no JSON object", NOT_THE_API)
+    for name in set(urlsplit(response.url).path.split("/")) & body.keys():
+        found = body[name]
+        if found is None or (isinstance(found, list) and None in found):
+            raise AnswerError(f"the answer of {_place(response)} has null in or as {name!r}", NOT_THE_API)
+
+
+def _place(response: requests.Response) -> str:
+    return response.url.partition("?")[0]
+
+
 class AnswerCache:
     """The answers to all requests so far; a thread that asks what another is asking waits for that answer."""
 
@@ -237,12 +326,40 @@ class AnswerCache:
         return answer.result()
 
 
+class _Watchable:
+    """A connection that tells who watches the request which socket the answer comes through."""
+
+    sock: Any
+
+    def getresponse(self) -> Any:
+        if watch := getattr(_SOCKETS, "watch", None):
+            watch.socket = self.sock
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _HTTP(_Watchable, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _HTTPS(_Watchable, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HTTP
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HTTPS
+
+
 class CloudAdapter(session.TCPKeepAliveAdapter):
     """Connections that send large blocks."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool; http.client's own block of 16 KiB halves the speed of an upload."""
         super().init_poolmanager(*args, blocksize=SEND_BLOCK_BYTES, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 def connection_pool(size: int) -> requests.Session:
@@ -263,11 +380,11 @@ def why_again(state: RetryCallState, method: str, url: str, *, is_safe: bool) ->
     if (error := state.outcome.exception()) is not None:
         if not isinstance(error, exceptions.ConnectionError) or "CERTIFICATE" in str(error):
             return ""
-        return str(explain(error)) if is_safe or _was_not_sent(error) else ""
+        return explain(error).what if is_safe or _was_not_sent(error) else ""
     response: requests.Response = state.outcome.result()
     if not (_is_refused(response) or (is_safe and response.status_code in BUSY_STATUSES)):
         return ""
-    return str(explain(exceptions.from_response(response, method, url)))
+    return explain(exceptions.from_response(response, method, url)).what
 
 
 def _is_refused(response: requests.Response) -> bool:

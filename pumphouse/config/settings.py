@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
 import subprocess
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +18,11 @@ from pumphouse.config.schema import closest, load_schema, validate
 from pumphouse.config.yamlfile import Document, Keys, dotted
 from pumphouse.errors import ConfigError
 
+LOG = logging.getLogger(__name__)
+
 SIDES = ("source", "destination")
-# Long enough for somebody to type a PIN.
-COMMAND_TIMEOUT_S = 120
+# After how long it is said that a command is waited for.
+COMMAND_NOTICE_S = 3.0
 # openstacksdk's name for the cloud that the OS_* variables describe.
 _ENVVARS = "envvars"
 # Where a configuration is found without being named; the folder may be anybody's.
@@ -98,12 +102,18 @@ class Limits:
     transfers: images copied at once.
     bytes_per_second: of all transfers together; None for no limit.
     outage_s: seconds until what needs a service that does not answer has failed.
+    login_s, answer_s: seconds that one answer may take, of Keystone to the first login and of any service later.
+    command_s: seconds that a command may take that prints a secret.
     """
 
     workers: int = 16
     transfers: int = 4
     bytes_per_second: int | None = None
     outage_s: int = 600
+    login_s: int = 30
+    answer_s: int = 300
+    # Long enough for somebody to type a PIN.
+    command_s: int = 120
 
 
 @dataclass(frozen=True)
@@ -316,13 +326,14 @@ def _secrets(data: Any) -> Iterator[tuple[Keys, Any]]:
 def _with_secrets(document: Document, rules: Mapping[str, Any], *, run_commands: bool) -> Document:
     """The document with every secret in its place."""
     problems = []
+    timeout_s = _get(document.data, "limits", "command_s") or Limits.command_s
     for keys, value in list(_secrets(document.data)):
         try:
             match value:
                 case {"env": str(name), **more} if name and not more:
                     yamlfile.put(document.data, keys, _variable(name))
                 case {"command": str(command)} if run_commands:
-                    yamlfile.put(document.data, keys, _output(command))
+                    yamlfile.put(document.data, keys, _output(command, dotted(keys), timeout_s))
         except ValueError as error:
             problems.append(document.problem(keys, f"{dotted(keys)}: {error}"))
     if problems or document.problems:
@@ -336,21 +347,26 @@ def _variable(name: str) -> str:
     raise ValueError(f"the environment variable {name} is not set; expected the value in it")
 
 
-def _output(command: str) -> str:
+def _output(command: str, setting: str, timeout_s: int) -> str:
     """The line that a command prints. Neither the command nor its output is ever shown."""
     wanted = "expected it to print one line"
     null = subprocess.DEVNULL
+    said = f"the command of {setting} is waited for, up to {timeout_s} s"
+    notice = threading.Timer(COMMAND_NOTICE_S, lambda: LOG.warning("%s", said))
+    notice.start()
     try:
         printed: bytes = subprocess.check_output(
-            command, shell=True, stdin=null, stderr=null, timeout=COMMAND_TIMEOUT_S
+            command, shell=True, stdin=null, stderr=null, timeout=timeout_s
         )
         text = printed.decode().rstrip("\r\n")
     except subprocess.TimeoutExpired:
-        raise ValueError(f"its command took longer than {COMMAND_TIMEOUT_S} s; {wanted}") from None
+        raise ValueError(f"its command took longer than {timeout_s} s; {wanted}") from None
     except subprocess.CalledProcessError as error:
         raise ValueError(f"its command failed with exit code {error.returncode}; {wanted}") from None
     except UnicodeDecodeError:
         raise ValueError(f"its command printed what is not text; {wanted}") from None
+    finally:
+        notice.cancel()
     if not text or "\n" in text:
         raise ValueError(f"its command printed {'several lines' if text else 'nothing'}; {wanted}")
     return text

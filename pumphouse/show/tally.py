@@ -123,7 +123,7 @@ class Tally:
     @property
     def has_real_size(self) -> bool:
         """Whether the real size of anything is known; a plan knows bounds of disks only."""
-        return bool(self._sizes) or not any(self._bounds.values())
+        return any(self._bounds.get(ref) for ref in self._sizes) or not any(self._bounds.values())
 
     @property
     def total_bytes(self) -> int:

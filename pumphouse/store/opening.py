@@ -204,7 +204,7 @@ def _cause(error: BaseException, password: str) -> str:
 
 
 def _config_error(message: str) -> ConfigError:
-    return ConfigError([message], "make it writable, or set state.url to another place")
+    return ConfigError([message], "mend that, or set state.url to another place")
 
 
 OPENERS: dict[str, Callable[[str], Backend]] = {

@@ -52,7 +52,7 @@ def run(operator: Operator, proxy: Proxy, outage: Outage, *command: str) -> Ende
     proxy.rules = [outage, Rule([Truncate()], method="GET", path=IMAGE_BYTES, count=1)]
     ended = operator.run(*command).expect(0)
     proxy.rules = ()
-    said = [found.groups() for found in re.finditer(SAID, ended.stdout)]
+    said = [found.groups() for found in re.finditer(SAID, ended.stderr)]
     services = {service for service, _ in said}
     assert sorted(said) == sorted(product(services, ("does not answer since", "answers again, after")))
     return ended
@@ -106,7 +106,7 @@ def test_all_that_is_said_of_an_outage(
     outage = away("source/neutron", "503")
     ended = run(operator, proxy, outage, "plan", "tenant", world.name)
     assert outage.harmed > 3
-    notes = [line for line in ended.stdout.splitlines() if "network service of the source" in line]
+    notes = [line for line in ended.stderr.splitlines() if "network service of the source" in line]
     assert re.fullmatch(
         r"note: the network service of the source does not answer since \d\d:\d\d:\d\d and is waited for, "
         r"up to 600 s: the cloud answered 503: .*",

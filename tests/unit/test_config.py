@@ -79,7 +79,7 @@ BY_PASSWORD = "expected what a login by password needs"
 BY_CREDENTIAL = "expected what a login by application credential needs"
 ELSEWHERE = "cannot be given here; expected it in clouds.yaml, beside the rest of that cloud"
 NEIGHBOURS = "expected name: value, indented as its neighbours"
-NUMBER = "expected a whole number from 1"
+NUMBER, COPIES = "expected a whole number from 1 to 256", "expected a whole number from 1 to 64"
 ON_CONFLICT = "expected 'fail', 'reuse' or 'rename'"
 QUOTES = "expected it in quotes"
 SECTIONS = (
@@ -137,7 +137,7 @@ IN_SECTIONS = {
     "limits: {workers: 016}": [f"p.yaml:3: limits.workers is '016'; {NUMBER}"],
     "limits: {workers: 1.5}": [f"p.yaml:3: limits.workers is 1.5; {NUMBER}"],
     "limits: {workers: true}": [f"p.yaml:3: limits.workers is true; {NUMBER}"],
-    "limits: {transfers: [4]}": [f"p.yaml:3: limits.transfers is a list; {NUMBER}"],
+    "limits: {transfers: [4]}": [f"p.yaml:3: limits.transfers is a list; {COPIES}"],
     "limits: {bytes_per_second: 100 MB/s}": [f"p.yaml:3: limits.bytes_per_second is '100 MB/s'; {BYTES}"],
     "limits: {bytes_per_second: 0}": [f"p.yaml:3: limits.bytes_per_second is 0; {BYTES}"],
     "limits: {bytes_per_second: 0 MiB}": [f"p.yaml:3: limits.bytes_per_second is '0 MiB'; {BYTES}"],
@@ -506,7 +506,7 @@ def test_secrets_come_from_the_environment_and_from_commands(monkeypatch: pytest
     ],
 )
 def test_command_that_fails(command: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "COMMAND_TIMEOUT_S", 0.1 if "sleep" in command else 60)
+    monkeypatch.setattr(Limits, "command_s", 0.1 if "sleep" in command else 60)
     assert problems(login(f"username: me, password: {{command: {json.dumps(command)}}}")) == [
         f"p.yaml:1: source.auth.password: its command {what}; expected it to print one line"
     ]

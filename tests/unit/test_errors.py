@@ -26,7 +26,7 @@ from pumphouse.errors import PumphouseError, explain, http_status
         ),
         (
             HTTPConflict(details="<html> <head><title>409</title></head> <body>not qcow2</body></html>"),
-            "the cloud answered 409: 409 not qcow2",
+            "the cloud answered 409: not qcow2",
         ),
     ],
 )

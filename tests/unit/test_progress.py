@@ -86,6 +86,7 @@ def screen(clock: Clock, plan: Plan | None = None, outages: tuple[str, ...] = ()
 
 
 def test_no_time_left_is_told_before_a_real_size_is_known(tally: Tally, clock: Clock) -> None:
+    tally(OutcomeReported(Outcome(TENANT.ref, "t", State.CREATED, "x")))
     assert not tally.has_real_size
     assert tally.total_bytes == 2 * GIB
     assert tally.left_s(clock.now_s) is None

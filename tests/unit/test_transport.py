@@ -289,7 +289,7 @@ def test_a_write_without_an_answer_is_never_repeated(
 ) -> None:
     session = session_of(cloud)
     session.get_token()
-    monkeypatch.setattr(transport, "READ_TIMEOUT_S", 0.2)
+    session.outages.answer_s = session.outages.login_s = 0.2
     cloud.delay_s = 1
     with pytest.raises(exceptions.ConnectTimeout):
         session.post(f"{cloud.url}/servers", json={"a": 1})

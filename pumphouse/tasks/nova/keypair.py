@@ -11,7 +11,6 @@ from taskflow import task
 
 from pumphouse.cloud import call
 from pumphouse.cloud.check import clock_difference_s
-from pumphouse.cloud.transport import READ_TIMEOUT_S
 from pumphouse.errors import ConflictError, PumphouseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -120,7 +119,7 @@ class EnsureKeypair(BaseEnsureTask):
         if not self.before or not made_at:  # an older release noted no time
             return True
         noted = datetime.fromisoformat(self.before) + timedelta(seconds=clock_difference_s(self.cloud) or 0.0)
-        latest = noted + timedelta(seconds=(self.cloud.outages.limit_s or 0.0) + READ_TIMEOUT_S)
+        latest = noted + timedelta(seconds=(self.cloud.outages.limit_s or 0.0) + self.cloud.outages.answer_s)
         return noted - _CLOCK_TOLERANCE <= datetime.fromisoformat(made_at).replace(tzinfo=UTC) <= latest
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Migration
 
-_OF_SOME_COMMANDS = ("yes", "detail", "force", "keep_running")
+_OF_SOME_COMMANDS = ("yes", "detail", "force_start", "keep_running")
 
 
 _LIMITS = ("workers", "transfers", "bytes_per_second")
@@ -44,7 +44,7 @@ class Invocation:
     yes: whether to start without asking.
     detail: how much of a plan is printed, by the names of `pumphouse.show.plan.Detail`; None as the command has it.
     limits: what replaces limits of the configuration and of the plan.
-    force: whether to start although something stands in the way.
+    force_start: whether to start although something stands in the way.
     plan: the plan whose mappings, policies and limits replace those of the configuration.
     keep_running: whether servers of the source go on running, whatever the configuration says.
     """
@@ -55,7 +55,7 @@ class Invocation:
     output_format: str = "table"
     yes: bool = False
     detail: str | None = None
-    force: bool = False
+    force_start: bool = False
     plan: Plan | None = None
     keep_running: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -147,7 +147,7 @@ class Invocation:
     def refuse_obstacles(self, plans: Sequence[Plan]) -> None:
         """Raise ObstacleError when a run of one of the plans would fail over something, unless `--force` was given."""
         count = sum(obstacle.is_certain for plan in plans for obstacle in plan.obstacles)
-        if count and not self.force:
+        if count and not self.force_start:
             raise ObstacleError(count)
 
     def confirm(self, question: str) -> bool:

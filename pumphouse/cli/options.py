@@ -120,4 +120,6 @@ def detail_options(command: Command) -> Command:
 
 def force_option(command: Command) -> Command:
     """`--force`."""
-    return click.option("--force", is_flag=True, help="Start although something stands in the way.")(command)
+    return click.option(
+        "--force", "force_start", is_flag=True, help="Start although something stands in the way."
+    )(command)

@@ -269,7 +269,7 @@ def test_a_certain_obstacle_refuses_the_run_unless_it_is_forced() -> None:
     plan = replace(plan_of(step("tenant/t")), obstacles=(Obstacle("a", "b", is_certain=False),))
     Invocation().refuse_obstacles([plan])
     blocked = replace(plan, obstacles=(Obstacle("a", "b"),))
-    Invocation(force=True).refuse_obstacles([blocked])
+    Invocation(force_start=True).refuse_obstacles([blocked])
     with pytest.raises(ObstacleError, match="1 error above stands in the way; nothing was changed"):
         Invocation().refuse_obstacles([plan, blocked])
 

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from taskflow import states
+from taskflow.persistence.models import LogBook
 
 from pumphouse.cloud.outage import Outages
 from pumphouse.model import Step, place
 from pumphouse.run.lock import wait_locked
-from pumphouse.run.record import Run, list_books, run_id, tenant_books, used
+from pumphouse.run.record import ACTIVE_STATES, Run, list_books, run_id, tenant_books, used
 from pumphouse.tasks import KINDS
 
 
@@ -32,8 +33,18 @@ def used_by_others(run: Run) -> Mapping[tuple[str, str], str]:
             continue
         if place(book.meta["destination"]).keystone == keystone:
             title = f"run {run_id(book)} of tenant {book.meta['tenant']['name']}"
-            found |= dict.fromkeys(used(run.store, book), title)
+            found |= dict.fromkeys(_used(run, book), title)
     return found
+
+
+def _used(run: Run, book: LogBook) -> set[tuple[str, str]]:
+    """What another run uses; it is read once of one that nobody works on, for many undos ask."""
+    if book.meta["state"] in ACTIVE_STATES:
+        return used(run.store, book)
+    key = (book.uuid, book.meta["state"], book.meta.get("ended_at"))
+    if key not in run.used_at_rest:
+        run.used_at_rest[key] = used(run.store, book)
+    return run.used_at_rest[key]
 
 
 @dataclass(frozen=True)

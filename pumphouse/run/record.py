@@ -49,12 +49,14 @@ class Run:
     """One execution of one plan.
 
     details: the uuids of the units' flow details, by the names of the units.
+    used_at_rest: what other runs use that nobody works on, by what tells such a run and when it was left.
     """
 
     store: Backend
     book: LogBook
     plan: Plan
     details: Mapping[str, str]
+    used_at_rest: dict[tuple[Any, ...], set[tuple[str, str]]] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property

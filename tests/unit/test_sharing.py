@@ -12,7 +12,7 @@ from taskflow.persistence.base import Backend
 
 from pumphouse.errors import Interruption
 from pumphouse.model import Json, Report, State, Step
-from pumphouse.run import revert
+from pumphouse.run import others, revert
 from pumphouse.run.record import Run, create_run
 from pumphouse.tasks.base import BaseEnsureTask, BaseRetrieveTask, Migration, ensure, retrieve
 from pumphouse.tasks.kind import always
@@ -170,3 +170,20 @@ def test_what_another_has_made_that_a_dead_run_was_to_make_stays(
     reverting(third, world, said)()
     assert f"used by run {second.id} of tenant shop" in reason(said[1], "carol")
     assert "carol" in world.things
+
+
+def test_what_a_run_uses_that_nobody_works_on_is_read_once(
+    runs: tuple[Run, Run], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = runs
+    read: list[str] = []
+    monkeypatch.setattr(others, "used", lambda store, book: read.append(book.meta["state"]) or set())
+    for _ in range(3):
+        others.used_by_others(first)
+    execute(second, world)
+    for _ in range(3):
+        others.used_by_others(first)
+    second.begin("RUNNING")
+    others.used_by_others(first)
+    others.used_by_others(first)
+    assert read == ["PENDING", "SUCCESS", "RUNNING", "RUNNING"]

@@ -124,7 +124,7 @@ def _known_of_run(run: Run, tenant_id: str, known: Known) -> Known:
 def _chosen(plan: Plan) -> set[Ref] | None:
     """What a plan was to migrate; None when that is all of the tenant."""
     from pumphouse.model import LEFT_OUT, not_made
-    from pumphouse.verify.cinder import COUNTED
+    from pumphouse.verify import COUNTED
 
     left_out = {step.ref for step in plan.steps() if step.reason in (LEFT_OUT, not_made(step.ref.kind))}
     if not (plan.selection or plan.left_out or left_out):

@@ -57,6 +57,7 @@ def _looks() -> dict[str, _Look]:
     return {
         "QoS policies": partial(_neutron_notes, "QoS policies", "/qos/policies", "policies"),
         "address scopes": partial(_neutron_notes, "address scopes", "/address-scopes", "address_scopes"),
+        "external shares": _external_shares,
         **{what: partial(_cinder_notes, what, *found) for what, found in _CINDERS.items()},
         "application credentials": _applications,
         "EC2 credentials": _ec2,
@@ -104,6 +105,17 @@ def _neutron(source: Cloud, path: str, key: str, tenant_id: str) -> list[str]:
         return []
     items = or_none(get_all, source.neutron, path, key, project_id=tenant_id) or []
     return [_named(item) for item in items if item["project_id"] == tenant_id]
+
+
+def _external_shares(source: Cloud, tenant_id: str) -> Iterator[str]:
+    """Networks that single tenants may use as external ones; that all may is a field of the network."""
+    if not source.has("network"):
+        return
+    filters = {"project_id": tenant_id, "action": "access_as_external"}
+    found = or_none(get_all, source.neutron, "/rbac-policies", "rbac_policies", **filters) or []
+    if mine := [p for p in found if p["project_id"] == tenant_id and p["target_tenant"] != "*"]:
+        shares = sorted(f"network {p['object_id']} with tenant {p['target_tenant']}" for p in mine)
+        yield f"{len(shares)} shares of networks as external ones not carried: {', '.join(shares)}"
 
 
 def _cinder_notes(

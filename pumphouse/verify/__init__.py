@@ -40,6 +40,8 @@ KINDS = (
     *nova.KINDS[2:],
     *cinder.KINDS,
 )
+# What no migration carries of a tenant, and no plan has.
+COUNTED = tuple(kind.name for kind in (*keystone.COUNTED, *neutron.COUNTED, *cinder.COUNTED))
 Mappings = Mapping[str, Mapping[str, str]]
 NOT_CHOSEN = "the run was not to migrate it"
 
@@ -216,6 +218,7 @@ class _Read(NamedTuple):
 def _read(asked: _Read) -> Items:
     cloud, tenant_id = asked.cloud, asked.tenant_id
     parts: dict[str, Callable[[], Items]] = {
+        "credentials": lambda: keystone.read_credentials(cloud, tenant_id, asked.users),
         "image": lambda: {"image": glance.read(cloud, tenant_id, deep=asked.deep)},
         "quota": lambda: {"quota": quotas.read(cloud, tenant_id, asked.users)},
         "compute": lambda: nova.read(cloud, tenant_id, asked.users),
@@ -231,4 +234,4 @@ def _read(asked: _Read) -> Items:
     return merged
 
 
-__all__ = ["KINDS", "Finding", "Known", "Twins", "Verdict", "Verification", "verify"]
+__all__ = ["COUNTED", "KINDS", "Finding", "Known", "Twins", "Verdict", "Verification", "verify"]

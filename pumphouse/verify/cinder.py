@@ -9,7 +9,7 @@ from pumphouse.cloud import Cloud, call, get_all, or_none
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind
-from pumphouse.verify.fields import ATTEMPT, STAMP, mapped, metadata, own_stamp, plain
+from pumphouse.verify.fields import ATTEMPT, STAMP, all_of, counted, mapped, metadata, own_stamp, plain
 
 # What Cinder itself keeps among a volume's metadata, and writes about the image that a volume came from.
 _ADMIN = ("readonly", "attached_mode")
@@ -64,10 +64,8 @@ SNAPSHOT = Kind(
     ),
     lambda raw: raw["id"],
 )
-# Nothing migrates these: all of a tenant are one resource, so that hundreds of backups are one line.
-COUNTED = ("volume_backups", "volume_groups")
-BACKUPS, GROUPS = (Kind(name, plain("number"), lambda raw: "all") for name in COUNTED)
-KINDS = (VOLUME, SNAPSHOT, BACKUPS, GROUPS)
+BACKUPS, GROUPS = COUNTED = counted("volume_backups"), counted("volume_groups")
+KINDS = (VOLUME, SNAPSHOT, *COUNTED)
 
 
 def read(cloud: Cloud, tenant_id: str, *, snapshots_left: bool) -> dict[str, list[Item]]:
@@ -95,8 +93,8 @@ def read(cloud: Cloud, tenant_id: str, *, snapshots_left: bool) -> dict[str, lis
             *(_item(SNAPSHOT, s, refused) for s in snapshots),
             *(_item(SNAPSHOT, v, owned=False) for v in volumes if STAMP in v["metadata"]),
         ],
-        "volume_backups": _all(BACKUPS, tenant_id, backups),
-        "volume_groups": _all(GROUPS, tenant_id, _groups(cinder, by_id)),
+        "volume_backups": all_of(BACKUPS, tenant_id, _names(backups)),
+        "volume_groups": all_of(GROUPS, tenant_id, _names(_groups(cinder, by_id))),
     }
 
 
@@ -112,9 +110,8 @@ def _groups(cinder: Any, volumes: Collection[str]) -> list[Json]:
     return [group for group in found if set(group.get("volumes") or ()) & set(volumes)]
 
 
-def _all(kind: Kind, tenant_id: str, found: Collection[Json]) -> list[Item]:
-    name = ", ".join(sorted(str(raw.get("name") or raw["id"]) for raw in found))
-    return [kind.item({"number": len(found)}, tenant_id, name=name)] if found else []
+def _names(found: Collection[Json]) -> list[str]:
+    return [str(raw.get("name") or raw["id"]) for raw in found]
 
 
 def _item(kind: Kind, raw: Json, refused: str = "", *, owned: bool = True) -> Item:

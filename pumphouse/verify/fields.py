@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from pumphouse.model import Json, Ref
-from pumphouse.verify.compare import ABSENT, Field, Named
+from pumphouse.verify.compare import ABSENT, Field, Item, Kind, Named
 
 # What a migration leaves in what it made: the source's id of it. All else of its own is gone when it has ended.
 STAMP = "pumphouse_source_id"
@@ -87,6 +87,16 @@ def tag_stamp(raw: Json) -> str:
     prefix = f"{STAMP}="
     found = [tag.removeprefix(prefix) for tag in raw.get("tags") or () if tag.startswith(prefix)]
     return found[0] if found else ""
+
+
+def counted(name: str) -> Kind:
+    """A kind of which no migration carries any: all of a tenant are one resource, so that hundreds are one line."""
+    return Kind(name, plain("number"), lambda raw: "all")
+
+
+def all_of(kind: Kind, tenant_id: str, names: Collection[str]) -> list[Item]:
+    """That resource of a tenant; none where it has none."""
+    return [kind.item({"number": len(names)}, tenant_id, name=", ".join(sorted(names)))] if names else []
 
 
 def _get(key: str) -> Callable[[Json], Any]:

@@ -6,10 +6,21 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pumphouse.cloud import Cloud, call, get_all
+from pumphouse.cloud import Cloud, call, get_all, or_none
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind, Named
-from pumphouse.verify.fields import STAMP, mapped, others, plain, ref, reference, refs, tags
+from pumphouse.verify.fields import (
+    STAMP,
+    all_of,
+    counted,
+    mapped,
+    others,
+    plain,
+    ref,
+    reference,
+    refs,
+    tags,
+)
 
 # What no migration grants, and whose accounts it never moves.
 PRIVILEGED = ("admin", "service")
@@ -100,7 +111,10 @@ ASSIGNMENT = Kind(
     (Field("actor, role and inheritance", lambda raw: _grant(raw)),),
     lambda raw: _grant(raw),
 )
-KINDS = (DOMAIN, TENANT, ROLE, USER, GROUP, ASSIGNMENT)
+TRUSTS, APPLICATIONS, EC2 = COUNTED = (
+    *(counted("trusts"), counted("application_credentials"), counted("ec2_credentials")),
+)
+KINDS = (DOMAIN, TENANT, ROLE, USER, GROUP, ASSIGNMENT, *COUNTED)
 
 
 def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
@@ -134,6 +148,31 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
         "group": [_actor(GROUP, raw, mine, accounts) for raw in found["groups"]],
         "assignment": [_assignment(raw, names, accounts) for raw in grants],
     }
+
+
+def read_credentials(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list[Item]]:
+    """By what the users of a tenant let others and programs act in it; only they themselves can make that anew."""
+    keystone = cloud.adapter("identity")
+
+    def applications(user_id: str) -> list[Json]:
+        path = f"/users/{user_id}/application_credentials"
+        return or_none(get_all, keystone, path, "application_credentials") or []
+
+    with ThreadPoolExecutor() as pool:
+        listed = dict(zip(users, pool.map(applications, users), strict=True))
+    trusts = or_none(get_all, keystone, "/OS-TRUST/trusts", "trusts") or []
+    credentials = or_none(get_all, keystone, "/credentials", "credentials", type="ec2") or []
+    names = {
+        TRUSTS: [f"of user {t['trustor_user_id']}" for t in trusts if t["project_id"] == tenant_id],
+        APPLICATIONS: [
+            f"{item['name']} of user {user_id}"
+            for user_id, items in listed.items()
+            for item in items
+            if item["project_id"] == tenant_id
+        ],
+        EC2: [f"of user {c['user_id']}" for c in credentials if c["project_id"] == tenant_id],
+    }
+    return {kind.name: all_of(kind, tenant_id, found) for kind, found in names.items()}
 
 
 def _item(kind: Kind, raw: Json, **options: Any) -> Item:

@@ -14,6 +14,8 @@ from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind, Named
 from pumphouse.verify.fields import (
     STAMP,
+    all_of,
+    counted,
     ordered,
     plain,
     ref,
@@ -267,9 +269,10 @@ FLOATING_IP = Kind(
     ),
     lambda raw: ref("port", raw["port_id"]),
 )
+QOS_POLICIES, ADDRESS_SCOPES = COUNTED = counted("qos_policies"), counted("address_scopes")
 KINDS = (
     *(NETWORK, SUBNET_POOL, SUBNET, ADDRESS_GROUP, SECURITY_GROUP, RBAC_POLICY),
-    *(ROUTER, PORT, TRUNK, FLOATING_IP),
+    *(ROUTER, PORT, TRUNK, FLOATING_IP, *COUNTED),
 )
 _PATHS = {
     "networks": "/networks",
@@ -281,7 +284,10 @@ _PATHS = {
     "ports": "/ports",
     "trunks": "/trunks",
     "floatingips": "/floatingips",
+    "policies": "/qos/policies",
+    "address_scopes": "/address-scopes",
 }
+_UNCARRIED = {QOS_POLICIES: "policies", ADDRESS_SCOPES: "address_scopes"}
 # What the tenant may use without owning it.
 _OF_ALL = ("networks", "subnets", "subnetpools")
 # Networking API: the owners of the ports that join a network to a router; a replica has the same addresses.
@@ -327,13 +333,15 @@ def read(cloud: Cloud, tenant_id: str) -> dict[str, list[Item]]:
         SUBNET: found["subnets"],
         ADDRESS_GROUP: found["address_groups"],
         SECURITY_GROUP: [group for group in groups if group["project_id"] == tenant_id],
-        RBAC_POLICY: found["rbac_policies"],
+        RBAC_POLICY: [policy for policy in found["rbac_policies"] if not _is_external(policy)],
         ROUTER: found["routers"],
         PORT: [port for port in ports if not port["device_owner"].startswith("network:")],
         TRUNK: found["trunks"],
         FLOATING_IP: found["floatingips"],
     }
-    return {kind.name: [_item(kind, raw, tenant_id) for raw in listed] for kind, listed in kinds.items()}
+    items = {kind.name: [_item(kind, raw, tenant_id) for raw in listed] for kind, listed in kinds.items()}
+    names = {kind: [raw["name"] or raw["id"] for raw in found[key]] for kind, key in _UNCARRIED.items()}
+    return items | {kind.name: all_of(kind, tenant_id, each) for kind, each in names.items()}
 
 
 def _list(neutron: Any, key: str, tenant_id: str) -> list[Json]:
@@ -355,6 +363,11 @@ def _addresses(links: Iterable[Json]) -> frozenset[Any]:
     return frozenset(
         (Ref("network", link["network_id"]), *fixed) for link in links for fixed in _fixed_ips(link)
     )
+
+
+def _is_external(policy: Json) -> bool:
+    """Whether it says no more than that a network is external, which is a field of that."""
+    return bool(policy["action"] == "access_as_external" and policy["target_tenant"] == "*")
 
 
 def _policy(raw: Json) -> tuple[Any, ...]:

@@ -90,7 +90,13 @@ def test_what_cannot_be_carried_is_noted(world: SimpleNamespace) -> None:
     above = {"user": operator, "domain": world.old, "os_inherit_extension_inherited": True}
     keystone.roles.grant(roles["reader"], **above)
     scope = {"name": "scope", "ip_version": 4, "project_id": project_id}
-    made = call(world.source.neutron, "POST", "/address-scopes", {"address_scope": scope})["address_scope"]
+    neutron = world.source.neutron
+    made = call(neutron, "POST", "/address-scopes", {"address_scope": scope})["address_scope"]
+    dmz = {"name": "dmz", "project_id": project_id}
+    network = call(neutron, "POST", "/networks", {"network": dmz})["network"]
+    share = {"object_type": "network", "object_id": network["id"], "action": "access_as_external"}
+    share |= {"target_tenant": world.parent.id, "project_id": project_id}
+    call(neutron, "POST", "/rbac-policies", {"rbac_policy": share})
     try:
         notes = uncarried.notes(world.source, project_id)
         skipped = uncarried.notes(world.source, project_id, skip=uncarried.names())
@@ -99,7 +105,8 @@ def test_what_cannot_be_carried_is_noted(world: SimpleNamespace) -> None:
         keystone.endpoint_filter.delete_endpoint_from_project(project_id, endpoint)
         keystone.limits.delete(limit)
         keystone.registered_limits.delete(registered)
-        call(world.source.neutron, "DELETE", f"/address-scopes/{made['id']}")
+        call(neutron, "DELETE", f"/address-scopes/{made['id']}")
+        call(neutron, "DELETE", f"/networks/{network['id']}")
     assert skipped == []
     assert sorted(notes) == [
         f"1 EC2 credentials not carried, their owners have to make them anew: of user {ann.id}",
@@ -107,6 +114,7 @@ def test_what_cannot_be_carried_is_noted(world: SimpleNamespace) -> None:
         "1 address scopes not carried: scope",
         f"1 endpoint filters not carried: the tenant's catalog has only {endpoint.url}",
         f"1 other credentials not carried, their owners have to make them anew: totp of user {ann.id}",
+        f"1 shares of networks as external ones not carried: network {network['id']} with tenant {world.parent.id}",
         f"the quotas that Nova has of user {ann.id} alone are not carried: instances=3: "
         f"nova quota-update --user {ann.id}",
         "the role member that user ann inherits from project parent is not carried: grant it",

@@ -7,6 +7,7 @@ import random
 import stat
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,14 @@ def test_two_labs_run_beside_each_other(lab: Lab, own: Lab) -> None:
     assert lab.is_up()
     assert own.is_up()
     assert not ports(lab) & ports(own)
+
+
+def test_each_database_has_a_folder_of_its_own_for_what_is_temporary(lab: Lab) -> None:
+    """One that starts removes what is temporary of another in the same folder, which ends that one."""
+    commands = [process.cmdline() for _, name, process in lab.status() if name == "mysqld"]
+    folders = [Path(part.partition("=")[2]) for line in commands for part in line if "--tmpdir=" in part]
+    assert len({*folders}) == len(commands) == 2
+    assert all(lab.dir in folder.parents for folder in folders)
 
 
 def test_both_clouds_are_furnished_and_independent(own: Lab) -> None:

@@ -19,6 +19,7 @@ from tests.real.plain import FLAVOR
 
 # What only the tenant of the source has.
 EXTRA = {"contract": "C-17"}
+PASSWORD = "Anna-pass-1"  # of a user who is gone a minute later
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def findings(lab: Lab) -> Iterator[dict[str, Finding]]:
         mine, user = tenant(source, name, **EXTRA)
         path = f"/os-quota-sets/{mine}?user_id={user}"
         put(source.compute, path, quota_set={"instances": 3, "force": True})
-        with gateway(source, network(source, mine)), foreigner(source, name, mine):
+        let_others_act(source, f"{name}.anna", user, mine)
+        with gateway(source, network(source, mine)), foreigner(source, name, mine), qos_policy(source, mine):
             broken_server(source, mine)
             both = clouds_of(lab)
             found = verify(both.source, both.destination, mine, {}, Known()).findings
@@ -48,7 +50,7 @@ def tenant(admin: Connection, name: str, **extra: str) -> tuple[str, str]:
     """A project with a user and an image, which has properties that sound like Nova's; the ids of both."""
     fields = {"name": name, "domain_id": "default", **extra}
     project_id = str(post(admin.identity, "/projects", project=fields)["project"]["id"])
-    user = {"name": f"{name}.anna", "domain_id": "default", "phone": "1"}
+    user = {"name": f"{name}.anna", "domain_id": "default", "phone": "1", "password": PASSWORD}
     user_id = str(post(admin.identity, "/users", user=user)["user"]["id"])
     grant(admin, project_id, user_id, "member")
     image = {"name": "gold", "disk_format": "raw", "container_format": "bare", "owner": project_id}
@@ -97,6 +99,27 @@ def foreigner(admin: Connection, name: str, project_id: str) -> Iterator[None]:
         send(admin.identity, "DELETE", path)
 
 
+def let_others_act(admin: Connection, name: str, user_id: str, project_id: str) -> None:
+    """What only a user himself can make: a trust, and credentials for programs."""
+    login = {"username": name, "password": PASSWORD, "user_domain_id": "default", "project_id": project_id}
+    identity = admin.connect_as(**login).identity
+    path = f"/users/{user_id}/application_credentials"
+    post(identity, path, application_credential={"name": "ci"})
+    post(identity, f"/users/{user_id}/credentials/OS-EC2", tenant_id=project_id)
+    trust = {"trustor_user_id": user_id, "trustee_user_id": admin.current_user_id, "project_id": project_id}
+    post(identity, "/OS-TRUST/trusts", trust={**trust, "impersonation": False, "roles": [{"name": "member"}]})
+
+
+@contextmanager
+def qos_policy(admin: Connection, project_id: str) -> Iterator[None]:
+    """A QoS policy of the tenant."""
+    policy = post(admin.network, "/qos/policies", policy={"name": "gold", "project_id": project_id})["policy"]
+    try:
+        yield
+    finally:
+        send(admin.network, "DELETE", f"/qos/policies/{policy['id']}")
+
+
 def broken_server(admin: Connection, project_id: str) -> None:
     """A server that is in ERROR."""
     grant(admin, project_id, admin.current_user_id, "admin")
@@ -113,6 +136,10 @@ def broken_server(admin: Connection, project_id: str) -> None:
 def test_what_is_lost_is_missing_whoever_would_have_to_bring_it(findings: dict[str, Finding]) -> None:
     assert {name for name, found in findings.items() if found.verdict == "missing"} == {
         "server prod",
+        "trusts of user anna",
+        "application_credentials ci of user anna",
+        "ec2_credentials of user anna",
+        "qos_policies gold",
         "user x.foreigner",
         "assignment member of user x.foreigner",
     }

@@ -11,14 +11,13 @@ from pumphouse.errors import NotFoundError
 
 @click.command("ids")
 @click.argument("old", required=False)
-@invocation_options("csv", clouds=False)
+@invocation_options(clouds=False)
 def ids_command(old: str | None, invocation: Invocation) -> None:
     """Map the ids of the source to those of the destination, over all runs that were not reverted.
 
     OLD: the id, or the beginning of it, or the name of what is looked for; all without it.
     """
     from pumphouse.run.summary import all_ids
-    from pumphouse.show.report import csv_text
     from pumphouse.show.runs import print_ids
 
     with open_recorded(invocation.config_path) as store:
@@ -27,8 +26,6 @@ def ids_command(old: str | None, invocation: Invocation) -> None:
         raise NotFoundError(f"no run knows {old!r}", "list what they know with: pumphouse ids")
     if invocation.is_table:
         print_ids(found, invocation.console)
-    elif invocation.output_format == "csv":
-        click.echo(csv_text(found), nl=False)
     else:
         invocation.print_data(found)
 

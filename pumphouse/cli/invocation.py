@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pumphouse.cli.logs import keep_log
-from pumphouse.cli.options import Command, cloud_options, config_option, format_option
+from pumphouse.cli.options import Command, cloud_options, column_option, config_option, format_option
 from pumphouse.errors import ConfigError, ObstacleError, UsageError
 from pumphouse.show.text import printable
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Migration
 
-_OF_SOME_COMMANDS = ("yes", "detail", "force_start", "keep_running")
+_OF_SOME_COMMANDS = ("yes", "detail", "force_start", "keep_running", "columns")
 
 
 _LIMITS = ("workers", "transfers", "bytes_per_second")
@@ -40,7 +40,8 @@ class Invocation:
 
     config_path: the file of the configuration; None for the places where it is looked for.
     source_cloud, destination_cloud: clouds of clouds.yaml, instead of those of the configuration.
-    output_format: `table`, `json` or `yaml`.
+    output_format: `table`, `json`, `yaml`, `csv` or `value`.
+    columns: of what is listed, only these.
     yes: whether to start without asking.
     detail: how much of a plan is printed, by the names of `pumphouse.show.plan.Detail`; None as the command has it.
     limits: what replaces limits of the configuration and of the plan.
@@ -59,6 +60,7 @@ class Invocation:
     plan: Plan | None = None
     keep_running: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
     @cached_property
     def config(self) -> Config:
@@ -120,8 +122,8 @@ class Invocation:
 
     @property
     def is_table(self) -> bool:
-        """Whether the output is for people."""
-        return self.output_format == "table"
+        """Whether the output is for people, as the command lays it out."""
+        return self.output_format == "table" and not self.columns
 
     @cached_property
     def console(self) -> PrintableConsole:
@@ -133,8 +135,12 @@ class Invocation:
     def print_data(self, data: Any) -> None:
         """Print plain data in the format that was asked for."""
         from pumphouse.show.report import dump
+        from pumphouse.show.rows import print_rows
 
-        click.echo(dump(data, self.output_format))
+        if self.columns or self.output_format in ("csv", "value"):
+            print_rows(data, self.output_format, self.columns)
+        else:
+            click.echo(dump(data, self.output_format))
 
     def refuse_unasked(self) -> None:
         """Raise UsageError when nobody can answer what a command asks before it begins."""
@@ -184,7 +190,7 @@ def invocation_options(*formats: str, clouds: bool = True) -> Callable[[Command]
             return command(*args, invocation=invocation, **kwargs)
 
         with_clouds = cloud_options(invoke) if clouds else invoke
-        return format_option(*formats)(config_option(with_clouds))
+        return format_option(*formats)(column_option(config_option(with_clouds)))
 
     return decorate
 

@@ -11,7 +11,7 @@ import click
 
 from pumphouse.cli.logs import log_more
 
-FORMATS = ("table", "json", "yaml")
+FORMATS = ("table", "json", "yaml", "csv", "value")
 
 Command = Callable[..., Any]
 
@@ -40,6 +40,12 @@ def format_option(*more: str) -> Callable[[Command], Command]:
     """`--format`; more: the formats that a command has besides those of all."""
     formats = click.Choice([*FORMATS, *more])
     return click.option("-f", "--format", "output_format", type=formats, default="table", show_default=True)
+
+
+def column_option(command: Command) -> Command:
+    """`--column`."""
+    help_text = "Only this column of the resources, runs or ids that are listed; may be repeated."
+    return click.option("-c", "--column", "columns", multiple=True, metavar="COLUMN", help=help_text)(command)
 
 
 def config_option(command: Command) -> Command:

@@ -23,7 +23,7 @@ _FORMATS = {".csv": "csv", ".htm": "html", ".html": "html", ".json": "json", ".y
     metavar="FILE",
     help="Write it to this file, in the format that its name says unless -f does.",
 )
-@invocation_options("csv", "html", clouds=False)
+@invocation_options("html", clouds=False)
 def report_command(run: str, output: Path | None, invocation: Invocation) -> None:
     """Give the report of a run again: all ids, hashes of what was copied, how long servers were down."""
     from pumphouse.run.record import find_book, load_run
@@ -37,9 +37,12 @@ def report_command(run: str, output: Path | None, invocation: Invocation) -> Non
     if output is not None and output_format == "table":
         output_format = _FORMATS.get(output.suffix.lower(), "")
     if output is not None:
-        _write(output, report_text(data, output_format) if output_format else "")
-    elif not invocation.is_table:
+        is_known = output_format in _FORMATS.values()
+        _write(output, report_text(data, output_format) if is_known else "")
+    elif output_format in ("csv", "html") and not invocation.columns:
         click.echo(report_text(data, output_format), nl=False)
+    elif not invocation.is_table:
+        invocation.print_data(data)
     else:
         print_report(data, invocation.console)
         print_copies(data, invocation.console)

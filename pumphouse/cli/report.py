@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pumphouse.cli.invocation import Invocation, invocation_options
-from pumphouse.cli.runs import open_recorded
+from pumphouse.cli.runs import open_recorded, run_argument
 from pumphouse.errors import UsageError
 from pumphouse.show.text import printable
 
@@ -15,7 +15,7 @@ _FORMATS = {".csv": "csv", ".htm": "html", ".html": "html", ".json": "json", ".y
 
 
 @click.command("report")
-@click.argument("run")
+@run_argument
 @click.option(
     "-o",
     "--output",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,18 @@ STATES = (
     *("PENDING", "RUNNING", "SUCCESS", "CONFLICT", "FAILURE", "SUSPENDED", "INTERRUPTED"),
     *("REVERTING", "REVERTED", "REVERT_FAILURE"),
 )
+
+
+def _complete_run(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The ids of the runs that may be meant, the newest first; a shell gets no message of what goes wrong."""
+    from pumphouse.run.record import list_books, run_id
+
+    with suppress(Exception), open_recorded(context.params.get("config_path")) as store:
+        return [run_id(book) for book in reversed(list_books(store)) if run_id(book).startswith(incomplete)]
+    return []
+
+
+run_argument = click.argument("run", shell_complete=_complete_run)
 
 
 @click.group("runs")
@@ -58,7 +70,7 @@ def list_command(
 
 
 @runs_command.command("show")
-@click.argument("run")
+@run_argument
 @click.option(
     "--tasks", is_flag=True, help="List every task with its state, times, the id it made and why it failed."
 )
@@ -119,7 +131,7 @@ def prune_command(days: int, force: bool, invocation: Invocation) -> None:
 
 
 @click.command("resume")
-@click.argument("run")
+@run_argument
 @yes_option("before it goes on")
 @log_json_option
 @limit_options
@@ -166,7 +178,7 @@ def resume_command(run: str, invocation: Invocation) -> None:
 
 
 @click.command("revert")
-@click.argument("run")
+@run_argument
 @yes_option("before it begins")
 @log_json_option
 @click.option(

@@ -94,7 +94,8 @@ def print_ending(data: Json, out: PrintableConsole, *, passwords_file: str | Non
 
     passwords_file: where the passwords of new users are.
     """
-    counts = ", ".join(f"{number} {outcome}" for outcome, number in data["summary"].items())
+    total = counted(len(data["resources"]), "resource")
+    counts = ", ".join([total, *(f"{number} {outcome}" for outcome, number in data["summary"].items())])
     out.print()
     out.print(
         f"run {data['run']} of tenant {data['tenant']['name']} is {data['state']}: {counts}", style="bold"
@@ -113,11 +114,10 @@ def print_ending(data: Json, out: PrintableConsole, *, passwords_file: str | Non
     if data["new_passwords"] and passwords_file:
         out.print(f"new passwords written by this run: {data['new_passwords']}, in {passwords_file}")
     commands = list(_next_commands(data))
+    width = max((len(command) for _, command in commands), default=0)
     for number, (what, command) in enumerate(commands):
-        out.print(
-            f"{'' if number else 'next: ':6}{command:{max(len(c) for _, c in commands)}}  # {what}",
-            soft_wrap=True,
-        )
+        line = f"{'' if number else 'next: ':6}{command:{width}}  # {what}"
+        out.print(line if len(line) <= out.width else line.partition("  #")[0].rstrip(), soft_wrap=True)
 
 
 def _costs(data: Json) -> Iterator[str]:
@@ -127,7 +127,8 @@ def _costs(data: Json) -> Iterator[str]:
     rate = f" at {size(round(copied_bytes / data['copying_s']))} a second" if data["copying_s"] else ""
     yield f"{size(copied_bytes)} copied{rate}"
     stopped = [item for item in data["resources"] if item["source_stopped"]]
-    yield f"{counted(len(stopped), 'server')} of the source stopped{_named(stopped)}"
+    if stopped:
+        yield f"{counted(len(stopped), 'server')} of the source stopped{_named(stopped)}"
     if down := [item["downtime_s"] for item in data["resources"] if item["downtime_s"] is not None]:
         yield f"down for at most {lasting(max(down))}"
 
@@ -164,6 +165,7 @@ def _next_commands(data: Json) -> Iterator[tuple[str, str]]:
         return
     if {State.FAILED, State.BLOCKED, State.PENDING} & data["summary"].keys():
         yield "go on, or try again what failed", f"pumphouse resume {run}"
-    yield "compare both clouds", f"pumphouse verify tenant {data['tenant']['id']} --run {run}"
+    if State.PENDING not in data["summary"]:
+        yield "compare both clouds", f"pumphouse verify tenant {data['tenant']['id']} --run {run}"
     yield "see this again", f"pumphouse report {run}"
     yield "undo it", f"pumphouse revert {run}"

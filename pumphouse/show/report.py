@@ -65,7 +65,7 @@ def dump(data: Json | list[Json], output_format: str) -> str:
 
 
 def print_report(data: Json, out: PrintableConsole) -> None:
-    """The table of old and new ids, then what was left out and why, then the counts."""
+    """The table of ids and reasons, then all notes."""
     if not data["resources"]:
         return
     print_table(out, _COLUMNS, map(_row, data["resources"]))
@@ -74,9 +74,6 @@ def print_report(data: Json, out: PrintableConsole) -> None:
             out.print(f"note: {item['kind'].replace('_', ' ')} {item['name']}: {note}", style="yellow")
     for note in (*data["notes"], *data["uncarried"]):
         out.print(f"note: {note}", style="yellow")
-    counts = ", ".join(f"{number} {outcome}" for outcome, number in data["summary"].items())
-    out.print()
-    out.print(f"{len(data['resources'])} resources: {counts}", style="bold")
 
 
 def print_copies(data: Json, out: PrintableConsole) -> None:

@@ -52,6 +52,7 @@ _TASKS = (
     Column("why", wraps=True),
 )
 _WATCH_S = 2
+_WORKED_ON = ("RUNNING", "REVERTING")
 # Names of what is left of a run that are listed before it goes on.
 _LEFT_MAX = 12
 
@@ -98,7 +99,8 @@ def print_run(data: Json, out: PrintableConsole, *, with_tasks: bool = False) ->
     for task in tasks:
         if task["state"] == "RUNNING":
             since = f" since {_local(task['started_at'])}" if task["started_at"] else ""
-            out.print(f"under way{since}: {task['line']}", style="cyan")
+            what = "under way" if data["state"] in _WORKED_ON else "interrupted"
+            out.print(f"{what}{since}: {task['line']}", style="cyan")
     if not with_tasks:
         out.print(f"{counted(len(tasks), 'task')}: --tasks lists them", style="dim")
         return
@@ -123,7 +125,7 @@ def watch_run(read: Callable[[], Json], out: PrintableConsole, *, with_tasks: bo
             data = read()
             out.clear()
             print_run(data, out, with_tasks=with_tasks)
-            if data["state"] not in ("RUNNING", "REVERTING"):
+            if data["state"] not in _WORKED_ON:
                 break
             time.sleep(_WATCH_S)
     print_run(data, out, with_tasks=with_tasks)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from pumphouse import __version__, errors
@@ -68,6 +69,20 @@ def test_to_look_at_runs_takes_no_client_no_kind_and_no_engine(world: World, tmp
         loaded = loaded_by("runs", *command, config=config)
         assert "pumphouse.run.summary" in loaded
         assert loaded & unused == set()
+
+
+def test_a_shell_completes_the_ids_of_runs(world: World, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    with closing(open_store(url)) as store:
+        runs = [create_run(store, planned(TENANT)).id for _ in range(2)]
+    config = tmp_path / "pumphouse.yaml"
+    config.write_text(f"state: {{url: '{url}'}}\n")
+    complete = ShellComplete(cli, {}, "pumphouse", "_COMPLETE").get_completions
+    for command in (["runs", "show"], ["resume"], ["revert"], ["report"]):
+        arguments = [*command, "--config", str(config)]
+        assert [item.value for item in complete(arguments, "")] == runs[::-1]
+        assert [item.value for item in complete(arguments, runs[0][:6])] == runs[:1]
+        assert complete([*command, "--config", str(tmp_path)], "") == []
 
 
 def test_the_help_names_the_kinds_that_say_they_can_be_named() -> None:

@@ -78,7 +78,7 @@ def test_what_is_left_is_listed_and_made_with_the_limits_of_today(
     assert "failed    thing one: one does not work; mend it" in out
     assert "blocked   thing two: needs thing one, which failed" in out
     assert "limits: 3 calls and 4 transfers at a time, bytes 2.0 MiB a second" in out
-    assert f"run {recorded.id} of tenant t is SUCCESS: 3 created" in out
+    assert f"run {recorded.id} of tenant t is SUCCESS: 3 resources, 3 created" in out
     assert {"one", "two"} <= world.things
 
 

@@ -107,7 +107,7 @@ def make_plan(
     settings = settings_of(config)
     own = discover(source, tenant_id, settings["policies"], pool, before)
     records = with_needs(source, own, pool)
-    selection = resolve(selection, records, KINDS)
+    selection = resolve(selection, records, KINDS, tenant_id)
     tenant = Ref("tenant", tenant_id)
     steps = _selected(
         selection,

@@ -22,6 +22,8 @@ BOOT_S = 120
 # As pumphouse.run.execute has units that copy: two for each slot.
 UNITS_PER_TRANSFER = 2
 _NEW_ADDRESS = re.compile(r"its (?:external )?address \S+ is not carried")
+# Of which an operator wants to know first.
+_FIRST = ("server", "volume", "image", "network")
 _DISKS = ("server", "volume", "volume_snapshot")
 
 
@@ -51,9 +53,14 @@ class Group:
 
 
 def kinds(plan: Plan) -> dict[Action, Counter[str]]:
-    """How many resources of each kind there are of each decision, the most numerous kinds first."""
+    """How many resources of each kind there are of each decision: what matters most first, then what is most."""
     found = {action: Counter(s.ref.kind for s in plan.steps() if s.action is action) for action in Action}
-    return {action: Counter(dict(count.most_common())) for action, count in found.items()}
+    return {action: Counter(dict(sorted(count.items(), key=_weight))) for action, count in found.items()}
+
+
+def _weight(kind_and_count: tuple[str, int]) -> tuple[int, int]:
+    kind, count = kind_and_count
+    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), -count
 
 
 def stopped(plan: Plan) -> list[Step]:

@@ -18,7 +18,9 @@ _LISTED_MAX = 8
 Records = Mapping[Ref, Record]
 
 
-def resolve(selection: Selection, records: Records, kinds: Collection[str]) -> Selection:
+def resolve(
+    selection: Selection, records: Records, kinds: Collection[str], tenant_id: str = "TENANT"
+) -> Selection:
     """The selection with the resources that its names stand for.
 
     kinds: all that there are. Raises UsageError with every problem, one line each.
@@ -32,7 +34,9 @@ def resolve(selection: Selection, records: Records, kinds: Collection[str]) -> S
         else:
             problems.append(_which(records, kind, name, found))
     if problems:
-        raise UsageError("\n".join(problems), "see what the tenant has with: pumphouse plan tenant TENANT")
+        raise UsageError(
+            "\n".join(problems), f"see what the tenant has with: pumphouse plan tenant {tenant_id}"
+        )
     return replace(selection, names=(), refs=tuple(refs))
 
 

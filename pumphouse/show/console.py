@@ -67,6 +67,8 @@ class PrintableConsole(Console):
         if text.count("\n") < self.height:
             self.file.write(text)
         else:
+            # What was read stays on the screen.
+            os.environ.setdefault("LESS", "-RX")
             click.echo_via_pager(text)
 
     def leave_terminal(self) -> None:

@@ -23,6 +23,11 @@ _LABELS = {
 }  # fmt: skip
 # The reasons of resources about which there is nothing special.
 _USUAL = ("not at the destination", "already at the destination")
+# What to do about conflicts whose reasons do not say it, by what is in these.
+_REMEDIES = {
+    "another of this name": "; rename one of them, map it, leave it out, or set policies.on_conflict",
+    "candidates: ": "; delete those that are not in use, or leave it out",
+}
 # The first page fits the smallest screen, of 24 lines, with the prompt behind it.
 _PAGE_LINES = 23
 _INDENT = 10
@@ -133,7 +138,8 @@ def _said(plan: Plan, *, with_names: bool = True) -> Iterator[tuple[str, str, st
         label, style = ("error", "red") if obstacle.is_certain else ("warning", "yellow")
         yield label, f"{obstacle.what}: {obstacle.remedy}", style
     for group in overview.reasons(plan, Action.CONFLICT):
-        yield "conflict", _group_text(group, with_names), "red"
+        remedy = next((said for reason, said in _REMEDIES.items() if reason in group.text), "")
+        yield "conflict", f"{_group_text(group, with_names)}{remedy}", "red"
     for note in plan.uncarried:
         yield "not moved", note, "yellow"
     for group in overview.reasons(plan, Action.SKIP):

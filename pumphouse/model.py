@@ -287,8 +287,8 @@ class Plan:
     uncarried: what the tenant owns of which no migration carries anything, and which the selection does not skip.
     left_out: what was planned once and then taken out by a person.
     selection: what of the tenant it was made for.
-    obstacles: what stands in the way now; in no file and no store.
-    measured_bytes_per_s: how fast a copy went when that was measured; None if nobody did. In no file and no store.
+    obstacles: what stands in the way now; it is not read back.
+    measured_bytes_per_s: how fast a copy went when that was measured; None if nobody did. Not written down.
     """
 
     tenant: Ref

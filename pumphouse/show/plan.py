@@ -34,6 +34,8 @@ _INDENT = 10
 _LINES = 2
 # A row of the page has no room for more names.
 _NAMES_MAX = 60
+# How many resources are named of which the same is said.
+_FEW, _SOME, _EVERY = 3, 8, 1 << 30
 _MORE = "..."
 
 
@@ -46,25 +48,26 @@ class Detail(IntEnum):
     TASKS = 4
 
 
-def print_plan(
-    plan: Plan,
-    out: PrintableConsole,
-    detail: Detail = Detail.PROBLEMS,
-) -> None:
+def print_plan(plan: Plan, out: PrintableConsole, detail: Detail = Detail.PROBLEMS) -> None:
     """A page of what matters; then all notes, every resource and every task, as far as the detail has them."""
     page = [*_head(plan, out), styled(""), *_effects(plan, out), styled("")]
-    notes = [_cut(_wrapped(out, *said), _LINES) for said in _said(plan, with_names=False)]
-    fitting = _fitting(notes, _PAGE_LINES - len(page))
-    page += [line for lines in notes[:fitting] for line in lines]
-    if hidden := len(notes) - fitting:
+    # What is printed before a question does not list a thousand servers.
+    said, all_said = (
+        list(_said(plan, named)) for named in (_FEW, _SOME if detail < Detail.RESOURCES else _EVERY)
+    )
+    notes = [_wrapped(out, *parts) for parts in said]
+    cut = [_cut(list(lines), _LINES) for lines in notes]
+    fitting = _fitting(cut, _PAGE_LINES - len(page))
+    page += [line for lines in cut[:fitting] for line in lines]
+    if hidden := len(cut) - fitting:
         where = "below" if detail > Detail.SUMMARY else "leave out --summary to see them"
         page.append(styled(f"{'':{_INDENT}}and {hidden:,} more: {where}", "dim"))
     for line in page:
         out.print(line, no_wrap=True)
-    if detail > Detail.SUMMARY and (hidden or any(lines[-1].plain.endswith(_MORE) for lines in notes)):
-        _section(
-            out, "What there is to know", (line for said in _said(plan) for line in _wrapped(out, *said))
-        )
+    is_short = hidden or said != all_said or any(len(lines) > _LINES for lines in notes)
+    if is_short and detail > Detail.SUMMARY:
+        heading = "What there is to know"
+        _section(out, heading, (line for parts in all_said for line in _wrapped(out, *parts)))
     if detail >= Detail.RESOURCES:
         _section(out, "Resources", map(_step_text, plan.steps()))
     if detail >= Detail.TASKS:
@@ -132,36 +135,37 @@ def _effects(plan: Plan, out: PrintableConsole) -> Iterator[Text]:
             yield from _list(out, "change", f"{counted(len(names), what)}: ", names, "yellow")
 
 
-def _said(plan: Plan, *, with_names: bool = True) -> Iterator[tuple[str, str, str]]:
-    """All else that there is to know, what stops a run first: what it is, the text, the colour."""
+def _said(plan: Plan, named: int) -> Iterator[tuple[str, str, str]]:
+    """All else that there is to know, what stops a run first: what it is, the text, the colour.
+
+    named: how many of the resources are named of which the same is said.
+    """
     for obstacle in plan.obstacles:
         label, style = ("error", "red") if obstacle.is_certain else ("warning", "yellow")
         yield label, f"{obstacle.what}: {obstacle.remedy}", style
     for group in overview.reasons(plan, Action.CONFLICT):
         remedy = next((said for reason, said in _REMEDIES.items() if reason in group.text), "")
-        yield "conflict", f"{_group_text(group, with_names)}{remedy}", "red"
+        yield "conflict", f"{_group_text(group, named)}{remedy}", "red"
     for note in plan.uncarried:
         yield "not moved", note, "yellow"
     for group in overview.reasons(plan, Action.SKIP):
-        yield "leave out", _group_text(group, with_names), "yellow"
+        yield "leave out", _group_text(group, named), "yellow"
     for note in plan.notes:
         yield "note", note, ""
     for group in overview.notes(plan):
-        yield "note", _group_text(group, with_names), ""
+        yield "note", _group_text(group, named), ""
 
 
-def _group_text(group: overview.Group, with_names: bool) -> str:
+def _group_text(group: overview.Group, named: int) -> str:
     first, *others = group.steps
     if not others:
         return f"{first.record.title}: {group.text}"
     is_one_kind = {step.ref.kind for step in others} == {first.ref.kind}
     subject = counted(len(group.steps), first.ref.kind.replace("_", " ") if is_one_kind else "resource")
-    if with_names:
-        names = (
-            step.record.name or step.ref.id if is_one_kind else step.record.title for step in group.steps
-        )
-        subject += f" ({', '.join(names)})"
-    return f"{subject}: {group.text}"
+    steps = group.steps[:named]
+    names = [step.record.name or step.ref.id if is_one_kind else step.record.title for step in steps]
+    more = f" and {len(group.steps) - named:,} more" if len(group.steps) > named else ""
+    return f"{subject} ({', '.join(names)}{more}): {group.text}"
 
 
 def _list(

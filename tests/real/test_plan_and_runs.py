@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,52 @@ def test_an_unknown_run_is_one_message(runner: Runner) -> None:
     for command in (["runs", "show"], ["resume", "--yes"], ["revert", "--yes"]):
         result = runner.run(*command, "0000aaaa", exit_code=2)
         assert "there is no run '0000aaaa'" in result.stderr
+
+
+@pytest.fixture
+def no_computes(lab: Lab) -> Iterator[None]:
+    """The destination's only host takes no servers."""
+    compute = connect(lab.clouds_yaml, "destination").compute
+
+    def put(status: str) -> None:
+        found = compute.get("/os-services?binary=nova-compute", microversion="2.53").json()["services"]
+        for service in found:
+            path = f"/os-services/{service['id']}"
+            assert compute.put(path, json={"status": status}, microversion="2.53").status_code == 200
+
+    put("disabled")
+    yield
+    put("enabled")
+
+
+@pytest.mark.usefixtures("no_computes")
+def test_a_destination_that_boots_nothing_is_refused_before_anything_is_stopped(
+    lab: Lab, runner: Runner, small: Sample
+) -> None:
+    before = both(lab)
+    said = "no nova-compute of the destination is enabled and up (1 disabled and up): no server would boot"
+    assert said in runner.run("check", exit_code=1).stdout
+    assert said in runner.run("check", "--tenant", small.name, exit_code=1).stdout
+    plan = runner.json("migrate", "tenant", small.name, "--dry-run")
+    assert [obstacle["what"] for obstacle in plan["obstacles"]] == [said]
+    refused = runner.run("migrate", "tenant", small.name, "--yes", exit_code=1)
+    assert said in " ".join(refused.stdout.split())
+    assert "start all the same with --force" in refused.stderr
+    assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
+        before, NOTHING
+    )
+
+
+def test_the_speed_is_measured_and_remembered_and_nothing_stays(
+    lab: Lab, runner: Runner, small: Sample
+) -> None:
+    before = both(lab)
+    found = runner.json("check", "--speed", "--tenant", small.name)
+    assert found["bytes_per_s"].keys() == {"source to destination", "destination to source"}
+    assert min(found["bytes_per_s"].values()) > 0
+    assert found["obstacles"] == []
+    shown = runner.run("plan", "tenant", small.name, "--summary", exit_code=0).stdout
+    assert "a second (measured)" in " ".join(shown.split())
+    assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
+        before, NOTHING
+    )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # The version of the format of what programs get of runs; `pumphouse/schemas/` has the schemas.
 FORMAT = 1
+# How the names of tasks that copy bytes end: of images, snapshots of servers, and images of volumes.
+_UPLOADED = "-uploaded"
 # The state of a run whose process died while it worked on it.
 INTERRUPTED = "INTERRUPTED"
 # The state of a run in which nothing failed, and something needs a decision.
@@ -161,7 +163,7 @@ def _report_data(head: Json, report: Report, details: Mapping[str, FlowDetail]) 
 
 def _copying_s(details: Mapping[str, FlowDetail]) -> float:
     """How long anything was copied, side by side or not."""
-    atoms = (atom for detail in details.values() for atom in detail if atom.name.endswith("-uploaded"))
+    atoms = (atom for detail in details.values() for atom in detail if atom.name.endswith(_UPLOADED))
     times = sorted((a.meta["started_at"], a.meta["ended_at"]) for a in atoms if a.state == states.SUCCESS)
     total_s, until = 0.0, ""
     for began, ended in times:
@@ -199,17 +201,20 @@ def _facts(plan: Plan, details: Mapping[str, FlowDetail]) -> dict[Ref, Json]:
     found: dict[Ref, Json] = {}
     for unit in plan.units:
         atoms = {atom.name: atom for atom in details.get(unit.name, ()) if atom.state == states.SUCCESS}
+        for name, atom in atoms.items():
+            if name.endswith(_UPLOADED) and (step := step_of_task(unit, name)):
+                facts = found.setdefault(step.ref, {"copied_bytes": 0, "hashes": {}})
+                facts["copied_bytes"] += atom.results["size_bytes"]
+                facts["hashes"] |= {key: text for key, text in atom.results.items() if key != "size_bytes"}
         for step in unit.steps:
-            copied, stopped, settled = (
-                atoms.get(symbol(step.ref, verb)) for verb in ("uploaded", "stopped", "settled")
-            )
-            facts = found.setdefault(step.ref, {})
-            if copied:
-                facts["copied_bytes"] = copied.results["size_bytes"]
-                facts["hashes"] = {k: v for k, v in copied.results.items() if k != "size_bytes"}
-            facts["source_stopped"] = bool(stopped and stopped.results.get("ran"))
-            if facts["source_stopped"] and stopped and settled:
-                facts["downtime_s"] = seconds_between(stopped.meta["started_at"], settled.meta["ended_at"])
+            stopped, settled = (atoms.get(symbol(step.ref, verb)) for verb in ("stopped", "settled"))
+            if stopped and stopped.results.get("ran"):
+                facts = found.setdefault(step.ref, {})
+                facts["source_stopped"] = True
+                if settled:
+                    facts["downtime_s"] = seconds_between(
+                        stopped.meta["started_at"], settled.meta["ended_at"]
+                    )
     return found
 
 

@@ -19,7 +19,7 @@ from pumphouse.words import counted, lasting, size
 _LINES_MAX = 20
 _NAMES_MAX = 5
 # What is not as it was, although it has arrived: an address, a hostname.
-_CHANGED = re.compile(r"^its \w+ is \S+ and not ")
+_CHANGED = re.compile(r"its (?:address is|hostname is \S+ and not) ")
 
 
 def question(plans: Sequence[Plan]) -> str:
@@ -149,7 +149,7 @@ def _changes(data: Json) -> list[str]:
         f"{_title(item)}: {note}"
         for item in data["resources"]
         for note in item["notes"]
-        if _CHANGED.search(note)
+        if _CHANGED.match(note)
     ]
 
 

@@ -182,7 +182,7 @@ def _kind(item: Json) -> str:
 
 def _row(item: Json) -> tuple[str | Text, ...]:
     kind, state = _kind(item), item["outcome"]
-    ids = id_text(item["source_id"]), id_text(item["destination_id"] or "-")
+    ids = id_text(item["source_id"]), id_text(item["destination_id"] or "")
     return kind, item["name"], styled(state, _COLOURS[state]), *ids, item["reason"]
 
 

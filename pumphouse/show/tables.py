@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _GAP = 2
 # A word that is longer is broken where there is no room for it.
-_WORD_MAX = 30
+_WORD_MAX = 36
 
 
 class Column(NamedTuple):
@@ -52,7 +52,9 @@ def print_table(
 
 
 def _widths(column: Column, cells: Sequence[str]) -> tuple[int, int]:
-    """The least width of a column, and the one in which it is on one line."""
+    """The least width of a column, and the one in which it is on one line; 0 of one in which nothing is."""
+    if not any(cells):
+        return 0, 0
     whole = max(map(_length, (column.heading, *cells)))
     if not column.wraps:
         return whole, whole
@@ -65,7 +67,7 @@ def _length(text: str) -> int:
 
 
 def _kept(columns: Sequence[Column], least: Sequence[int], width: int) -> list[int]:
-    kept = list(range(len(columns)))
+    kept = [n for n, width in enumerate(least) if width]
     for n in sorted(kept, key=lambda n: -columns[n].order):
         if columns[n].order and _total([least[k] for k in kept]) > width:
             kept.remove(n)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from taskflow import states
 from taskflow.persistence.base import Backend
+from taskflow.persistence.models import TaskDetail
 
 from pumphouse.run import lock, summary
 from pumphouse.run.record import create_run, lock_name
@@ -105,3 +108,47 @@ def test_what_a_revert_will_do_is_listed(
     text = printed(print_revert, recorded, plan_revert(recorded, migration(world), force=False))
     assert text.index("remove thing one (new-one)") < text.index("remove tenant t (new-t)")
     assert "nothing to undo" in printed(print_revert, recorded, [])
+
+
+def done(name: str, seconds: int, result: dict[str, Any]) -> TaskDetail:
+    """A task that took a second."""
+    atom = TaskDetail(name, name)
+    atom.put(states.SUCCESS, result)
+    atom.meta = {
+        f"{what}_at": f"2026-11-27T02:00:{seconds + more:02}+00:00"
+        for more, what in enumerate(("started", "ended"))
+    }
+    return atom
+
+
+def test_copied_bytes_hashes_and_downtime_are_those_of_the_tasks(store: Backend, world: World) -> None:
+    plan = planned(TENANT, step("server", "web", TENANT.ref), step("server", "still", TENANT.ref))
+    run = create_run(store, plan)
+    tasks = {
+        "web": [
+            done("server-web-stopped", 1, {"ran": True}),
+            done("server-web-snapshot-uploaded", 3, {"size_bytes": 5, "sha512": "ab"}),
+            done("server-web-settled", 9, {}),
+        ],
+        "still": [
+            done("server-still-stopped", 1, {"ran": False}),
+            done("server-still-image-uploaded", 3, {"size_bytes": 0}),
+            done("server-still-settled", 9, {}),
+        ],
+    }
+    with closing(store.get_connection()) as connection:
+        for name, atoms in tasks.items():
+            detail = run.detail(f"server/{name}")
+            for atom in atoms:
+                detail.add(atom)
+            connection.update_flow_details(detail)
+    data = run_data(run)
+    found = {item["name"]: item for item in data["resources"]}
+    assert (found["web"]["copied_bytes"], found["web"]["hashes"]) == (5, {"sha512": "ab"})
+    assert (found["web"]["source_stopped"], found["web"]["downtime_s"]) == (True, 9.0)
+    assert (found["still"]["hashes"], found["still"]["source_stopped"], found["still"]["downtime_s"]) == (
+        {},
+        False,
+        None,
+    )
+    assert (data["copied_bytes"], data["copying_s"]) == (5, 1.0)

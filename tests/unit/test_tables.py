@@ -53,3 +53,11 @@ def test_where_there_is_no_room_at_all_each_row_is_a_line() -> None:
 
 def test_a_word_that_fits_nowhere_is_broken() -> None:
     assert "".join("".join(lines(60, ("port", "x" * 300, *IDS, "")))).count("x") == 300
+
+
+def test_a_column_in_which_nothing_is_takes_no_room() -> None:
+    assert lines(80, ("port", "web", "", "", ""), ("server", "db", "", "", "gone"))[0].split() == [
+        "kind",
+        "name",
+        "why",
+    ]

@@ -21,10 +21,17 @@ LOG = logging.getLogger(__name__)
 # beginning of its own help, which a test holds it to.
 COMMANDS = {
     "check": ("check", "Log in to both clouds and say what they offer and what will not be possible."),
+    "completion": ("completion", "Print what makes a shell complete commands, options, runs and tenants."),
+    "config": ("config", "Show the configuration that is in force, and every setting there is."),
+    "doctor": (
+        "doctor",
+        "Print what to paste into a ticket: versions, settings, state and the end of the log, without secrets.",
+    ),
     "ids": (
         "ids",
         "Map the ids of the source to those of the destination, over all runs that were not reverted.",
     ),
+    "init": ("init", "Write a commented configuration for two clouds of the clouds.yaml that is found."),
     "migrate": (
         "migrate",
         "Move resources to the destination: tenants, one resource with what it needs, or what a plan file says.",
@@ -42,6 +49,10 @@ COMMANDS = {
     "runs": ("runs", "Look at the runs that the state store has; also while they go on."),
     "verify": ("verify", "Compare what a migration moved; nothing is written to either cloud."),
 }
+
+
+# Each option can be set by a variable, too, such as PUMPHOUSE_MIGRATE_TENANT_YES.
+_SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PUMPHOUSE"}
 
 
 class LateGroup(click.Group):
@@ -114,7 +125,7 @@ def _fail(error: Exception) -> None:
     sys.exit(code)
 
 
-@click.group(cls=LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LateGroup, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="pumphouse")
 @logging_options
 def cli() -> None:

@@ -134,12 +134,13 @@ class Invocation:
 
     def print_data(self, data: Any) -> None:
         """Print plain data in the format that was asked for."""
-        from pumphouse.show.report import dump
-        from pumphouse.show.rows import print_rows
-
         if self.columns or self.output_format in ("csv", "value"):
+            from pumphouse.show.rows import print_rows
+
             print_rows(data, self.output_format, self.columns)
         else:
+            from pumphouse.show.report import dump
+
             click.echo(dump(data, self.output_format))
 
     def refuse_unasked(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import click
 
+from pumphouse.cli.completion import complete_clouds
 from pumphouse.cli.logs import log_more
 
 FORMATS = ("table", "json", "yaml", "csv", "value")
@@ -48,8 +50,21 @@ def column_option(command: Command) -> Command:
     return click.option("-c", "--column", "columns", multiple=True, metavar="COLUMN", help=help_text)(command)
 
 
+def _set_color(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        os.environ["PUMPHOUSE_COLOR"] = value
+
+
+def color_option(command: Command) -> Command:
+    """`--color`."""
+    return click.option(
+        "--color", type=click.Choice(["auto", "always", "never"]), envvar="PUMPHOUSE_COLOR", is_eager=True,
+        expose_value=False, callback=_set_color, help="Whether to use colours; $NO_COLOR stands for never.",
+    )(command)  # fmt: skip
+
+
 def config_option(command: Command) -> Command:
-    """`--config` and the logging options."""
+    """`--config`, `--color` and the logging options."""
     option = click.option(
         "--config",
         "config_path",
@@ -57,14 +72,17 @@ def config_option(command: Command) -> Command:
         metavar="FILE",
         help="The configuration; else $PUMPHOUSE_CONFIG, ./pumphouse.yaml, ~/.config/pumphouse/pumphouse.yaml.",
     )
-    return logging_options(option(command))
+    return logging_options(color_option(option(command)))
 
 
 def cloud_options(command: Command) -> Command:
     """`--source-cloud` and `--destination-cloud`."""
     for name in ("destination", "source"):
         help_text = "A cloud of clouds.yaml, instead of the file's."
-        command = click.option(f"--{name}-cloud", metavar="NAME", help=help_text)(command)
+        option = click.option(
+            f"--{name}-cloud", metavar="NAME", help=help_text, shell_complete=complete_clouds
+        )
+        command = option(command)
     return command
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pumphouse.cli.completion import complete_tenants
 from pumphouse.cli.invocation import refuse_other_clouds
 from pumphouse.cli.kinds import NAMEABLE_KINDS
 from pumphouse.cli.options import Command
@@ -31,7 +32,8 @@ def tenants_argument(command: Command) -> Command:
         "All tenants of all domains, disabled ones too, but not the operator's own project and not service."
     )
     command = click.option("--all-tenants", is_flag=True, help=help_text)(command)
-    return click.argument("tenants", nargs=-1, metavar="ID_OR_NAME...")(command)
+    argument = click.argument("tenants", nargs=-1, metavar="ID_OR_NAME...", shell_complete=complete_tenants)
+    return argument(command)
 
 
 def selection_options(command: Command) -> Command:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pumphouse.cli.completion import complete_runs, complete_tenants
 from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
 from pumphouse.cli.options import limit_options, yes_option
 from pumphouse.cli.running import RESUME, REVERT, Ended, exit_code, work_and_report
@@ -32,16 +33,7 @@ STATES = (
 )
 
 
-def _complete_run(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The ids of the runs that may be meant, the newest first; a shell gets no message of what goes wrong."""
-    from pumphouse.run.record import list_books, run_id
-
-    with suppress(Exception), open_recorded(context.params.get("config_path")) as store:
-        return [run_id(book) for book in reversed(list_books(store)) if run_id(book).startswith(incomplete)]
-    return []
-
-
-run_argument = click.argument("run", shell_complete=_complete_run)
+run_argument = click.argument("run", shell_complete=complete_runs)
 
 
 @click.group("runs")
@@ -51,7 +43,9 @@ def runs_command() -> None:
 
 @runs_command.command("list")
 @click.option("--state", type=click.Choice(STATES, case_sensitive=False), help="Only runs in this state.")
-@click.option("--tenant", metavar="ID_OR_NAME", help="Only runs of this tenant.")
+@click.option(
+    "--tenant", metavar="ID_OR_NAME", help="Only runs of this tenant.", shell_complete=complete_tenants
+)
 @click.option("--since", type=click.DateTime(), help="Only runs that began then or later, local time.")
 @invocation_options(clouds=False)
 def list_command(

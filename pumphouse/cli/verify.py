@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pumphouse.cli.completion import complete_runs, complete_tenants
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_other_clouds
 from pumphouse.errors import EXIT_DIFFERENT, EXIT_DONE, UsageError
 from pumphouse.model import Ref
@@ -26,8 +27,13 @@ def verify_command() -> None:
 
 
 @verify_command.command("tenant")
-@click.argument("tenant", metavar="ID_OR_NAME")
-@click.option("--run", metavar="RUN", help="Take the ids from this recorded run, not from stamps and names.")
+@click.argument("tenant", metavar="ID_OR_NAME", shell_complete=complete_tenants)
+@click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    help="Take the ids from this recorded run, not from stamps and names.",
+)
 @click.option("--deep", is_flag=True, help="Read the bytes of the tenant's images at both clouds.")
 @click.option(
     "--all/--only-differences",

@@ -9,14 +9,14 @@ import stat
 import subprocess
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pumphouse.config import yamlfile
 from pumphouse.config.schema import closest, load_schema, validate
 from pumphouse.config.yamlfile import Document, Keys, dotted
-from pumphouse.errors import ConfigError
+from pumphouse.errors import ConfigError, mask_secrets
 
 LOG = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ _PATHS = (("clouds_file",), ("source", "cacert"), ("destination", "cacert"), _WR
 # What makes a setting one that nobody else may read.
 _SECRET = re.compile(
     r"[a-z_]*(password|passcode|secret|token): |(url|keystone_database): [^/]*//[^/@]*:[^/@]*@"
+)
+
+# What of a login is no secret; all else may be one.
+_IN_CLEAR = re.compile(
+    r"auth_url|[a-z_]*(username|user_id|domain_(name|id)|project_(name|id)|tenant_(name|id)|system_scope)"
 )
 
 
@@ -136,10 +141,44 @@ class Config:
 
     @property
     def state_folder(self) -> Path:
-        """Where the log is kept: beside the records of the runs, or where those are by default."""
-        scheme, _, path = self.state_url.partition(":///")
-        found = Path(path).parent if scheme in ("sqlite", "dir") else _state_file("")
-        return found if found.is_absolute() else Path.cwd() / found
+        """Where the log is kept."""
+        return state_folder(self.state_url)
+
+
+def state_folder(state_url: str) -> Path:
+    """Where the log is kept: beside the records of the runs, or where those are by default."""
+    scheme, _, path = state_url.partition(":///")
+    found = Path(path).parent if scheme in ("sqlite", "dir") else _state_file("")
+    return found if found.is_absolute() else Path.cwd() / found
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """A configuration as plain data, with every secret masked."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: plain(part) for name, part in value.items()}
+        return mask_secrets(str(value)) if isinstance(value, Path | str) else value
+
+    data: dict[str, Any] = plain(
+        {name: value for name, value in asdict(config).items() if name != "warnings"}
+    )
+    if config.notify:
+        data["notify"] = f"{config.notify.split()[0]} ..."  # its arguments may have a token
+    for side in SIDES:
+        data[side]["auth"] = {
+            name: value if _IN_CLEAR.fullmatch(name) else "***" for name, value in data[side]["auth"].items()
+        }
+    return data
+
+
+def known_clouds() -> tuple[Path | None, list[str]]:
+    """The clouds.yaml that is found, and the names of its clouds in their order."""
+    path = _clouds_file(None)
+    if path is None:
+        return None, []
+    clouds = _get(yamlfile.load(yamlfile.read(path), str(path)).data, "clouds")
+    return path, list(clouds) if isinstance(clouds, dict) else []
 
 
 def load(

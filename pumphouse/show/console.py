@@ -20,14 +20,20 @@ from pumphouse.show.text import printable
 # rich takes 80 columns for a pipe, which breaks ids and reasons in two.
 _PIPE_COLUMNS = 400
 INDENT = 4
+# By what --color says; else rich looks whether there is a terminal, and at $NO_COLOR.
+_COLOURS: dict[str, dict[str, Any]] = {
+    "always": {"color_system": "standard", "no_color": False},
+    "never": {"no_color": True},
+}
 # Shows the cursor, which rich hides under bars: DECTCEM of the VT220.
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 def console(stderr: bool = False) -> PrintableConsole:
     """A console for tables: as wide as the terminal, or wide enough where there is none."""
-    made = PrintableConsole(stderr=stderr)
-    return made if made.is_terminal else PrintableConsole(stderr=stderr, width=_PIPE_COLUMNS)
+    colours = _COLOURS.get(os.environ.get("PUMPHOUSE_COLOR", ""), {})
+    made = PrintableConsole(stderr=stderr, **colours)
+    return made if made.is_terminal else PrintableConsole(stderr=stderr, width=_PIPE_COLUMNS, **colours)
 
 
 def styled(text: str, style: str = "") -> Text:

@@ -51,7 +51,6 @@ def _quietly(names: Callable[[Path | None], Iterator[str]]) -> Complete:
 
 def _runs(config_path: Path | None) -> Iterator[str]:
     yield from (run["run"] for run in _listed(config_path))
-    yield "last"
 
 
 def _tenants(config_path: Path | None) -> Iterator[str]:

@@ -375,7 +375,7 @@ PEOPLE = [path for room in ("show", "cli") for path in sorted((ROOT / room).rglo
 # What of rich prints nothing itself, or prints on a console that it is given.
 HARMLESS = {"Group", "Table", "Live", "set_cell_size"}
 ECHO = {"echo", "secho", "confirm", "prompt", "print", "write", "writelines"}
-MADE_PRINTABLE = {"printable", "dump", "plan_dot", "event_line", "csv_text", "report_text"}
+MADE_PRINTABLE = {"printable", "dump", "plan_dot", "event_line", "csv_text", "report_text", "starter"}
 
 
 def ways_around(source: str) -> Iterator[str]:

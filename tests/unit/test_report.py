@@ -58,7 +58,7 @@ def unit(kind: str, number: int, began: float, *needs: str) -> dict[str, Any]:
         }
         for place, verb in enumerate(verbs)
     ]  # fmt: skip
-    return {"name": f"{kind}/{number:04}", "needs": list(needs), "state": "SUCCESS", "tasks": tasks}
+    return {"name": f"{kind}/{kind}-{number:04}", "needs": list(needs), "state": "SUCCESS", "tasks": tasks}
 
 
 def big_run(servers: int) -> dict[str, Any]:
@@ -74,7 +74,13 @@ def big_run(servers: int) -> dict[str, Any]:
         ]
         units += [
             unit("volume", number, 20 + number),
-            unit("server", number, 40 + number, f"volume/{number:04}", f"network/{number // 50:04}"),
+            unit(
+                "server",
+                number,
+                40 + number,
+                f"volume/volume-{number:04}",
+                f"network/network-{number // 50:04}",
+            ),
         ]
     return {
         "format": 1, "run": "1a2b3c4d", "state": "SUCCESS", "tenant": {"id": "t", "name": "shop"},
@@ -169,7 +175,7 @@ def test_the_page_of_a_thousand_servers_opens_sorted_and_filtered(opened: Any) -
 
 def test_no_name_is_obeyed_by_the_page(opened: Any) -> None:
     data = big_run(1)
-    data["tenant"]["name"] = data["resources"][0]["name"] = data["units"][0]["tasks"][0]["resource"] = EVIL
+    data["tenant"]["name"] = data["resources"][0]["name"] = data["units"][0]["tasks"][0]["line"] = EVIL
     dom = opened(data)
     assert "<title>Migration of &lt;/script&gt;" in dom
     assert cells(dom, "resources", "name")[0] == EVIL.replace("\u202e", "\\u202e")

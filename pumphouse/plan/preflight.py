@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pumphouse.cloud import call, get_all
-from pumphouse.errors import http_status
+from pumphouse.errors import explain, http_status
 from pumphouse.model import Action, Json, Obstacle, Plan, Step
 from pumphouse.plan.overview import UNITS_PER_TRANSFER, estimate
 from pumphouse.words import counted, lasting, size
@@ -72,9 +72,10 @@ def _tried(check: Callable[[], Found]) -> list[Obstacle]:
     try:
         return list(check())
     except Exception as error:
-        if http_status(error) not in _UNTOLD:
-            raise
-        return []
+        if http_status(error) in _UNTOLD:
+            return []
+        what = f"something could not be checked: {explain(error)}"
+        return [Obstacle(what, "see that the service answers", is_certain=False)]
 
 
 def _computes(destination: Cloud) -> Found:

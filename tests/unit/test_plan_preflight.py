@@ -227,9 +227,14 @@ def test_images_that_are_there_for_a_while_count(there: PlainCloud, found: Any) 
     assert server("a").record.size_bytes == 20 * GIB
 
 
-def test_who_is_told_nothing_is_refused_nothing_and_an_error_is_no_answer(
-    there: PlainCloud, found: Any
-) -> None:
+def test_what_cannot_be_checked_is_a_warning(there: PlainCloud, found: Any) -> None:
+    there.answers["/volumev3/v3/scheduler-stats/get_pools"] = 501
+    (said,) = found(with_data("volume/v", size=1, attachments=[]))
+    assert said.what == "something could not be checked: the cloud answered 501: not for you"
+    assert not said.is_certain
+
+
+def test_who_is_told_nothing_is_refused_nothing(there: PlainCloud, found: Any) -> None:
     there.answers["/compute/v2.1/os-services"] = 403
     there.answers["/placement/allocation_candidates"] = 406
     assert found(FLAVOR, booted("web"), with_data("volume/v", size=1, attachments=[])) == []

@@ -28,6 +28,7 @@ _COLOURS = {
     "blocked": "magenta", "pending": "yellow", "reverted": "green", "kept": "yellow",
 }  # fmt: skip
 _UUID_LENGTH = 36
+_CHECK_FORMAT = 1
 _COPIES = (
     Column("kind"), Column("name", wraps=True), Column("copied"), Column("by"), Column("hash")
 )  # fmt: skip
@@ -137,8 +138,8 @@ def outcome_text(outcome: Outcome, *, ids: bool = True) -> Text:
 
 
 def check_data(found: Check) -> Json:
-    """What a check found, as plain data."""
-    return asdict(found)
+    """What a check found, as plain data; `pumphouse/schemas/check.json` is its schema."""
+    return {"format": _CHECK_FORMAT, **asdict(found)}
 
 
 def print_check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pumphouse.model import Json, Outcome, State
@@ -98,7 +98,9 @@ def print_run(data: Json, out: PrintableConsole, *, with_tasks: bool = False) ->
             out.print(f"failed: {task['line']}: {task['reason']}", style="red")
     for task in tasks:
         if task["state"] == "RUNNING":
-            since = f" since {_local(task['started_at'])}" if task["started_at"] else ""
+            since = (
+                f" since {_local(task['started_at'])}{_age(task['started_at'])}" if task["started_at"] else ""
+            )
             what = "under way" if data["state"] in _WORKED_ON else "interrupted"
             out.print(f"{what}{since}: {task['line']}", style="cyan")
     if not with_tasks:
@@ -180,6 +182,10 @@ def _coloured(state: str) -> Text:
 
 def _local(time: str | None) -> str:
     return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}" if time else "-"
+
+
+def _age(began: str) -> str:
+    return f" ({lasting(seconds_between(began, datetime.now(UTC).isoformat()))})"
 
 
 def _seconds(task: Json) -> str:

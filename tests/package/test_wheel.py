@@ -12,6 +12,7 @@ from tests.package.conftest import ROOT, Built, Run
 DATA = (
     "config.example.yaml",
     "py.typed",
+    "schemas/check.json",
     "schemas/config.json",
     "schemas/ids.json",
     "schemas/plan.json",

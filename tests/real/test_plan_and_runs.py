@@ -75,6 +75,13 @@ def test_a_plan_is_written_shown_edited_run_and_taken_back(
     assert "renamed-by-hand" in [item["name"] for item in details["resources"]]
     assert runner.json("runs", "list", "--state", "running") == []
 
+    (image,) = (item for item in runner.json("report", run["run"])["resources"] if item["kind"] == "image")
+    arrived = get(connect(lab.clouds_yaml, "destination").image, f"/images/{image['destination_id']}")
+    assert image["hashes"] == {arrived["os_hash_algo"]: arrived["os_hash_value"]}
+    assert image["copied_bytes"] == arrived["size"]
+    (known,) = runner.json("ids", image["source_id"])
+    assert (known["destination_id"], known["run"]) == (image["destination_id"], run["run"])
+
     undone = runner.json("revert", run["run"], "--yes")
     assert undone["summary"].keys() <= {"reverted", "reused"}
     assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(

@@ -19,11 +19,15 @@ from click.testing import CliRunner
 from taskflow.persistence.base import Backend
 
 from pumphouse.cli import cli
+from pumphouse.cloud.check import Check, CloudCheck, Service
 from pumphouse.config.schema import load_schema
 from pumphouse.run.record import create_run
 from pumphouse.run.summary import all_ids, list_runs, report_data, run_data
 from pumphouse.show.html import html_text
-from pumphouse.show.report import report_text
+from pumphouse.show.report import check_data, dump, report_text
+from pumphouse.show.verification import verification_data
+from pumphouse.verify import Verification
+from pumphouse.verify.compare import Difference, Finding, Verdict
 from tests.unit.memory import TENANT, World, execute, planned, step
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -141,6 +145,20 @@ def test_what_programs_get_of_runs_is_as_the_schemas_say(store: Backend, world: 
     found = report_data(report, run)
     assert (found["run"], found["state"]) == (run.id, "FAILURE")
     assert found["began_at"] <= found["ended_at"]
+
+
+def test_what_programs_get_of_two_clouds_is_as_the_schemas_say() -> None:
+    service = Service("network", "neutron", "2.0", None, None)
+    cloud = CloudCheck("old", "https://old", None, "u", "p", ("admin",), True, (service,), ("tag",), 0.5)
+    more = {"obstacles": [], "bytes_per_s": {"there": 1.0}}
+    validate(json.loads(json.dumps({**check_data(Check(cloud, cloud, ("no",))), **more})), "check")
+    findings = [
+        Finding(verdict, "network", "n", differences=(Difference("f", "a", "b"),)) for verdict in Verdict
+    ]
+    validate(
+        json.loads(dump(verification_data(Verification("t", "u", False, tuple(findings))), "json")),
+        "verification",
+    )
 
 
 def test_csv_has_a_row_for_each_resource_and_no_formula() -> None:

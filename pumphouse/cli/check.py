@@ -26,8 +26,11 @@ def check_command(tenant: str | None, speed: bool, invocation: Invocation) -> No
     from pumphouse.plan.preflight import of_clouds
     from pumphouse.show.plan import Detail, print_plan
     from pumphouse.show.report import check_data, print_check
+    from pumphouse.show.status import status_line
 
-    found = check_clouds(*invocation.clouds)
+    clouds = invocation.clouds
+    with status_line("asking both clouds what they offer"):
+        found = check_clouds(*clouds)
     is_usable = not found.too_old
     rates = _measure(invocation) if speed and is_usable else {}
     tenant_id = find_tenant(invocation.source, tenant) if tenant and is_usable else None

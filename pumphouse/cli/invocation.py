@@ -84,6 +84,7 @@ class Invocation:
     def clouds(self) -> tuple[Cloud, Cloud]:
         """The source and the destination, logged in; both refuse every write unless they are made `writable`."""
         from pumphouse.cloud import Cloud
+        from pumphouse.show.status import status_line
 
         config = self.config
         keep_log(config.state_folder)
@@ -91,7 +92,8 @@ class Invocation:
         destination = Cloud(config.destination, name="destination", limits=config.limits, read_only=True)
         for cloud in (source, destination):
             cloud.outages.say = lambda line: click.echo(printable(f"note: {line}"), err=True)
-            cloud.login()
+            with status_line(f"logging in to the {cloud.name}, {cloud.auth_url}"):
+                cloud.login()
         if config.policies.user_passwords == "hash":
             from pumphouse.tasks.keystone.password_hashes import check_databases
 

@@ -159,6 +159,7 @@ def plan_after_runs(
     """
     from pumphouse.cloud.outage import not_waited_for
     from pumphouse.plan.make import make_plan
+    from pumphouse.show.status import status_line
 
     source, destination = invocation.clouds
     with (
@@ -166,6 +167,7 @@ def plan_after_runs(
         destination.session.reading_once(),
         ThreadPoolExecutor(invocation.config.limits.workers) as pool,
         not_waited_for(source.outages, destination.outages),
+        status_line("planning: reading both clouds"),
     ):
         return make_plan(source, destination, tenant_id, invocation.config, pool, before=before, **choices)
 

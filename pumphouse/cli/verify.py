@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ def tenant_command(
 ) -> None:
     """Read a tenant and its twin afresh and compare them field by field; exit code 6 when anything differs."""
     from pumphouse.plan.lookup import find_tenant
+    from pumphouse.show.status import status_line
     from pumphouse.show.verification import print_verification, verification_data
     from pumphouse.verify import verify
 
@@ -53,26 +54,21 @@ def tenant_command(
     tenant_id = find_tenant(source, tenant)
     known = _known(invocation, tenant_id, run)
     mappings = asdict(invocation.config.mappings)
-    with _progress() as progress:
-        found = verify(source, destination, tenant_id, mappings, known, deep=deep, progress=progress)
+    with status_line("reading both clouds", piped=True) as say:
+        found = verify(
+            source,
+            destination,
+            tenant_id,
+            mappings,
+            known,
+            deep=deep,
+            progress=lambda what: say(f"read {what}"),
+        )
     if invocation.is_table:
         print_verification(found, invocation.console, show_equal=show_equal)
     else:
         invocation.print_data(verification_data(found))
     sys.exit(EXIT_DONE if found.is_equal else EXIT_DIFFERENT)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Say what has been read: a line that changes on a terminal, else a line each."""
-    from pumphouse.show.console import console
-
-    out = console(stderr=True)
-    if not out.is_terminal:
-        yield lambda what: out.print(f"read {what}")
-        return
-    with out.status("reading both clouds") as status:
-        yield lambda what: status.update(f"read {what}")
 
 
 def _known(invocation: Invocation, tenant_id: str, wanted: str | None) -> Known:

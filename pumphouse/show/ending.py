@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 from pumphouse.model import Action, Json, LimitSettings, Outcome, Plan, Report, State
 from pumphouse.plan.data import summary
@@ -46,11 +45,6 @@ def completeness(report: Report) -> str:
         return f"{counted(missing, 'resource')} of tenant {name} {verb} not at the destination: see above"
     what = "all that was selected of" if is_partial(report.plan) else "everything that"
     return f"{what} tenant {name} {'owns ' * (not is_partial(report.plan))}is at the destination"
-
-
-def duration(seconds: float) -> str:
-    """A duration in whole seconds, e.g. `1:02:03`."""
-    return str(timedelta(seconds=round(seconds)))
 
 
 def resume_question(plan: Plan, left: Sequence[Outcome]) -> str:

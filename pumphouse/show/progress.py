@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from pumphouse.model import Outcome, Plan
 from pumphouse.run.events import Event, Listener, OutcomeReported, Stopping, TaskRetried
 from pumphouse.show.console import PrintableConsole, styled
-from pumphouse.show.ending import duration
 from pumphouse.show.report import outcome_text
+from pumphouse.show.status import both, duration, fit
 from pumphouse.show.tally import Active, Tally
-from pumphouse.show.text import printable
 from pumphouse.words import counted, size
 
 if TYPE_CHECKING:
@@ -159,12 +158,12 @@ class ScreenListener(LineListener):
         ]
         tasks = [(_row(task, width, now_s, self._is_full()) if task else "", "cyan") for task in shown]
         last = [(self._waits(), "dim"), ("; ".join(f"waiting for {each}" for each in self._outages()), "red")]
-        return [(_fit(text, width), style) for text, style in [*overall, *tasks, *last]]
+        return [(fit(text, width), style) for text, style in [*overall, *tasks, *last]]
 
     def _overall(self, width: int, now_s: float) -> str:
         total, copied = self.tally.total_bytes, self.tally.copied_bytes
         if not total:
-            return _both(width, _resources(self.tally), _age_of(self.tally, now_s))
+            return both(width, _resources(self.tally), _age_of(self.tally, now_s))
         parts = [part.rjust(cells) for part, cells in zip(_bytes(self.tally, now_s), _CELLS, strict=False)]
         if width < _NARROW and len(parts) > 1:
             return f"{parts[0]}  {parts[-1].strip()}"
@@ -176,7 +175,7 @@ class ScreenListener(LineListener):
 
     def _counts(self, width: int, now_s: float, hidden: int) -> str:
         more = f", {hidden} more in flight" if hidden else ""
-        return _both(width, self._stopping or f"{_resources(self.tally)}{more}", _age_of(self.tally, now_s))
+        return both(width, self._stopping or f"{_resources(self.tally)}{more}", _age_of(self.tally, now_s))
 
     def _is_full(self) -> bool:
         moving = sum(task.is_moving for task in self.tally.active.values())
@@ -252,19 +251,7 @@ def _row(task: Active, width: int, now_s: float, is_full: bool) -> str:
             copied += f" of {size(task.size_bytes)}"
     again = f"attempt {task.attempts}: " if task.attempts > 1 else ""
     wide = f"{copied:>18} {rate:>13} " if width >= _NARROW else f"{copied:>5} "
-    return _both(width, f"{again}{task.line}", f"{wide}{_age(task, now_s):>8}")
-
-
-def _both(width: int, left: str, right: str) -> str:
-    """A line with a text at its left end, cut off where the one at the right end begins."""
-    return f"{_fit(left, max(0, width - len(right) - 2))} {right}"
-
-
-def _fit(text: str, width: int) -> str:
-    """The text in exactly so many cells of a terminal."""
-    from rich.cells import set_cell_size
-
-    return set_cell_size(printable(text), width)
+    return both(width, f"{again}{task.line}", f"{wide}{_age(task, now_s):>8}")
 
 
 @contextmanager

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
+from json import dumps
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
+import requests
 from keystoneauth1 import exceptions
 from keystoneauth1.adapter import Adapter
+from keystoneauth1.session import Session
 
-from pumphouse.errors import http_status
+from pumphouse.errors import CloudError, http_status
 from pumphouse.model import Json
 
 P = ParamSpec("P")
@@ -32,15 +36,42 @@ def get_all(adapter: Adapter, path: str, key: str, **params: Any) -> list[Json]:
     """Every item of a list call, all its pages.
 
     Services name the next page in `..._links` (Neutron, Cinder), `next` (Glance) or `links` (Keystone).
-    Raises as `call` does.
+    Raises as `call` does, and CloudError where a service keeps back the rest of a list.
     """
     items: list[Json] = []
     query: Mapping[str, Any] | None = params
     while query is not None:
         body = call(adapter, "GET", path, params=query)
         items += body[key]
-        query = _next_page(body)
+        query = next_page(body, path)
     return items
+
+
+class WholeLists(Session):
+    """Another session as clients see it that read no further than the first page of a list: keystoneclient."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.auth, session=session.session)
+        self._real = session
+
+    def request(self, url: str, method: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        """Send a request; a list is answered with the items of all its pages."""
+        first = self._real.request(url, method, **kwargs)
+        if method != "GET" or not _is_page(first):
+            return first
+        body = page = first.json()
+        while (query := next_page(page, url)) is not None:
+            address = urlsplit(url)._replace(query=urlencode(query, doseq=True)).geturl()
+            page = self._real.request(address, method, **kwargs).json()
+            body = {key: [*listed, *page[key]] for key, listed in body.items() if isinstance(listed, list)}
+        whole = requests.Response()
+        whole.status_code, whole.headers, whole.url = first.status_code, first.headers, first.url
+        whole.raw = BytesIO(dumps(body).encode())
+        return whole
+
+
+def _is_page(answer: requests.Response) -> bool:
+    return answer.ok and '"truncated"' in answer.text and bool(answer.json().get("truncated"))
 
 
 def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -53,11 +84,19 @@ def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | 
         raise
 
 
-def _next_page(body: Json) -> Mapping[str, Any] | None:
-    """The query of the next page; the rest of the link is left, because behind a proxy it may be wrong."""
+def next_page(body: Json, path: str) -> Mapping[str, Any] | None:
+    """The query of the page after one; the rest of the link is left, because behind a proxy it may be wrong.
+
+    Raises CloudError where there is more and no link leads to it, as in a Keystone with a list_limit.
+    """
     linked = [links for name, links in body.items() if name.endswith("_links")]
     hrefs = [link["href"] for links in linked for link in links if link["rel"] == "next"]
     link = next(iter(hrefs), None) or body.get("next") or (body.get("links") or {}).get("next")
+    if not link and body.get("truncated"):
+        raise CloudError(
+            f"a cloud keeps back the rest of a long list, that of {urlsplit(path).path}",
+            "raise the list_limit of its Keystone, or take it away",
+        )
     return parse_qs(urlsplit(link).query, keep_blank_values=True) if link else None
 
 

@@ -12,7 +12,7 @@ from keystoneauth1.discover import version_to_string
 from keystoneauth1.exceptions import ClientException
 from os_service_types import ServiceTypes
 
-from pumphouse.cloud import Cloud, get_all, same_keystone
+from pumphouse.cloud import Cloud, same_keystone
 from pumphouse.cloud.releases import OLDEST_TESTED, is_untested, releases
 from pumphouse.cloud.rights import UNMADE, UNSEEN
 from pumphouse.cloud.services import (
@@ -55,6 +55,7 @@ class CloudCheck:
     clock_difference_s: the cloud's clock less the local one.
     extensions: those of Neutron's that a migration uses, by alias.
     releases: of OpenStack, that it may be of by the versions of its services.
+    is_of_one_project: whether the login is an application credential, with which nobody logs in elsewhere.
     """
 
     name: str
@@ -68,6 +69,7 @@ class CloudCheck:
     extensions: tuple[str, ...]
     clock_difference_s: float | None
     releases: tuple[str, ...] = ()
+    is_of_one_project: bool = False
 
     @property
     def release(self) -> str:
@@ -114,7 +116,7 @@ def _check_cloud(cloud: Cloud) -> CloudCheck:
     access = cloud.access
     services = _services(cloud)
     network = next((s for s in services if s.type == "network" and not s.problem), None)
-    extensions = get_all(cloud.neutron, "/extensions", "extensions") if network else []
+    extensions = cloud.extensions if network else frozenset()
     return CloudCheck(
         name=cloud.name,
         auth_url=cloud.auth_url,
@@ -124,9 +126,10 @@ def _check_cloud(cloud: Cloud) -> CloudCheck:
         roles=cloud.roles,
         is_admin=cloud.is_admin,
         services=services,
-        extensions=tuple(sorted({extension["alias"] for extension in extensions} & set(EXTENSIONS))),
+        extensions=tuple(sorted(extensions & set(EXTENSIONS))),
         clock_difference_s=clock_difference_s(cloud),
         releases=releases({s.type: s.max_microversion or s.version for s in services if not s.problem}),
+        is_of_one_project=access.application_credential_id is not None,
     )
 
 
@@ -176,6 +179,7 @@ def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
         )
     for cloud in (source, destination):
         yield from _missing_services(cloud)
+        yield from _one_project(cloud)
         yield from _wrong_clock(cloud)
     if source.service("block-storage") and not destination.service("block-storage"):
         yield (
@@ -194,6 +198,14 @@ def _missing_rights(cloud: CloudCheck, what: str) -> Iterator[str]:
     if not cloud.is_admin:
         roles = ", ".join(cloud.roles) or "no role"
         yield f"{cloud.user} is not admin of {cloud.name} but {roles}: {what}; log in as an administrator for those"
+
+
+def _one_project(cloud: CloudCheck) -> Iterator[str]:
+    if cloud.is_of_one_project:
+        yield (
+            f"{cloud.user} logs in to {cloud.name} by an application credential, which is of project {cloud.project} "
+            "alone: whatever is made or stopped in another fails; use a user name and a password"
+        )
 
 
 def _missing_services(cloud: CloudCheck) -> Iterator[str]:

@@ -20,6 +20,7 @@ from keystoneauth1.discover import EndpointData, version_to_string
 from pumphouse.cloud import services
 from pumphouse.cloud.access import Tenancies
 from pumphouse.cloud.batch import Batch
+from pumphouse.cloud.calls import WholeLists, get_all
 from pumphouse.cloud.loans import Ledger
 from pumphouse.cloud.login import NO_KEYSTONE, cloud_region, refuse_misshapen, refused, scoped_login
 from pumphouse.cloud.outage import Outages
@@ -195,6 +196,16 @@ class Cloud:
         """Whether clouds.yaml or the catalog names a service, by whichever of its types; asked once."""
         return self._once(("has", service_type), lambda: self.url(service_type) is not None)
 
+    @property
+    def extensions(self) -> frozenset[str]:
+        """The aliases of the extensions that Neutron has loaded; none where there is no Neutron; asked once."""
+        return self._once("extensions", self._extensions)
+
+    def _extensions(self) -> frozenset[str]:
+        if not self.has("network"):
+            return frozenset()
+        return frozenset(item["alias"] for item in get_all(self.neutron, "/extensions", "extensions"))
+
     def url(self, service_type: str) -> str | None:
         """Where clouds.yaml or else the catalog says that a service is; None for one that it does not name."""
         try:
@@ -219,12 +230,14 @@ class Cloud:
     def _adapter(self, service_type: str) -> Adapter:
         if service_type == "compute":
             microversion = self.nova.api_version.get_string()
-            endpoint = self._compute.url
             return self._connected(
-                service_type, endpoint_override=endpoint, default_microversion=microversion
+                service_type, endpoint_override=self._compute_url, default_microversion=microversion
             )
         if path := services.PATHS.get(service_type):
             return self._connected(service_type, endpoint_override=self._root(service_type, path))
+        if url := self._versioned(service_type):
+            microversion = self._microversion(service_type)
+            return self._connected(service_type, endpoint_override=url, default_microversion=microversion)
         version = self._region.get_api_version(service_type)
         wanted = {"version": version[0]} if version else {"min_version": services.MINIMUM.get(service_type)}
         return self._connected(service_type, **wanted, default_microversion=self._microversion(service_type))
@@ -247,12 +260,24 @@ class Cloud:
         url = self.url(service_type)
         return None if url is None else services.unversioned(url) + path
 
+    def _versioned(self, service_type: str) -> str | None:
+        """The endpoint of a service as it is named, where that has the version that the calls are written for.
+
+        What a service says of its own address is wrong where it knows nothing of the proxy in front of it.
+        """
+        url, version = self.url(service_type), services.MINIMUM.get(service_type)
+        return url if url and version and services.is_of_version(url, version) else None
+
     def _microversion(self, service_type: str) -> str | None:
         """The microversion that clouds.yaml asks for, by itself or by an API version such as 2.53."""
         given = self._region.get_default_microversion(service_type)
         version = str(self._region.get_api_version(service_type) or "")
         implied = "." in version and not version.endswith(".0")
         return given or (version if implied else None)
+
+    @property
+    def _compute_url(self) -> str | None:
+        return self._versioned("compute") or self._compute.url
 
     @property
     def _compute(self) -> EndpointData:
@@ -270,7 +295,8 @@ class Cloud:
         from keystoneclient.v3.client import Client
 
         endpoint = self._root("identity", services.PATHS["identity"])
-        return Client(session=self.session, **{**self._place("identity"), "endpoint_override": endpoint})
+        session = WholeLists(self.session)
+        return Client(session=session, **{**self._place("identity"), "endpoint_override": endpoint})
 
     def _nova(self) -> Any:
         # Without it, novaclient writes a cache of ids to the home directory at each list call.
@@ -283,7 +309,7 @@ class Cloud:
         told, wanted = self._compute.max_microversion, self._microversion("compute")
         versions = [version_to_string(told) if told else services.MINIMUM["compute"], *filter(None, [wanted])]
         latest = min(API_MAX_VERSION, *map(APIVersion, versions))
-        return Client(latest, session=self.session, endpoint_override=self._compute.url)
+        return Client(latest, session=self.session, endpoint_override=self._compute_url)
 
     def _glance(self) -> Any:
         from glanceclient.v2.client import Client
@@ -306,7 +332,19 @@ class Cloud:
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # of keystoneauth
             raise CloudError(f"{title}: its login gives what is no token", NO_KEYSTONE) from error
         refuse_misshapen(title, access)
+        self._check_region()
         self.outages.limit_s = self._outage_s
+
+    def _check_region(self) -> None:
+        """Raises CloudError where it is not said which region is meant: each service could be of another one."""
+        if self.region_name:
+            return
+        data = self.access.service_catalog.get_endpoints_data(interface=self.interface)
+        for endpoints in data.values():
+            regions = sorted({endpoint.region_name for endpoint in endpoints if endpoint.region_name})
+            if len(regions) > 1:
+                message = f"cloud {self.name}: it has the regions {', '.join(regions)}"
+                raise CloudError(message, "say by region_name which is meant")
 
     def in_tenant(self, tenant_id: str, role: str = "member") -> AbstractContextManager[Cloud]:
         """The same cloud scoped to a tenant, with a role of the operator there for as long as it is needed.

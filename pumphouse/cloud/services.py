@@ -89,6 +89,11 @@ def unversioned(url: str) -> str:
     return _VERSION.sub("", url.rstrip("/"))
 
 
+def is_of_version(url: str, version: str) -> bool:
+    """Whether an endpoint ends with a version of an API, or with the id of a project after it."""
+    return re.search(rf"/v{re.escape(version)}(\.0)?(/[^/]+)?$", url.rstrip("/")) is not None
+
+
 def service_types(catalog: Iterable[Json]) -> set[str]:
     """The services of a catalog by their official types, e.g. `block-storage` for `volumev3`."""
     known = ServiceTypes()

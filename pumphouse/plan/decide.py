@@ -28,14 +28,17 @@ def decide_all(
     ids: dict[Ref, str] = {}
     for name, kind in KINDS.items():
         wanted = [_named(record, names) for ref, record in records.items() if ref.kind == name]
-        search = Search(destination, ids, settings["mappings"])
+        search, lack = Search(destination, ids, settings["mappings"]), kind.lack(destination)
         open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
+        open_ones = [] if lack else open_ones
         sought = {record.ref: record for record in kind.adapt(search, open_ones)}
         twins = kind.find(search, list(sought.values())) if kind.is_visible(destination) else {}
         policy = _policy(kind, settings["policies"]["on_conflict"])
         for record in wanted:
             if record.ref in left_out:
                 step = Step(record, Action.SKIP, LEFT_OUT, record.name)
+            elif lack and not record.skip:
+                step = Step(record, Action.SKIP, lack, record.name)
             else:
                 step = decide(sought.get(record.ref, record), twins.get(record.ref, ()), policy)
             if step.action is Action.CREATE and (refusal := kind.refusal(destination)):

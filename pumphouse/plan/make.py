@@ -129,6 +129,7 @@ def make_plan(
             *rights.notes(source, destination),
             *selection_notes(own, steps),
             *unknown_fields(records[ref] for ref in steps),
+            *absent(source, destination, steps),
             *([] if selection.is_narrow else uncarried.services(source)),
             *uncarried.of_others(records[ref] for ref in steps),
         ),
@@ -139,6 +140,24 @@ def make_plan(
     measured = remembered(config.state_folder, plan.source, plan.destination)
     plan = with_tasks(replace(plan, measured_bytes_per_s=measured))
     return replace(plan, obstacles=obstacles(plan, source, destination, config, pool))
+
+
+def absent(source: Cloud, destination: Cloud, steps: Mapping[Ref, Step]) -> Iterator[str]:
+    """A note for each service and extension that one of the clouds lacks, with what is not carried for that."""
+    unseen: dict[str, list[str]] = defaultdict(list)
+    for kind in KINDS.values():
+        if not all(map(source.has, (kind.service, *kind.moved_by))):
+            unseen[kind.absence(source)].append(f"{kind.title}s")
+    for lack, titles in unseen.items():
+        yield f"{lack}: {', '.join(titles)} are not looked for"
+    left: dict[str, Counter[str]] = defaultdict(Counter)
+    for step in steps.values():
+        kind = KINDS[step.ref.kind]
+        if step.action is Action.SKIP and step.reason == kind.lack(destination):
+            left[step.reason][kind.title] += 1
+    for lack, counts in left.items():
+        what = ", ".join(counted(count, title) for title, count in counts.items())
+        yield f"{lack}: not carried: {what}"
 
 
 def unknown_fields(records: Iterable[Record]) -> Iterator[str]:
@@ -232,5 +251,6 @@ def _fetch(source: Cloud, refs: Iterable[Ref], pool: Executor) -> dict[Ref, Reco
     ids: dict[str, list[str]] = defaultdict(list)
     for ref in sorted(refs):
         ids[ref.kind].append(ref.id)
-    fetched = pool.map(lambda kind: KINDS[kind].fetch(source, ids[kind]), ids)
+    there = [kind for kind in ids if not KINDS[kind].absence(source)]
+    fetched = pool.map(lambda kind: KINDS[kind].fetch(source, ids[kind]), there)
     return {record.ref: record for records in fetched for record in records.values()}

@@ -175,7 +175,9 @@ def _changes(step: Step, destination_id: str, cloud: Cloud, since: datetime) -> 
 
 def strangers(cloud: Cloud, tenant_id: str) -> str:
     """What lives in a tenant of the destination and was made by no migration, in words; empty when nothing."""
-    found = {kind.title: kind.strangers(cloud, tenant_id) for kind in KINDS.values()}
+    found = {
+        kind.title: kind.strangers(cloud, tenant_id) for kind in KINDS.values() if not kind.absence(cloud)
+    }
     return ", ".join(
         f"{counted(len(ids), title)} ({', '.join(ids[:3])})" for title, ids in found.items() if ids
     )

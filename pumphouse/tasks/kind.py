@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pumphouse.tasks.base import Before, Migration, Search
 
 
+# Neutron's, with which a migration knows its own resources.
+_TAGS = "standard-attr-tag"
+
+
 class Found(NamedTuple):
     """A resource that was looked for in all tenants of a cloud."""
 
@@ -63,6 +67,8 @@ class Kind:
 
     name: how Refs, plans and stores write it.
     service: the type of the OpenStack service that has it, e.g. `network`; without that service there is none.
+    moved_by: the types of other services, without which none is moved.
+    extension: the alias of the extension of Neutron that has it; empty for what every Neutron has.
     discover: what a tenant of the source owns of it, with list calls.
     fetch: resources of the source by their ids, for those that need them; what is not there is left out.
     find: the candidates that the destination has for each record.
@@ -97,6 +103,8 @@ class Kind:
     tasks: Callable[[Migration, Step], list[Task]]
     fields: Fields
     recognised: str = "stamp"
+    moved_by: tuple[str, ...] = ()
+    extension: str = ""
     rights: Rights = Rights.ANYBODY
     apply_policies: Callable[[Record, Mapping[str, Any]], Record] = _same_record
     as_before: Callable[[Record, Before], Record] | None = None
@@ -114,14 +122,28 @@ class Kind:
     left_out_note: str = ""
     not_compared: str = ""
 
+    def absence(self, cloud: Cloud) -> str:
+        """What a cloud lacks for there to be any of this kind; empty when it lacks nothing."""
+        for service in (self.service, *self.moved_by):
+            if not cloud.has(service):
+                return f"the {cloud.name} has no {service} service"
+        is_known = not self.extension or self.extension in cloud.extensions
+        return "" if is_known else f"the {cloud.name} has no neutron extension {self.extension}"
+
+    def lack(self, destination: Cloud) -> str:
+        """What the destination lacks for a migration to make any of this kind and know it again; empty for nothing."""
+        if absence := self.absence(destination):
+            return absence
+        if self.service != "network" or _TAGS in destination.extensions:
+            return ""
+        return f"the {destination.name} has no neutron extension {_TAGS}"
+
     def is_visible(self, cloud: Cloud) -> bool:
-        """Whether a cloud has the service of this kind and shows the login its resources."""
-        return cloud.has(self.service) and can_see(cloud, self.rights)
+        """Whether a cloud has what this kind is of and shows the login its resources."""
+        return can_see(cloud, self.rights) and not self.absence(cloud)
 
     def refusal(self, destination: Cloud) -> str:
         """Why the destination lets the login make none; empty when it does."""
-        if not destination.has(self.service):
-            return f"the destination has no {self.service} service"
         return "" if can_make(destination, self.rights) else REFUSED
 
     def looked_through(self, record: Record) -> Record:

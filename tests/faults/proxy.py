@@ -54,8 +54,8 @@ class Proxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, lab: Lab) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, lab: Lab, handler: type[Handler] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.rules: Sequence[Rule | Outage | ShortTokens] = ()
         self.exchanges: deque[Exchange] = deque(maxlen=RECORDS_MAX)
         self.downloaded: Counter[str] = Counter()
@@ -71,9 +71,11 @@ class Proxy(ThreadingHTTPServer):
         address = f"http://127.0.0.1:{self.server_port}"
         return {"http_proxy": address, "HTTP_PROXY": address, "no_proxy": "", "NO_PROXY": ""}
 
-    def service(self, port: int | None) -> str:
-        """The cloud and service behind a port; KeyError for a port that is not the lab's."""
-        return self._services[port or 80]
+    def route(self, url: str) -> tuple[str, str, str]:
+        """The cloud and service that a URL is for, its address and the path there; KeyError for what is not the lab's."""
+        parts = urlsplit(url)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        return self._services[parts.port or 80], parts.netloc, path
 
     def action_for(self, request: Request) -> Action:
         """What the first rule that wants to do something does."""
@@ -101,17 +103,23 @@ class Proxy(ThreadingHTTPServer):
 @contextmanager
 def running(lab: Lab) -> Iterator[Proxy]:
     """A proxy in front of all services of a lab."""
-    with Proxy(lab) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), name="proxy")
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with Proxy(lab) as proxy, serving(proxy):
+        yield proxy
 
 
-class _Handler(BaseHTTPRequestHandler):
+@contextmanager
+def serving(proxy: Proxy) -> Iterator[None]:
+    """Have a proxy answer."""
+    thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), name="proxy")
+    thread.start()
+    try:
+        yield
+    finally:
+        proxy.shutdown()
+        thread.join()
+
+
+class Handler(BaseHTTPRequestHandler):
     """One connection of a client, on which request follows request."""
 
     protocol_version = "HTTP/1.1"
@@ -129,20 +137,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._exchange()
 
     def _exchange(self) -> None:
-        url = urlsplit(self.path)
-        path = f"{url.path}?{url.query}" if url.query else url.path
+        service, address, path = self.server.route(self.path)
         size_bytes = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(size_bytes) if 0 < size_bytes <= SMALL_BODY_BYTES else b""
-        request = Request(
-            self.server.service(url.port), self.command, path, body, self.headers.get("X-Auth-Token", "")
-        )
+        token = self.headers.get("X-Auth-Token", "")
+        request = Request(service, self.command, path, body, token)
         action = self.server.action_for(request)
         status: int | None = None
         try:
             if "Transfer-Encoding" in self.headers:
                 raise Answered(http.HTTPStatus.LENGTH_REQUIRED)
             action.before(request)
-            status = self._forward(url.netloc, request, action)
+            status = self._forward(address, request, action)
         except Answered as answered:
             status = answered.status
             self._answer(answered)
@@ -205,13 +211,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, answered: Answered) -> None:
         """Answer as the services do, and end the connection when the client is still sending."""
         message = {"error": {"code": answered.status, "message": answered.message, "title": "Refused"}}
-        content = json.dumps(message).encode()
+        content = answered.page.encode() or json.dumps(message).encode()
         length = int(self.headers.get("Content-Length", 0))
         sending = length > SMALL_BODY_BYTES or "Transfer-Encoding" in self.headers
         self.send_response_only(answered.status)
         for name, value in answered.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/html" if answered.page else "application/json")
         self.send_header("Content-Length", str(len(content)))
         if sending:
             self.send_header("Connection", "close")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from http import HTTPStatus
 
 HOLD_TIMEOUT_S = 300
 IMAGE_BYTES = r"/v2/images/([^/]+)/file$"
@@ -46,12 +47,17 @@ class Cut(Exception):
 
 
 class Answered(Exception):
-    """The proxy answers instead of the service."""
+    """The proxy answers instead of the service; with a page of HTML, as load balancers do, if there is one."""
 
     def __init__(
-        self, status: int, headers: dict[str, str] | None = None, message: str = "refused by the proxy"
+        self,
+        status: int,
+        headers: dict[str, str] | None = None,
+        message: str = "refused by the proxy",
+        page: str = "",
     ) -> None:
         super().__init__(status)
+        self.page = page
         self.status = status
         self.headers = headers or {}
         self.message = message
@@ -109,6 +115,26 @@ class Answer(Action):
 
     def __str__(self) -> str:
         return str(self.status)
+
+
+@dataclass
+class Page(Action):
+    """A load balancer answers with a page of HTML; `is_done` when the service has done what it was asked for."""
+
+    status: int
+    is_done: bool = False
+
+    def before(self, request: Request) -> None:
+        if not self.is_done:
+            self.after()
+
+    def after(self) -> None:
+        phrase = HTTPStatus(self.status).phrase
+        page = f"<html><body><h1>{self.status} {phrase}</h1>\nThe server is overloaded.\n</body></html>\n"
+        raise Answered(self.status, page=page)
+
+    def __str__(self) -> str:
+        return f"page {self.status}"
 
 
 @dataclass

@@ -39,6 +39,9 @@ class World:
         self.loans = SimpleNamespace(on_change=None)
         self.outages = Outages("destination")
 
+    def has(self, service_type: str) -> bool:
+        return True
+
     @contextmanager
     def in_tenant(self, tenant_id: str) -> Iterator[World]:
         self.tenants_in_use += 1

@@ -57,6 +57,12 @@ def test_two_complete_clouds_leave_nothing_to_say() -> None:
         ),
         (
             SOURCE,
+            replace(DESTINATION, is_of_one_project=True),
+            "operator logs in to new by an application credential, which is of project admin "
+            "alone: whatever is made or stopped in another fails; use a user name and a password",
+        ),
+        (
+            SOURCE,
             replace(DESTINATION, services=without("image")),
             "new has no usable image service (it is not in the catalog): "
             "images cannot be moved, nor the disks of servers; look at: openstack catalog show image",

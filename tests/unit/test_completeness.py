@@ -123,6 +123,7 @@ def test_a_revert_is_incomplete_only_where_something_stays() -> None:
 
 def test_what_the_destination_refuses_is_no_edit_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pumphouse.plan.decide.KINDS", {"group": KINDS["group"]})
+    monkeypatch.setattr("pumphouse.tasks.kind.Kind.lack", lambda *_: "")
     monkeypatch.setattr("pumphouse.tasks.kind.Kind.is_visible", lambda *_: False)
     monkeypatch.setattr("pumphouse.tasks.kind.Kind.refusal", lambda *_: "not here")
     ref = Ref("group", "g")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,8 +19,10 @@ from keystoneauth1.exceptions import EndpointNotFound, HttpError
 from pumphouse.cloud import Cloud, get_all, or_none
 from pumphouse.cloud.services import service_types, unversioned
 from pumphouse.errors import CloudError
-from pumphouse.model import Record, Ref
+from pumphouse.model import Action, Record, Ref
 from pumphouse.plan import uncarried
+from pumphouse.plan.decide import decide_all
+from pumphouse.plan.make import absent, with_needs
 from pumphouse.tasks import KINDS, quota
 from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.nova.common import servers_of
@@ -44,6 +47,7 @@ class PlainCloud:
     answers: dict[str, Any] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     microversions: dict[str, str] = field(default_factory=dict)
+    regions: tuple[str, ...] = ("R",)
     logins: int = 0
     url: str = ""
 
@@ -57,13 +61,18 @@ class PlainCloud:
             "project": {"id": TENANT, "name": "p", "domain": NAMES},
             "roles": [{"id": "r", "name": "admin"}],
             "catalog": [
-                {"type": kind, "name": kind, "endpoints": [self.endpoint(path)]}
+                {
+                    "type": kind,
+                    "name": kind,
+                    "endpoints": [self.endpoint(path, region) for region in self.regions],
+                }
                 for kind, path in self.catalog
             ],
         }
 
-    def endpoint(self, path: str) -> dict[str, str]:
-        return {"id": path, "interface": "public", "region": "R", "region_id": "R", "url": self.url + path}
+    def endpoint(self, path: str, region: str) -> dict[str, str]:
+        place = {"interface": "public", "region": region, "region_id": region}
+        return {"id": f"{path} {region}", **place, "url": self.url + path}
 
     def offer(self, root: str, version: str, microversion: str = "") -> None:
         """Have a service tell one version of its API, at the root and where that version is."""
@@ -128,8 +137,9 @@ def connect(there: PlainCloud, tmp_path: Path) -> Any:
     def make(**settings: Any) -> Cloud:
         auth = {"auth_url": f"{there.url}/v3", "username": "u", "password": "p", "project_name": "p"}
         auth |= {"user_domain_name": "Default", "project_domain_name": "Default"}
+        settings = {name: value for name, value in {"region_name": "R", **settings}.items() if value}
         path = tmp_path / "clouds.yaml"
-        path.write_text(yaml.safe_dump({"clouds": {"it": {"auth": auth, "region_name": "R", **settings}}}))
+        path.write_text(yaml.safe_dump({"clouds": {"it": {"auth": auth, **settings}}}))
         return Cloud.from_clouds_yaml("it", clouds_file=path)
 
     return make
@@ -213,14 +223,97 @@ def test_a_neutron_without_an_extension_has_nothing_of_it(there: PlainCloud, con
     assert there.requests
 
 
-def test_no_subnet_pool_is_made_where_neutron_knows_none(there: PlainCloud, connect: Any) -> None:
-    there.catalog.append(("network", ""))
-    record = Record(Ref("subnet_pool", "s"), "cellar", {"id": "s", "shared": False})
-    search = SimpleNamespace(destination=connect(), ids={}, mappings={})
-    (adapted,) = KINDS["subnet_pool"].adapt(search, [record])
-    assert adapted.skip == "the destination does not know subnet pools"
-    there.answers["/v2.0/extensions/subnet_allocation"] = {"extension": {"alias": "subnet_allocation"}}
-    assert KINDS["subnet_pool"].adapt(search, [record]) == [record]
+def test_what_the_destination_has_nothing_for_is_left_out_with_a_note_for_each_lack(
+    there: PlainCloud, connect: Any
+) -> None:
+    there.catalog += [("network", ""), ("image", "/image")]
+    there.answers |= {
+        "/v2.0/extensions": {"extensions": [{"alias": "standard-attr-tag"}]},
+        **{f"/v3/{kind}": {kind: []} for kind in ("domains", "groups", "projects", "roles", "users")},
+    }
+    kinds = ("router", "floating_ip", "subnet_pool", "volume", "volume_snapshot", "server")
+    records = {
+        ref: Record(ref, ref.id, {}, must_exist="elsewhere")
+        for ref in (Ref(kind, f"one {kind}") for kind in kinds)
+    }
+    settings = {"mappings": {}, "policies": {"on_conflict": "fail"}}
+    steps = decide_all(records, connect(), settings, {}, [])
+    lacks = {
+        "the it has no neutron extension router": {"router", "floating_ip"},
+        "the it has no neutron extension subnet_allocation": {"subnet_pool"},
+        "the it has no block-storage service": {"volume", "volume_snapshot"},
+        "the it has no compute service": {"server"},
+    }
+    assert {(step.ref.kind, step.action, step.reason) for step in steps.values()} == {
+        (kind, Action.SKIP, lack) for lack, those in lacks.items() for kind in those
+    }
+    notes = list(absent(connect(), connect(), steps))
+    assert notes[-2:] == [
+        "the it has no block-storage service: not carried: 1 volume, 1 volume snapshot",
+        "the it has no compute service: not carried: 1 server",
+    ]
+    assert (
+        "the it has no compute service: flavors, keypairs, server groups, servers are not looked for" in notes
+    )
+    assert "/v2.0/routers" not in there.requests
+
+
+def test_what_is_needed_of_a_service_that_is_not_there_is_not_read(connect: Any) -> None:
+    server = Record(Ref("server", "s"), "web", {}, needs=(Ref("volume", "v"), Ref("port", "p")))
+    with ThreadPoolExecutor() as pool:
+        assert with_needs(connect(), {server.ref: server}, pool) == {server.ref: server}
+
+
+def test_several_regions_and_none_named_is_an_error(there: PlainCloud, connect: Any) -> None:
+    there.catalog.append(("image", "/image"))
+    connect(region_name=None).login()
+    there.regions = ("east", "west")
+    with pytest.raises(CloudError, match="it has the regions east, west") as caught:
+        connect(region_name=None).login()
+    assert "region_name" in caught.value.hint
+    connect(region_name="east").login()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "version"),
+    [("compute", "/front/compute/v2.1", "2.1"), ("volumev3", "/front/volume/v3/p", "3")],
+)
+def test_a_proxy_of_which_a_service_does_not_know_is_not_left(
+    there: PlainCloud, connect: Any, kind: str, path: str, version: str
+) -> None:
+    """The service tells its address without what the proxy puts before it."""
+    there.catalog.append((kind, path))
+    root = path.removesuffix("/p").removesuffix(f"/v{version}")
+    there.offer("", version, "2.60")
+    there.answers |= {f"{root}{told}": there.answers.pop(told) for told in ("", f"/v{version}")}
+    there.answers[f"{path}/types"] = {"types": [1]}
+    adapter = connect().adapter("compute" if kind == "compute" else "block-storage")
+    assert get_all(adapter, "/types", "types") == [1]
+
+
+USERS = [{"id": str(number), "name": f"user {number}"} for number in range(3)]
+
+
+def test_all_pages_of_a_keystone_are_read(there: PlainCloud, connect: Any) -> None:
+    there.answers |= {
+        "/v3/users?domain_id=d": {
+            "users": USERS[:2],
+            "truncated": True,
+            "links": {"next": "http://other/v3/users?domain_id=d&marker=1"},
+        },
+        "/v3/users?domain_id=d&marker=1": {"users": USERS[2:], "links": {"next": None}},
+    }
+    assert [user.id for user in connect().keystone.users.list(domain="d")] == ["0", "1", "2"]
+
+
+def test_a_keystone_that_keeps_back_the_rest_of_a_list_is_an_error(there: PlainCloud, connect: Any) -> None:
+    """As all do that have a list_limit and no pages, before 2025."""
+    there.answers["/v3/users"] = {"users": USERS[:2], "truncated": True, "links": {"next": None}}
+    with pytest.raises(CloudError, match="keeps back the rest of a long list, that of /users") as caught:
+        connect().keystone.users.list()
+    assert "list_limit" in caught.value.hint
+    with pytest.raises(CloudError, match="keeps back"):
+        get_all(connect().adapter("identity"), "/users", "users")
 
 
 def test_other_errors_than_404_are_no_nothing(connect: Any) -> None:

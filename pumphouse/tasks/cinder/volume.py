@@ -85,8 +85,6 @@ def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with what the destination's types and zones make of them: notes, or why they cannot be made."""
     if not records:
         return []
-    if not search.destination.has("block-storage"):
-        return [replace(record, must_exist="the destination has no Cinder") for record in records]
     types, default = volume_types(search.destination), default_type(search.destination)
     there = zones(search.destination)
     return [_arriving(record, search.mappings, types, default, there) for record in records]
@@ -333,6 +331,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    moved_by=("image",),
     renamable=True,
     acts_in_tenant=True,
     apply_policies=apply_policies,

@@ -165,6 +165,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    moved_by=("image",),
     renamable=True,
     acts_in_tenant=True,
     apply_policies=apply_policies,

@@ -121,6 +121,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    extension="address-group",
     renamable=True,
     recognised="all its values, in the tenant",
     fields=Fields(carried="name description addresses", mapped=TWIN_TENANT, derived=f"{DERIVED} shared"),

@@ -276,6 +276,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    extension="router",
     adapt=adapt,
     reusable=False,
     strangers=partial(strangers_in, FLOATING_IPS),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
-from pumphouse.errors import ConflictError, http_status
+from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     Ensured,
@@ -66,9 +66,9 @@ REMEDY = "give the server a port of its own tenant"
 LISTS = ("allowed_address_pairs", "extra_dhcp_opts")
 # What only the owner of a network chooses for its ports by Neutron's default policies, or an administrator.
 OF_OWNER = ("mac_address", "port_security_enabled", "allowed_address_pairs")
+NOT_CARRIED = "its MAC, addresses, port security and allowed address pairs are not carried"
 NOT_CHOSEN = (
-    "its MAC, addresses, port security and allowed address pairs are not carried: only the owner of its network "
-    "or an administrator of the destination chooses them"
+    f"{NOT_CARRIED}: only the owner of its network or an administrator of the destination chooses them"
 )
 
 
@@ -155,7 +155,17 @@ class EnsurePort(EnsureItem):
             **asked_addresses(self.cloud, {**data, "fixed_ips": fixed_ips}),
             "security_groups": [ensured_id(ensured, "security_group", i) for i in data["security_groups"]],
         }
-        return fields if self._may_choose(network_id) else self._left_to_neutron(fields)
+        return fields if self._may_choose(network_id) else self._left_to_neutron(fields, NOT_CHOSEN)
+
+    def _created(self, fields: Json) -> str:
+        """Make the port; with what Neutron chooses where the destination's policies forbid even administrators to choose."""
+        try:
+            return super()._created(fields)
+        except Exception as error:
+            if http_status(error) != 403:
+                raise
+            note = f"{NOT_CARRIED}: {explain(error).what}"
+        return super()._created(self._left_to_neutron(fields, note))
 
     def _may_choose(self, network_id: str) -> bool:
         if self.cloud.is_admin:
@@ -163,8 +173,8 @@ class EnsurePort(EnsureItem):
         network = self.cloud.batch(NETWORKS.items).get(network_id)
         return bool(network["project_id"] == self.cloud.project_id)
 
-    def _left_to_neutron(self, fields: Json) -> Json:
-        self.notes.append(NOT_CHOSEN)
+    def _left_to_neutron(self, fields: Json, note: str) -> Json:
+        self.notes.append(note)
         fixed_ips = [{"subnet_id": fixed["subnet_id"]} for fixed in fields["fixed_ips"]]
         return {**{k: v for k, v in fields.items() if k not in OF_OWNER}, "fixed_ips": fixed_ips}
 

@@ -208,6 +208,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    extension="rbac-policies",
     adapt=adapt,
     recognised="itself",
     fields=Fields(

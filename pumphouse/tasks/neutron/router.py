@@ -280,6 +280,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    extension="router",
     renamable=True,
     adapt=adapt,
     strangers=partial(strangers_in, ROUTERS),

@@ -261,6 +261,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    extension="security-group",
     renamable=True,
     adapt=adapt,
     tenant_tasks=tenant_tasks,

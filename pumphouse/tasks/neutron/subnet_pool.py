@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from taskflow import task
 
-from pumphouse.cloud import call, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
     Ensured,
@@ -46,7 +44,6 @@ LENGTHS = ("default_prefixlen", "min_prefixlen", "max_prefixlen")
 CREATED = ("prefixes", *LENGTHS, "shared")
 FIELDS = ("name", "description", "tags", "ip_version", "default_quota", *CREATED)
 REMEDY = "take back what is shared of it"
-UNKNOWN = "the destination does not know subnet pools"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -64,9 +61,7 @@ def _read(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
-    """The records with notes on what only an administrator may set; none is made where nothing knows pools."""
-    if records and not _knows_pools(search.destination):
-        return [replace(record, skip=UNKNOWN) for record in records]
+    """The records with notes on what only an administrator may set."""
     return as_allowed(search, SUBNET_POOLS, records)
 
 
@@ -100,10 +95,6 @@ class EnsureSubnetPool(EnsureItem):
         return {**carried(data, CREATED), **({} if quota is None else {"default_quota": quota})}
 
 
-def _knows_pools(cloud: Cloud) -> bool:
-    return or_none(call, cloud.neutron, "GET", "/extensions/subnet_allocation") is not None
-
-
 def _data(pool: Json) -> Json:
     """Its fields; Neutron writes some lengths as text."""
     return {
@@ -127,6 +118,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    extension="subnet_allocation",
     adapt=adapt,
     strangers=partial(strangers_in, SUBNET_POOLS),
     renamable=True,

@@ -209,6 +209,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    extension="trunk",
     reusable=False,
     strangers=partial(strangers_in, TRUNKS),
     fields=Fields(

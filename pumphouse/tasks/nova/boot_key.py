@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pumphouse.cloud import or_none
 from pumphouse.errors import ConflictError, explain
 from pumphouse.model import Json
+from pumphouse.tasks.nova.common import list_keypairs
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -101,9 +102,9 @@ def _end(destination: Cloud, place: tuple[str, str], use: _Use) -> None:
 
 def _borrow(destination: Cloud, key: Any, use: _Use) -> None:
     """Give the key to the operator, unless he has it already."""
-    own = {keypair.name: keypair for keypair in destination.nova.keypairs.list()}
+    own = {keypair["name"]: keypair for keypair in list_keypairs(destination, destination.user_id)}
     if key.name in own:
-        if own[key.name].fingerprint == key.fingerprint:
+        if own[key.name]["fingerprint"] == key.fingerprint:
             return
         raise ConflictError(
             f"the operator has another keypair named {key.name} at the destination",

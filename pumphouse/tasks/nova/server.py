@@ -117,8 +117,8 @@ def as_before(record: Record, before: Before) -> Record:
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
     """The records with what the destination makes of them: notes, or why they cannot be booted there."""
-    if not records or not search.destination.has("compute"):
-        return list(records)
+    if not records:
+        return []
     zones, by_tenant = server_zones(search.destination), defaultdict(list)
     for record in records:
         by_tenant[search.ids.get(Ref("tenant", record.data["tenant_id"]))].append(record)
@@ -573,6 +573,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    moved_by=("image", "network"),
     acts_in_tenant=True,
     adapt=adapt,
     apply_policies=apply_policies,

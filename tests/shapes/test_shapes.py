@@ -1,0 +1,76 @@
+"""A tenant moves between clouds of every shape that operators have, or it is said what does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from lab import Lab
+from lab.populate import Sample
+from tests.real.listing import NOTHING, changes, listing
+from tests.shapes.conftest import Operator
+from tests.shapes.shapes import ADDRESSES, CAPPED, LACKS, POLICIES, Shape
+
+MIGRATED = {**ADDRESSES, **LACKS, **POLICIES, **CAPPED}
+
+
+def planned(plan: Any) -> Counter[str]:
+    """How many steps a plan has of each kind that make something, or take what is there."""
+    steps = [step for unit in plan["units"] for step in unit["steps"]]
+    return Counter(step["kind"] for step in steps if step["action"] in ("create", "reuse"))
+
+
+def is_noted(wanted: str, notes: list[str]) -> bool:
+    return any(wanted in note for note in notes)
+
+
+@pytest.fixture(scope="session")
+def whole(lab: Lab, tenant: Sample, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """What the plan between clouds without oddities has."""
+    from tests.real.runner import Runner
+
+    return planned(
+        Runner(lab, tmp_path_factory.mktemp("plain")).json("migrate", "tenant", tenant.name, "--dry-run")
+    )
+
+
+@pytest.mark.parametrize("shape", [*ADDRESSES.values()], ids=[*ADDRESSES])
+def test_all_is_found_wherever_the_services_are(
+    operator: Operator, tenant: Sample, whole: Counter[str], shape: Shape
+) -> None:
+    operator.sees(shape)
+    assert planned(operator.json("migrate", "tenant", tenant.name, "--dry-run")) == whole
+
+
+@pytest.mark.parametrize("shape", [*LACKS.values()], ids=[*LACKS])
+def test_what_a_cloud_lacks_is_left_out_of_the_plan(
+    operator: Operator, tenant: Sample, whole: Counter[str], shape: Shape
+) -> None:
+    operator.sees(shape)
+    plan = operator.json("migrate", "tenant", tenant.name, "--dry-run")
+    assert [note for note in shape.notes if not is_noted(note, plan["notes"])] == []
+    found = planned(plan)
+    assert [kind for kind in shape.absent if found[kind]] == []
+    assert found["tenant"] == found["user"] == whole["user"]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("shape", [*MIGRATED.values()], ids=[*MIGRATED])
+def test_what_can_arrive_does_and_nothing_is_left_of_a_run_that_is_undone(
+    lab: Lab, operator: Operator, tenant: Sample, shape: Shape
+) -> None:
+    before = listing(lab.clouds_yaml, "destination")
+    operator.sees(shape)
+    result = operator.json("migrate", "tenant", tenant.name, "--yes", exit_code=shape.exit_code)
+    assert [
+        item for item in result["resources"] if item["outcome"] in ("failed", "blocked", "conflict")
+    ] == []
+    arrived = Counter(item["kind"] for item in result["resources"] if item["outcome"] == "created")
+    operator.run("verify", "tenant", tenant.name, exit_code=shape.verified)
+    again = operator.json("migrate", "tenant", tenant.name, "--yes", exit_code=shape.exit_code)
+    assert [item for item in again["resources"] if item["outcome"] == "created"] == []
+    operator.run("revert", result["run"], "--yes", exit_code=0)
+    assert changes(before, listing(lab.clouds_yaml, "destination")) == NOTHING
+    assert arrived

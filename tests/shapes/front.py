@@ -152,15 +152,16 @@ class FrontHandler(Handler):
 
 
 def clouds_file(front: Front, lab: Lab, path: Path, changes: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A clouds.yaml of both clouds behind the load balancer, with changes of each."""
+    """A clouds.yaml of both clouds behind the load balancer, with changes of each; `{url}` stands for a cloud's address."""
     import yaml
 
     clouds = yaml.safe_load(lab.clouds_yaml.read_text())["clouds"]
     for name, cloud in clouds.items():
         cloud["auth"]["auth_url"] = f"{front.url(name, 'identity')}/v3"
-        changed = dict(changes.get(name, {}))
-        cloud["auth"] = {**cloud["auth"], **changed.pop("auth", {})}
-        cloud |= changed
+        written = json.dumps(changes.get(name, {})).replace("{url}", front.url(name, "").rstrip("/"))
+        changed = json.loads(written)
+        auth = {**cloud["auth"], **changed.pop("auth", {})}
+        cloud |= {**changed, "auth": {key: value for key, value in auth.items() if value is not None}}
     path.write_text(json.dumps({"clouds": clouds}))
     path.chmod(0o600)
     return path

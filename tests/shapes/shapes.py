@@ -31,6 +31,7 @@ class Shape:
     changes: of each cloud's settings in clouds.yaml.
     notes: texts of which each is in one of the notes of the plan.
     absent: the kinds of which nothing is made because a cloud lacks them.
+    failed: those of which something fails.
     exit_code: of the migration; verified: of `verify` after it.
     leaves_links, idle_s: as a Front has them.
     """
@@ -39,6 +40,7 @@ class Shape:
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Collection[str] = ()
     absent: Collection[str] = ()
+    failed: Collection[str] = ()
     exit_code: int = 0
     verified: int = 0
     leaves_links: bool = False
@@ -86,6 +88,22 @@ ADDRESS_GROUPS = NoExtensions(
 )
 NETWORK_KINDS = ("network", "subnet", "security_group", "port", "router", "server")
 
+ENDPOINTS = {
+    "identity_endpoint_override": "{url}/identity/v3",
+    "image_endpoint_override": "{url}/image/v2",
+    "network_endpoint_override": "{url}/network",
+    "block_storage_endpoint_override": "{url}/block-storage/v3",
+    "compute_endpoint_override": "{url}/compute/v2.1",
+    "placement_endpoint_override": "{url}/placement",
+}
+API_VERSIONS = {
+    "identity_api_version": "3",
+    "image_api_version": "2",
+    "network_api_version": "2",
+    "volume_api_version": "3",
+    "compute_api_version": "2.96",
+}
+
 # Where the services are, and how they answer.
 ADDRESSES = {
     "versions and project ids in the catalog": Shape(both(Versioned(WITH_PROJECT, PLAIN_TYPES))),
@@ -95,6 +113,8 @@ ADDRESSES = {
     ),
     "a region that is elsewhere": Shape(both(Regions())),
     "internal endpoints": Shape(both(Only("internal")), each(interface="internal")),
+    "endpoints of clouds.yaml": Shape(both(Only("none")), each(**ENDPOINTS)),
+    "versions of clouds.yaml": Shape(changes=each(**API_VERSIONS)),
     "pages of two items": Shape(both(Paged(2))),
     "connections that are cut after each answer": Shape(idle_s=0),
 }
@@ -164,6 +184,12 @@ LACKS = {
 NO_CHOICE = Forbidden("neutron", "POST", "^/v2.0/ports", "mac_address")
 POLICIES = {
     "nobody chooses addresses": Shape(destination(NO_CHOICE), verified=6),
+    "nobody chooses owners": Shape(
+        destination(Forbidden("neutron", "POST", "^/v2.0/networks", "project_id")),
+        failed=("network", "subnet"),
+        exit_code=3,
+        verified=6,
+    ),
 }
 # Each microversion of Nova that is asked for, and the first of all.
 CAPS = ("2.1", "2.3", "2.10", "2.19", "2.52", "2.53", "2.55", "2.70", "2.90")

@@ -1,0 +1,112 @@
+"""Logins and certificates as operators have them: what they can do is planned, and what they cannot is said."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import Lab
+from lab.populate import Sample
+from lab.sample.base import connect, get, post, put, send
+from tests.shapes.certificates import Certificates
+from tests.shapes.conftest import Operator
+from tests.shapes.front import fronted
+from tests.shapes.shapes import Shape, each
+
+PLAN = ("migrate", "tenant")
+
+
+@pytest.fixture
+def manager(lab: Lab, tenant: Sample) -> Iterator[dict[str, str]]:
+    """The login of a manager of the tenant, who is nothing else."""
+    identity = connect(lab.clouds_yaml, "source").identity
+    login = {"username": f"{tenant.name}.manager", "password": secrets.token_urlsafe(16)}
+    user = {"name": login["username"], "password": login["password"], "domain_id": "default"}
+    user_id = post(identity, "/users", user=user)["user"]["id"]
+    (role,) = get(identity, "/roles?name=manager")["roles"]
+    put(identity, f"/projects/{tenant.tenant_id}/users/{user_id}/roles/{role['id']}")
+    yield {**login, "project_name": tenant.name}
+    send(identity, "DELETE", f"/users/{user_id}")
+
+
+@pytest.fixture
+def application_credential(lab: Lab) -> Iterator[dict[str, str]]:
+    """One of the source's administrator."""
+    identity = connect(lab.clouds_yaml, "source").identity
+    path = f"/users/{identity.get_user_id()}/application_credentials"
+    made = post(identity, path, application_credential={"name": secrets.token_hex(8)})[
+        "application_credential"
+    ]
+    yield {"application_credential_id": made["id"], "application_credential_secret": made["secret"]}
+    send(identity, "DELETE", f"{path}/{made['id']}")
+
+
+def planned(operator: Operator, tenant: Sample, **settings: Any) -> Any:
+    """The plan with other settings of the source's cloud."""
+    operator.sees(Shape(changes={"source": settings}))
+    return operator.json(*PLAN, tenant.name, "--dry-run")
+
+
+def test_a_token_plans_as_its_user_does(lab: Lab, operator: Operator, tenant: Sample) -> None:
+    token = connect(lab.clouds_yaml, "source").identity.get_token()
+    nobody = {"username": None, "password": None, "user_domain_name": None}
+    plan = planned(operator, tenant, auth_type="v3token", auth={**nobody, "token": token})
+    assert plan["summary"]["create"] > 10
+    assert [note for note in plan["notes"] if "administrator's" in note] == []
+
+
+def test_an_application_credential_plans_and_check_says_what_it_cannot_do(
+    operator: Operator, tenant: Sample, application_credential: dict[str, str]
+) -> None:
+    nobody = dict.fromkeys(
+        ("username", "password", "user_domain_name", "project_name", "project_domain_name"), None
+    )
+    settings = {"auth_type": "v3applicationcredential", "auth": {**nobody, **application_credential}}
+    assert planned(operator, tenant, **settings)["summary"]["create"] > 10
+    told = operator.json("check")["not_possible"]
+    assert [text for text in told if "application credential, which is of project admin alone" in text]
+
+
+def test_a_manager_of_the_tenant_is_no_administrator(
+    operator: Operator, tenant: Sample, manager: dict[str, str]
+) -> None:
+    plan = planned(operator, tenant, auth=manager)
+    assert [note for note in plan["notes"] if "the login of the source is not an administrator's" in note]
+    assert plan["summary"]["create"] > 10
+
+
+def test_an_administrator_of_the_system_is_told_to_name_a_project(operator: Operator, tenant: Sample) -> None:
+    project = dict.fromkeys(("project_name", "project_domain_name"), None)
+    operator.sees(Shape(changes={"source": {"auth": {**project, "system_scope": "all"}}}))
+    ended = operator.run(*PLAN, tenant.name, "--dry-run", exit_code=4)
+    assert "not scoped to a project" in ended.stderr
+
+
+def test_several_regions_of_which_none_is_named_are_an_error(operator: Operator, tenant: Sample) -> None:
+    from tests.shapes.shapes import both
+    from tests.shapes.traits import Regions
+
+    operator.sees(Shape(both(Regions()), each(region_name="")))
+    ended = operator.run("check", exit_code=4)
+    assert "it has the regions elsewhere, lab" in ended.stderr
+
+
+def test_certificates_of_a_private_authority(
+    lab: Lab, tenant: Sample, certificates: Certificates, tmp_path: Path
+) -> None:
+    client = {"cert": str(certificates.client_cert), "key": str(certificates.client_key)}
+    with fronted(lab, certificates.server) as front:
+        operator = Operator(front, lab, tmp_path)
+        for trusted in ({"cacert": str(certificates.authority)}, {"verify": False}):
+            operator.sees(Shape(changes=each(**client, **trusted)))
+            plan = operator.run(*PLAN, tenant.name, "--dry-run", exit_code=0)
+            assert "create" in plan.stdout
+            assert plan.stderr.count("Warning") == 0
+        operator.sees(Shape(changes=each(**client)))
+        assert "certificate is not trusted" in operator.run("check", exit_code=4).stderr
+        operator.sees(Shape(changes=each(cacert=str(certificates.authority))))
+        operator.run("check", exit_code=4)

@@ -15,7 +15,8 @@ from lab.sample.base import connect, get, post, put, send
 from tests.shapes.certificates import Certificates
 from tests.shapes.conftest import Operator
 from tests.shapes.front import fronted
-from tests.shapes.shapes import Shape, each
+from tests.shapes.shapes import Shape, both, each
+from tests.shapes.traits import Regions
 
 PLAN = ("migrate", "tenant")
 
@@ -87,9 +88,6 @@ def test_an_administrator_of_the_system_is_told_to_name_a_project(operator: Oper
 
 
 def test_several_regions_of_which_none_is_named_are_an_error(operator: Operator, tenant: Sample) -> None:
-    from tests.shapes.shapes import both
-    from tests.shapes.traits import Regions
-
     operator.sees(Shape(both(Regions()), each(region_name="")))
     ended = operator.run("check", exit_code=4)
     assert "it has the regions elsewhere, lab" in ended.stderr

@@ -10,8 +10,10 @@ import pytest
 from lab import Lab
 from lab.populate import Sample
 from tests.real.listing import NOTHING, changes, listing
+from tests.real.runner import Runner
 from tests.shapes.conftest import Operator
-from tests.shapes.shapes import ADDRESSES, CAPPED, LACKS, POLICIES, Shape
+from tests.shapes.shapes import ADDRESSES, CAPPED, LACKS, POLICIES, Shape, both, destination
+from tests.shapes.traits import Limits, Zone
 
 MIGRATED = {**ADDRESSES, **LACKS, **POLICIES, **CAPPED}
 
@@ -29,8 +31,6 @@ def is_noted(wanted: str, notes: list[str]) -> bool:
 @pytest.fixture(scope="session")
 def whole(lab: Lab, tenant: Sample, tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
     """What the plan between clouds without oddities has."""
-    from tests.real.runner import Runner
-
     return planned(
         Runner(lab, tmp_path_factory.mktemp("plain")).json("migrate", "tenant", tenant.name, "--dry-run")
     )
@@ -54,6 +54,29 @@ def test_what_a_cloud_lacks_is_left_out_of_the_plan(
     found = planned(plan)
     assert [kind for kind in shape.absent if found[kind]] == []
     assert found["tenant"] == found["user"] == whole["user"]
+
+
+def test_quotas_without_a_limit_are_no_quotas(
+    operator: Operator, tenant: Sample, whole: Counter[str]
+) -> None:
+    operator.sees(Shape(both(Limits(-1))))
+    found = planned(operator.json("migrate", "tenant", tenant.name, "--dry-run"))
+    assert found == Counter({kind: count for kind, count in whole.items() if kind != "quota"})
+
+
+def test_quotas_of_nothing_are_conflicts_before_anything_is_made(operator: Operator, tenant: Sample) -> None:
+    operator.sees(Shape({"source": [Limits(-1)], "destination": [Limits(0)]}))
+    plan = operator.json("migrate", "tenant", tenant.name, "--dry-run")
+    steps = [step for unit in plan["units"] for step in unit["steps"] if step["action"] == "conflict"]
+    assert {"network", "port", "security_group", "volume"} <= {step["kind"] for step in steps}
+    assert [step["reason"] for step in steps if "at the destination is 0" not in step["reason"]] == []
+
+
+def test_a_zone_of_another_name_is_noted(operator: Operator, tenant: Sample) -> None:
+    operator.sees(Shape(destination(Zone("zone-1"))))
+    plan = operator.json("migrate", "tenant", tenant.name, "--dry-run")
+    notes = {step["kind"]: step["notes"] for unit in plan["units"] for step in unit["steps"]}
+    assert is_noted("zone", notes["volume"])
 
 
 @pytest.mark.exhaustive

@@ -192,9 +192,6 @@ class Zone(Trait):
 
     name: str
 
-    def path(self, kind: str, path: str) -> str:
-        return path
-
     def body(self, request: Request, body: Any) -> Any:
         return _renamed(body, "nova", self.name)
 
@@ -205,6 +202,22 @@ def _renamed(value: Any, old: str, new: str) -> Any:
             k: new if v == old and "zone" in k.lower() else _renamed(v, old, new) for k, v in value.items()
         }
     return [_renamed(item, old, new) for item in value] if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Limits(Trait):
+    """All quotas have one value."""
+
+    value: int
+
+    def body(self, request: Request, body: Any) -> Any:
+        return self._limited(body) if re.search(r"/(os-quota-sets|quotas)/", request.path) else body
+
+    def _limited(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = ("in_use", "used", "reserved")
+            return {k: v if k in kept else self._limited(v) for k, v in value.items()}
+        return self.value if isinstance(value, int) else value
 
 
 @dataclass(frozen=True)

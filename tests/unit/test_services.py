@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,7 @@ from pumphouse.plan.decide import decide_all
 from pumphouse.plan.make import absent, with_needs
 from pumphouse.tasks import KINDS, quota
 from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.neutron.port import NOT_CARRIED, EnsurePort
 from pumphouse.tasks.nova.common import servers_of
 from pumphouse.verify import cinder as verify_cinder
 from pumphouse.verify import neutron as verify_neutron
@@ -47,6 +48,7 @@ class PlainCloud:
     answers: dict[str, Any] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     microversions: dict[str, str] = field(default_factory=dict)
+    made: Callable[[Any], tuple[int, Any]] = lambda body: (201, body)  # noqa: E731
     regions: tuple[str, ...] = ("R",)
     logins: int = 0
     url: str = ""
@@ -90,8 +92,10 @@ class Handler(BaseHTTPRequestHandler):
     cloud: PlainCloud
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(201, {"token": self.cloud.token()}, X_Subject_Token="t")
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v3/auth/tokens":
+            return self.answer(201, {"token": self.cloud.token()}, X_Subject_Token="t")
+        return self.answer(*self.cloud.made(body))
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].rstrip("/")
@@ -289,6 +293,26 @@ def test_a_proxy_of_which_a_service_does_not_know_is_not_left(
     there.answers[f"{path}/types"] = {"types": [1]}
     adapter = connect().adapter("compute" if kind == "compute" else "block-storage")
     assert get_all(adapter, "/types", "types") == [1]
+
+
+def test_what_nobody_may_choose_of_a_port_is_left_to_neutron(there: PlainCloud, connect: Any) -> None:
+    there.catalog.append(("network", ""))
+
+    def made(body: Any) -> tuple[int, Any]:
+        if "mac_address" in body["port"]:
+            return 403, {"NeutronError": {"message": "not by the policy"}}
+        return 201, {"port": {**body["port"], "id": "new"}}
+
+    there.made = made
+    task = EnsurePort(connect(), provides="p", rebind={"data": "x"})
+    task.notes = []
+    chosen = {"mac_address": "fa:16:3e:00:00:01", "fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.5"}]}
+    assert task._created({"name": "web", **chosen}) == "new"
+    assert task.notes == [f"{NOT_CARRIED}: the cloud answered 403: not by the policy"]
+
+    there.made = lambda body: (403, {"NeutronError": {"message": "none at all"}})
+    with pytest.raises(HttpError, match="none at all"):
+        task._created({"name": "web", "fixed_ips": []})
 
 
 USERS = [{"id": str(number), "name": f"user {number}"} for number in range(3)]

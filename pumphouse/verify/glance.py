@@ -10,7 +10,7 @@ import requests
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from pumphouse.cloud import Cloud, get_all
-from pumphouse.errors import PumphouseError
+from pumphouse.errors import PumphouseError, http_status
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind
 from pumphouse.verify.fields import ATTEMPT, STAMP, own_stamp, plain, reference, tag_stamp, tags
@@ -31,6 +31,7 @@ _NOVAS = {
 }  # fmt: skip
 # There is nothing in them; and one that is being written is lost like any other.
 _EMPTY = ("queued", "killed", "deleted", "pending_delete")
+_VISIBILITIES = ("public", "community", "shared", "private")
 CHUNK_BYTES = 1024 * 1024
 READ_ATTEMPTS = 4
 
@@ -98,8 +99,9 @@ def read(cloud: Cloud, tenant_id: str, *, deep: bool) -> list[Item]:
     if not cloud.has("image"):
         return []
     glance = cloud.adapter("image")
-    asked = [{"visibility": "all", "os_hidden": hidden, "limit": 500} for hidden in ("false", "true")]
-    images = [image for query in asked for image in get_all(glance, "/images", "images", **query)]
+    # Before Rocky Glance takes os_hidden for a property, which no image has.
+    listed = [*_listed(glance, "all"), *_listed(glance, "all", os_hidden="true")]
+    images = list({image["id"]: image for image in listed}.values())
     with ThreadPoolExecutor() as pool:
         members = pool.map(lambda image: _members(glance, image, tenant_id), images)
         for image, found in zip(images, members, strict=True):
@@ -108,6 +110,18 @@ def read(cloud: Cloud, tenant_id: str, *, deep: bool) -> list[Item]:
         if deep and image["owner"] == tenant_id and image["status"] == "active":
             image[_BYTES] = sha512(glance, image["id"])
     return [_item(image, tenant_id) for image in images]
+
+
+def _listed(glance: Any, visibility: str, **query: str) -> list[Json]:
+    """The images of a visibility; of each by itself where Glance does not know `all`, as before Stein."""
+    try:
+        return get_all(glance, "/images", "images", visibility=visibility, limit=500, **query)
+    except Exception as error:
+        # There are community images since Ocata.
+        if http_status(error) != 400 or visibility not in ("all", "community"):
+            raise
+    each = _VISIBILITIES if visibility == "all" else ()
+    return [image for one in each for image in _listed(glance, one, **query)]
 
 
 def _members(glance: Any, image: Json, tenant_id: str) -> list[Json]:

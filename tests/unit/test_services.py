@@ -28,6 +28,7 @@ from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.neutron.port import NOT_CARRIED, EnsurePort
 from pumphouse.tasks.nova.common import servers_of
 from pumphouse.verify import cinder as verify_cinder
+from pumphouse.verify import glance as verify_glance
 from pumphouse.verify import neutron as verify_neutron
 from pumphouse.verify import nova as verify_nova
 from pumphouse.verify import quotas as verify_quotas
@@ -405,6 +406,19 @@ def test_an_old_glance_is_asked_for_each_visibility_and_loses_no_image(
         path.format("community"): 400,
     }
     assert sorted(image["id"] for image in list_images(connect(), owner=TENANT)) == ["mine", "ours"]
+    facts = {"owner": "somebody", "status": "active", "visibility": "public", "name": "x", "tags": []}
+    verified = "/image/v2/images?visibility={}&limit=500"
+    there.answers |= {
+        verified.format("all"): 400,
+        f"{verified.format('all')}&os_hidden=true": 400,
+        verified.format("private"): {"images": [{"id": "mine", **facts}]},
+        verified.format("public"): {"images": [{"id": "ours", **facts}]},
+        verified.format("community"): 400,
+    }
+    assert sorted(item.ref.id for item in verify_glance.read(connect(), TENANT, deep=False)) == [
+        "mine",
+        "ours",
+    ]
     there.answers[path.format("private")] = 400
     with pytest.raises(Exception, match="not for you"):
         list_images(connect(), owner=TENANT)

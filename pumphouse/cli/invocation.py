@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pumphouse.tasks.base import Migration
 
 _OF_SOME_COMMANDS = ("yes", "detail", "force_start", "keep_running", "columns")
-
-
 _LIMITS = ("workers", "transfers", "bytes_per_second")
 
 

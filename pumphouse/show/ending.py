@@ -11,11 +11,9 @@ from pumphouse.plan.overview import estimate, stopped
 from pumphouse.run.outcomes import is_partial, left_behind
 from pumphouse.run.summary import seconds_between
 from pumphouse.show.console import PrintableConsole
-from pumphouse.show.report import outcome_text
+from pumphouse.show.report import outcome_text, print_some
 from pumphouse.words import counted, lasting, size
 
-# Lines of one sort at the end of a run; the report has all.
-_LINES_MAX = 20
 _NAMES_MAX = 5
 # What is not as it was, although it has arrived: an address, a hostname.
 _CHANGED = re.compile(r"its (?:address is|hostname is \S+ and not) ")
@@ -71,8 +69,7 @@ def limits_line(limits: LimitSettings) -> str:
 
 def print_nothing(report: Report, out: PrintableConsole, *, is_done: bool) -> None:
     """Say that a plan is of nothing, and what of the tenant is not at the destination."""
-    for outcome in left_behind(report):
-        out.print(outcome_text(outcome))
+    print_some([outcome_text(outcome) for outcome in left_behind(report)], out, "", "-f json has all")
     for note in report.plan.uncarried:
         out.print(f"note: {note}", style="yellow")
     counts = report.count()
@@ -95,16 +92,9 @@ def print_ending(data: Json, out: PrintableConsole, *, passwords_file: str | Non
         f"run {data['run']} of tenant {data['tenant']['name']} is {data['state']}: {counts}", style="bold"
     )
     out.print("; ".join(_costs(data)))
-    for label, style, lines in (
-        ("failed", "red", _failures(data)),
-        ("changed", "yellow", _changes(data)),
-    ):
-        for line in lines[:_LINES_MAX]:
-            out.print(f"{label}: {line}", style=style)
-        if len(lines) > _LINES_MAX:
-            out.print(
-                f"and {len(lines) - _LINES_MAX} more {label}: see pumphouse report {data['run']}", style=style
-            )
+    where = f"pumphouse report {data['run']}"
+    print_some([f"failed: {line}" for line in _failures(data)], out, "red", where)
+    print_some([f"changed: {line}" for line in _changes(data)], out, "yellow", where)
     if data["new_passwords"] and passwords_file:
         out.print(f"new passwords written by this run: {data['new_passwords']}, in {passwords_file}")
     commands = list(_next_commands(data))

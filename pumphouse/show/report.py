@@ -28,6 +28,7 @@ _COLOURS = {
     "blocked": "magenta", "pending": "yellow", "reverted": "green", "kept": "yellow",
 }  # fmt: skip
 _UUID_LENGTH = 36
+_LINES_MAX = 20
 _CHECK_FORMAT = 1
 _COPIES = (
     Column("kind"), Column("name", wraps=True), Column("copied"), Column("by"), Column("hash")
@@ -123,6 +124,17 @@ def csv_text(rows: Sequence[Json]) -> str:
 def _cell(value: Any) -> str:
     text = printable("; ".join(value) if isinstance(value, list) else "" if value is None else str(value))
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def print_some(lines: Sequence[str | Text], out: PrintableConsole, style: str, where: str) -> None:
+    """Print lines of one sort, as many as can be read at once.
+
+    where: the command that has all of them.
+    """
+    for line in lines[:_LINES_MAX]:
+        out.print(line, style=style)
+    if len(lines) > _LINES_MAX:
+        out.print(f"and {len(lines) - _LINES_MAX:,} more: {where}", style=style)
 
 
 def outcome_text(outcome: Outcome, *, ids: bool = True) -> Text:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pumphouse.model import Json, Outcome, State
 from pumphouse.run.summary import seconds_between
 from pumphouse.show.console import PrintableConsole, styled
-from pumphouse.show.report import id_text, outcome_text
+from pumphouse.show.report import id_text, outcome_text, print_some
 from pumphouse.show.tables import Column, print_table
 from pumphouse.words import counted, lasting, size
 
@@ -53,8 +53,6 @@ _TASKS = (
 )
 _WATCH_S = 2
 _WORKED_ON = ("RUNNING", "REVERTING")
-# Names of what is left of a run that are listed before it goes on.
-_LEFT_MAX = 12
 
 
 def print_list(found: Sequence[Json], out: PrintableConsole) -> None:
@@ -93,16 +91,12 @@ def print_run(data: Json, out: PrintableConsole, *, with_tasks: bool = False) ->
     """What a run has come to so far, what failed in the plan's words, what is under way; and every task if wanted."""
     tasks = [task for unit in data["units"] for task in unit["tasks"]]
     _print_head(data, tasks, out)
-    for task in tasks:
-        if task["reason"]:
-            out.print(f"failed: {task['line']}: {task['reason']}", style="red")
-    for task in tasks:
-        if task["state"] == "RUNNING":
-            since = (
-                f" since {_local(task['started_at'])}{_age(task['started_at'])}" if task["started_at"] else ""
-            )
-            what = "under way" if data["state"] in _WORKED_ON else "interrupted"
-            out.print(f"{what}{since}: {task['line']}", style="cyan")
+    where = f"pumphouse runs show {data['run']} --tasks"
+    failed = [f"failed: {task['line']}: {task['reason']}" for task in tasks if task["reason"]]
+    print_some(failed, out, "red", where)
+    what = "under way" if data["state"] in _WORKED_ON else "interrupted"
+    running = [f"{what}{_since(task)}: {task['line']}" for task in tasks if task["state"] == "RUNNING"]
+    print_some(running, out, "cyan", where)
     if not with_tasks:
         out.print(f"{counted(len(tasks), 'task')}: --tasks lists them", style="dim")
         return
@@ -156,10 +150,10 @@ def print_left(run: Run, left: Sequence[Outcome], out: PrintableConsole) -> None
     out.print(f"  from {run.plan.source}")
     out.print(f"  to   {run.plan.destination}")
     out.print(f"  left {len(left)} of {counted(sum(1 for _ in run.plan.steps()), 'resource')}")
-    for outcome in left[:_LEFT_MAX]:
-        out.print(styled("    ").append_text(outcome_text(outcome)))
-    if len(left) > _LEFT_MAX:
-        out.print(f"    and {len(left) - _LEFT_MAX:,} more: pumphouse runs show {run.id} -f json has all")
+    where = f"pumphouse runs show {run.id} -f json"
+    print_some(
+        [styled("    ").append_text(outcome_text(outcome, ids=False)) for outcome in left], out, "", where
+    )
 
 
 def print_revert(run: Run, units: Sequence[UnitRevert], out: PrintableConsole) -> None:
@@ -184,8 +178,10 @@ def _local(time: str | None) -> str:
     return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}" if time else "-"
 
 
-def _age(began: str) -> str:
-    return f" ({lasting(seconds_between(began, datetime.now(UTC).isoformat()))})"
+def _since(task: Json) -> str:
+    if not (began := task["started_at"]):
+        return ""
+    return f" since {_local(began)} ({lasting(seconds_between(began, datetime.now(UTC).isoformat()))})"
 
 
 def _seconds(task: Json) -> str:

@@ -15,11 +15,12 @@ from taskflow.persistence.models import TaskDetail
 
 from pumphouse.run import lock, summary
 from pumphouse.run.record import create_run, lock_name
+from pumphouse.run.resume import left_to_do, report_so_far
 from pumphouse.run.revert import plan_revert
 from pumphouse.run.summary import list_runs, run_data
 from pumphouse.show import runs as tables
 from pumphouse.show.console import PrintableConsole
-from pumphouse.show.runs import print_list, print_revert, print_run
+from pumphouse.show.runs import print_left, print_list, print_revert, print_run
 from tests.unit.memory import TENANT, World, execute, migration, planned, step
 
 ONE = step("thing", "one", TENANT.ref)
@@ -83,6 +84,20 @@ def test_a_run_is_shown_with_its_tasks_and_why_they_failed(store: Backend, world
     text = printed(print_run, data)
     assert "thing one" in text
     assert "one does not work; mend it" in text
+
+
+def test_of_a_thousand_failures_as_many_are_shown_as_can_be_read(store: Backend, world: World) -> None:
+    things = [step("thing", f"n{number}", TENANT.ref) for number in range(25)]
+    world.failing = {thing.name for thing in things}
+    recorded = create_run(store, planned(TENANT, *things))
+    execute(recorded, world)
+    text = printed(print_run, run_data(recorded))
+    assert text.count("does not work; mend it") == 20
+    assert f"and 5 more: pumphouse runs show {recorded.id} --tasks" in text
+    report = report_so_far(recorded)
+    text = printed(print_left, recorded, left_to_do(report))
+    assert "left 25 of 26 resources" in text
+    assert f"and 5 more: pumphouse runs show {recorded.id} -f json" in text
 
 
 def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: World) -> None:

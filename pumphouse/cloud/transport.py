@@ -206,7 +206,9 @@ class CloudSession(session.Session):
             if watch.is_late:  # headers that are cut off look like whole ones
                 raise exceptions.ConnectTimeout(late)
         except exceptions.ConnectionError as error:
-            raise exceptions.ConnectTimeout(late) if watch.is_late else error from error
+            # A socket on which nothing comes at all times out by itself, at the same time.
+            is_silent = isinstance(error, exceptions.ConnectTimeout) and watch.socket is not None
+            raise exceptions.ConnectTimeout(late) if watch.is_late or is_silent else error from error
         finally:
             watch.end()
             _SOCKETS.watch = outer

@@ -103,7 +103,7 @@ def load(path: Path) -> Loaded:
     Raises ConfigError with every problem, one `file:line: what; what was expected` each.
     """
     document = yamlfile.load(yamlfile.read(path), str(path))
-    _refuse_other_format(document)
+    _refuse_other_format(document, path)
     is_editable = isinstance(document.data, dict) and document.data.get("format") == EDITABLE
     document = validate(document, load_schema("plan-2" if is_editable else "plan"))
     if found := Document(document.name, None, problems=(*document.problems, *problems(document))).lines():
@@ -163,13 +163,13 @@ def _escaped(sign: re.Match[str]) -> str:
     return f"\\u{ord(sign[0]):04x}"
 
 
-def _refuse_other_format(document: Document) -> None:
+def _refuse_other_format(document: Document, path: Path) -> None:
     """Nothing else can be said of a file of another version."""
     data = document.data if isinstance(document.data, dict) else {}
     problem = format_problem(data, EDITABLE)
     if problem and isinstance(data["format"], int):  # what is no number is a problem of the schema
         raise ConfigError(
-            [f"{document.where(('format',))}: {problem}"], "make a new plan with this pumphouse"
+            [f"{document.where(('format',))}: {problem}"], f"make a new plan with: {_new_plan(data, path)}"
         )
 
 

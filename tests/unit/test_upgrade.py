@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from pumphouse.cli import cli
 from pumphouse.model import Json
+from pumphouse.plan.file import load
 from tests.upgrade.recorded import DAY, FOLDER, IDS, RUNS, at_destination, read, store
 
 STATES = {"finished": "SUCCESS", "killed": "INTERRUPTED", "failed": "FAILURE"}
@@ -183,3 +184,7 @@ def _without_tasks(plan: Json) -> Json:
             {**step, "tasks": sorted(task["name"] for task in step.get("tasks", ()))} for step in steps
         ],
     }
+
+
+def test_a_plan_file_of_each_format_is_the_same_plan() -> None:
+    assert load(FOLDER.parent / "plan-2.yaml") == load(FOLDER / "plan.yaml") == load(FOLDER / "plan.json")

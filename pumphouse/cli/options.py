@@ -106,9 +106,10 @@ def limit_options(command: Command) -> Command:
         metavar="BYTES",
         help="Bytes per second of all copies together, e.g. 100MiB.",
     )
-    positive = click.IntRange(1)
-    transfers = click.option("--transfers", type=positive, metavar="N", help="Image copies at a time.")
-    workers = click.option("--workers", type=positive, metavar="N", help="API calls at a time.")
+    transfers = click.option(
+        "--transfers", type=click.IntRange(1, 64), metavar="N", help="Image copies at a time."
+    )
+    workers = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="API calls at a time.")
     return workers(transfers(rate(command)))
 
 

@@ -12,7 +12,7 @@ from pumphouse.model import Outcome, Plan
 from pumphouse.run.events import Event, Listener, OutcomeReported, Stopping, TaskRetried
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.show.report import outcome_text
-from pumphouse.show.status import both, duration, fit
+from pumphouse.show.status import ECHO_CELLS, both, duration, fit
 from pumphouse.show.tally import Active, Tally
 from pumphouse.words import counted, size
 
@@ -143,7 +143,7 @@ class ScreenListener(LineListener):
         from rich.console import Group
 
         with self.tally.lock:
-            lines = self.lines(self._out.width, self._out.height)
+            lines = self.lines(self._out.width - ECHO_CELLS, self._out.height)
         return Group(*(styled(text, style) for text, style in lines))
 
     def lines(self, width: int, height: int) -> list[tuple[str, str]]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+# Left free at the end of lines that change: a terminal writes ^C there, and would begin a line of its own for it.
+ECHO_CELLS = 3
+
+
 def duration(seconds: float) -> str:
     """A duration in whole seconds, e.g. `1:02:03`."""
     return str(timedelta(seconds=round(seconds)))
@@ -47,7 +51,7 @@ def status_line(text: str, *, piped: bool = False) -> Iterator[Callable[[str], N
         return
 
     def line() -> Text:
-        return styled(both(out.width, now[0], duration(time.monotonic() - began_s)), "dim")
+        return styled(both(out.width - ECHO_CELLS, now[0], duration(time.monotonic() - began_s)), "dim")
 
     # What is printed on stdout meanwhile stays there.
     with Live(get_renderable=line, console=out, transient=True, redirect_stdout=False):

@@ -43,6 +43,13 @@ def image(name: str, size_bytes: int = GIB) -> Step:
     return replace(made, record=replace(made.record, size_bytes=size_bytes))
 
 
+class Terminal(io.StringIO):
+    """A terminal that remembers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class Clock:
     """A clock that stands until it is moved."""
 
@@ -216,10 +223,6 @@ def test_while_the_run_stops_the_block_says_how_many_tasks_are_waited_for(clock:
 def test_a_block_on_a_terminal_has_no_ids_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     file = Terminal()
     with progress_listener(small_plan(), PrintableConsole(file=file, width=80), "resume") as listener:
         listener(OutcomeReported(Outcome(Ref("image", "an-old-id"), "a", State.CREATED, "a-new-id")))
@@ -228,6 +231,17 @@ def test_a_block_on_a_terminal_has_no_ids_and_leaves_no_trace(monkeypatch: pytes
     # The cursor is shown again, and the lines of the block are cleared.
     assert file.getvalue().endswith("\x1b[1A\x1b[2K")
     assert "\x1b[?25h" in file.getvalue()
+
+
+def test_a_terminal_that_writes_ctrl_c_into_the_block_leaves_no_line_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    file = Terminal()
+    with progress_listener(small_plan(), PrintableConsole(file=file, width=80), "resume"):
+        pass
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue()).split("\n")
+    assert max(cell_len(line.strip("\r")) for line in lines) <= 80 - len("^C")
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown"])

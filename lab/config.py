@@ -157,6 +157,7 @@ def _neutron(cloud: LabCloud) -> Options:
             rpc_workers=0,
             rpc_state_report_workers=0,
             max_allowed_address_pair=100,
+            allow_overlapping_ips=True,  # which all do since Zed
         ),
         "nova": _service_user(cloud, "nova"),
         "ml2": {

@@ -149,7 +149,7 @@ class EnsurePort(EnsureItem):
         ]
         fields = {
             **carried(data, CREATED),
-            **{field: data[field] for field in OPTIONAL if data.get(field)},
+            **{field: data[field] for field in OPTIONAL if data.get(field) and not _is_novas(field, data)},
             **{field: data[field] for field in _of_detached(data) if data[field]},
             "network_id": network_id,
             **asked_addresses(self.cloud, {**data, "fixed_ips": fixed_ips}),
@@ -262,6 +262,11 @@ def _differences(search: Search, record: Record, port: Json) -> tuple[str, ...]:
     wanted = {**data, "fixed_ips": fixed_ips, "security_groups": groups}
     fields = (*FIELDS, *_of_detached(data))
     return differences(wanted, _data(port), [field for field in fields if field in wanted])
+
+
+def _is_novas(field: str, data: Json) -> bool:
+    """Whether Nova sets a field when it boots the server; it refuses a port that has another DNS name than its own."""
+    return field == "dns_name" and data["device_owner"].startswith(SERVER_OWNER)
 
 
 def _of_detached(data: Json) -> tuple[str, ...]:

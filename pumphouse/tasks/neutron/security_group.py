@@ -151,9 +151,9 @@ class MakeDefaultGroup(BaseCloudTask):
 
     def execute(self, ensured: Json) -> Json:
         """Provide the ids of the groups that there are."""
-        return {
-            "groups": [group["id"] for group in SECURITY_GROUPS.all(self.cloud, project_id=ensured["id"])]
-        }
+        # Train makes it for the tenant of the second filter only; releases to come may know the first only.
+        tenant = dict.fromkeys(("project_id", "tenant_id"), ensured["id"])
+        return {"groups": [group["id"] for group in SECURITY_GROUPS.all(self.cloud, **tenant)]}
 
     def revert(self, ensured: Json, **_: Any) -> Json | None:
         """Delete the group of a tenant that was made, because it would outlive the tenant."""
@@ -199,8 +199,8 @@ class EnsureSecurityGroup(EnsureItem):
         return [str(group["id"]) for group in groups if group["name"] == DEFAULT]
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
-        """Whether it follows connections."""
-        return carried(data, ["stateful"])
+        """That it does not follow connections; that it does is not to be said to a Neutron that knows nothing else."""
+        return {} if data.get("stateful", True) else {"stateful": False}
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Set the tags; a default group that was there before is left as it is."""
@@ -246,7 +246,8 @@ def _twin(record: Record, group: Json, sources: Mapping[str, str]) -> Twin:
     """The group as a candidate; sources: the source's ids of the destination's groups."""
     missing, extra = rule_differences(record, group, sources)
     fields = [field for field in FIELDS if field in record.data]
-    found = twin(group, record, (*differences(record.data, _data(group), fields), *missing, *extra))
+    there = {"stateful": True, **_data(group)}
+    found = twin(group, record, (*differences(record.data, there, fields), *missing, *extra))
     if not is_default(record.data):
         return found
     return Twin(

@@ -289,8 +289,11 @@ class _Watch:
 
 
 def check_answer(response: requests.Response) -> None:
-    """Raise AnswerError for an answer that no call of an API gives: no JSON, no object, null for a list."""
-    if response.status_code >= 300 or not response.content or response.request.method == "HEAD":
+    """Raise AnswerError for an answer that no read of an API gives: no JSON, no object, null for a list.
+
+    What is answered to a write is not always JSON: older releases write a sentence behind 202.
+    """
+    if response.request.method != "GET" or response.status_code >= 300 or not response.content:
         return
     try:
         body = response.json()

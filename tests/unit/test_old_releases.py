@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -184,3 +186,18 @@ def test_a_port_of_a_server_is_made_without_the_dns_name_that_nova_gives_it() ->
     made = {owner: task.fields(data | {"device_owner": owner}, ensured) for owner in ("compute:nova", "")}
     assert [fields.get("dns_name") for fields in made.values()] == [None, "shop"]
     assert [fields["dns_domain"] for fields in made.values()] == ["shop.example."] * 2
+
+
+def test_check_fails_below_the_oldest_release(there: PlainCloud, tmp_path: Path) -> None:
+    there.catalog.append(("volumev2", "/volume/v2.0"))
+    there.offer("/volume", "2.0")
+    auth = {"auth_url": f"{there.url}/v3", "username": "u", "password": "p", "project_name": "p"}
+    cloud = {"auth": auth | {"user_domain_name": "Default", "project_domain_name": "Default"}}
+    config = tmp_path / "pumphouse.yaml"
+    config.write_text(json.dumps({"source": cloud, "destination": cloud}))
+    config.chmod(0o600)
+    command = [sys.executable, "-m", "pumphouse", "check", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "block-storage  cinder     2.0" in done.stdout
+    assert "error: source has cinder 2.0, not 3.0 (Mitaka): the calls are of that version" in done.stderr
+    assert done.returncode == 1

@@ -90,7 +90,7 @@ def test_a_plan_says_what_is_not_carried_and_keeps_no_answer() -> None:
     must_exist = Record(
         Ref("server_group", "c"), "c", {"project_id": "t"}, must_exist="no", answer=made.answer
     )
-    nowhere = SimpleNamespace(is_admin=True, has=lambda service: False)
+    nowhere = SimpleNamespace(name="destination", is_admin=True, has=lambda service: False)
     settings = {"mappings": {}, "policies": {"on_conflict": "fail"}}
     steps = decide_all({r.ref: r for r in (made, other, must_exist)}, nowhere, settings, {}, ())
     notes = {ref.id: step.record.notes for ref, step in steps.items()}

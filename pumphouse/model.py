@@ -199,6 +199,12 @@ class Unit:
     needs: tuple[str, ...] = ()
 
     @property
+    def title(self) -> str:
+        """How the unit is called in a sentence: as the resource that it is named after."""
+        named = next((step for step in self.steps if str(step.ref) == self.name), self.steps[0])
+        return named.record.title
+
+    @property
     def size_bytes(self) -> int:
         """The bytes that running the unit copies, at most."""
         return sum(step.record.size_bytes for step in self.steps if step.action is Action.CREATE)

@@ -85,7 +85,7 @@ def sorted_by_plan(plan: Plan, outcomes: Iterable[Outcome]) -> tuple[Outcome, ..
 
 def blocking_reason(unit: Unit) -> str:
     """Say why a unit that needs this failed one is blocked."""
-    return f"needs {unit.steps[0].record.title if len(unit.steps) == 1 else unit.name}, which failed"
+    return f"needs {unit.title}, which failed"
 
 
 _DECIDED = {Action.REUSE: State.REUSED, Action.SKIP: State.SKIPPED, Action.CONFLICT: State.CONFLICT}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from pumphouse import flows
 from pumphouse.errors import PumphouseError
-from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit
+from pumphouse.model import Action, Outcome, Record, Ref, Report, State, Step, Unit
 from pumphouse.run import engine
 from pumphouse.run.events import Event
 from pumphouse.run.execute import execute_run
@@ -70,7 +71,7 @@ def test_a_failed_unit_is_undone_as_a_whole_and_blocks_only_what_needs_it(world:
     assert world.things == {"t", "other"}
     assert reason(report, "whole") == "whole does not work; mend it"
     assert reason(report, "part") == "undone, because server whole failed"
-    assert "server/whole" in reason(report, "later")
+    assert "server whole" in reason(report, "later")
 
 
 def test_what_is_reused_has_no_task_and_gives_its_id(world: World) -> None:
@@ -271,3 +272,11 @@ def test_what_a_service_repeats_of_a_secret_is_not_recorded(world: World, tmp_pa
     assert reason(report, "one") == "the cloud has {'user_data': '***'}"
     assert [file.name for file in tmp_path.iterdir() if b"aHVzaA==" in file.read_bytes()] == []
     assert b"the cloud has" in path.read_bytes()
+
+
+def test_what_is_blocked_names_what_failed_and_not_its_id(world: World) -> None:
+    whole = replace(step("thing", "a-long-id", TENANT.ref), record=Record(Ref("thing", "a-long-id"), "front"))
+    part = step("thing", "part", part_of=whole.ref)
+    world.failing = {"part"}
+    report, _ = execute(world, TENANT, whole, part, step("server", "web", whole.ref))
+    assert reason(report, "web") == "needs thing front, which failed"

@@ -73,10 +73,19 @@ class Tally:
     def __post_init__(self) -> None:
         self.began_s = self.clock()
         self.rate = Rate(self.began_s)
-        self._copies: dict[str, tuple[int, int]] = {}
-        self._bounds = {s.ref: s.record.size_bytes for s in self.plan.steps() if s.action is Action.CREATE}
+        # A plan may have tens of thousands of steps: nothing here looks through all of them for an event or a screen.
+        self._steps = {
+            symbol(step.ref, ""): (step.ref, unit) for unit in self.plan.units for step in unit.steps
+        }
+        creating = (step for step in self.plan.steps() if step.action is Action.CREATE)
+        self._bounds = {step.ref: step.record.size_bytes for step in creating if step.record.size_bytes}
+        self._dependents: dict[str, list[Unit]] = {}
+        for unit in self.plan.units:
+            for name in unit.needs:
+                self._dependents.setdefault(name, []).append(unit)
+        # Of each resource the bytes that are copied, and that are to be, by task.
+        self._copies: dict[Ref, dict[str, tuple[int, int]]] = {}
         self._sizes: dict[Ref, int] = {}
-        self._refs: dict[str, Ref | None] = {}
 
     def __call__(self, event: Event) -> None:
         """Count an event."""
@@ -97,23 +106,30 @@ class Tally:
             case OutcomeReported():
                 ref = event.outcome.ref
                 self.outcomes[ref] = event.outcome.state
-                self._sizes[ref] = sum(n for task, (n, _) in self._copies.items() if self._ref(task) == ref)
+                if ref in self._bounds:
+                    self._sizes[ref] = sum(copied for copied, _ in self._copies.get(ref, {}).values())
 
     def _copied(self, event: BytesCopied) -> None:
         now_s = self.clock()
-        self.copied_bytes += event.copied_bytes - self._copies.get(event.task, (0, 0))[0]
-        self._copies[event.task] = (event.copied_bytes, event.size_bytes)
+        found = self._step(event.task)
+        if found is None:
+            return
+        copies = self._copies.setdefault(found[0], {})
+        self.copied_bytes += event.copied_bytes - copies.get(event.task, (0, 0))[0]
+        copies[event.task] = (event.copied_bytes, event.size_bytes)
         self.rate.add(now_s, self.copied_bytes)
-        if ref := self._ref(event.task):
-            self._sizes[ref] = sum(size for task, (_, size) in self._copies.items() if self._ref(task) == ref)
+        self._sizes[found[0]] = sum(size for _, size in copies.values())
         if task := self.active.get(event.task):
             task.copied_bytes, task.size_bytes = event.copied_bytes, event.size_bytes
             task.rate.add(now_s, event.copied_bytes)
 
-    def _ref(self, task: str) -> Ref | None:
-        if task not in self._refs:
-            self._refs[task] = next((r for r in self._bounds if task.startswith(symbol(r, ""))), None)
-        return self._refs[task]
+    def _step(self, task: str) -> tuple[Ref, Unit] | None:
+        """The resource and the unit of a task, whose name begins with theirs."""
+        while task:
+            task = task.rpartition("-")[0]
+            if found := self._steps.get(f"{task}-"):
+                return found
+        return None
 
     @cached_property
     def resources(self) -> int:
@@ -123,7 +139,7 @@ class Tally:
     @property
     def has_real_size(self) -> bool:
         """Whether the real size of anything is known; a plan knows bounds of disks only."""
-        return any(self._bounds.get(ref) for ref in self._sizes) or not any(self._bounds.values())
+        return bool(self._sizes) or not self._bounds
 
     @property
     def total_bytes(self) -> int:
@@ -131,7 +147,8 @@ class Tally:
         known = [ref for ref in self._bounds if ref in self._sizes]
         real, bound = sum(self._sizes[ref] for ref in known), sum(self._bounds[ref] for ref in known)
         unknown = sum(size for ref, size in self._bounds.items() if ref not in self._sizes)
-        return real + (int(unknown * min(1.0, real / bound)) if bound else unknown)
+        likely = int(unknown * min(1.0, real / bound)) if bound else unknown
+        return sum(self._sizes.values()) + likely
 
     def left_s(self, now_s: float) -> float | None:
         """How long the copies will take at the present rate; None while that is not known."""
@@ -140,14 +157,6 @@ class Tally:
 
     def waiting_for(self, task: str) -> list[str]:
         """The titles of what cannot begin before the unit of a task is done."""
-        unit = next((u for u in self.plan.units if self._is_of(task, u)), None)
-        if unit is None:
-            return []
-        dependents = (other for other in self.plan.units if unit.name in other.needs)
-        return [
-            u.steps[0].record.title for u in dependents if u.steps and u.steps[0].ref not in self.outcomes
-        ]
-
-    @staticmethod
-    def _is_of(task: str, unit: Unit) -> bool:
-        return any(task.startswith(symbol(step.ref, "")) for step in unit.steps)
+        found = self._step(task)
+        dependents = self._dependents.get(found[1].name, []) if found else []
+        return [unit.title for unit in dependents if unit.steps[0].ref not in self.outcomes]

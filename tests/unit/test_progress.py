@@ -369,3 +369,28 @@ def test_a_listener_that_raises_is_said_once(caplog: pytest.LogCaptureFixture) -
     tell(Stopping(1))
     tell(Stopping(1))
     assert caplog.text.count("No space left") == 1
+
+
+def test_a_plan_of_tens_of_thousands_of_steps_is_not_looked_through_for_each_screen(clock: Clock) -> None:
+    needed = step("network", "net", TENANT.ref)
+    plan = planned(TENANT, needed, *(step("server", f"s-{n}", needed.ref) for n in range(2000)))
+    counted = 0
+
+    class Watched(tuple):  # type: ignore[type-arg]
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            nonlocal counted
+            counted += 1
+            return super().__iter__()
+
+    shown = screen(clock, replace(plan, units=Watched(plan.units)))
+    with shown.live():
+        shown(TaskBegan("network-net-ensured", "create network net"))
+        shown(TaskBegan("server-s-1-booted", "boot server s-1"))
+        before, counted = counted, 0
+        clock.now_s += 2
+        assert (
+            "server s-0, server s-1, server s-2 and 1997 more wait for: create network net"
+            in (shown.lines(120, 24)[-2][0])
+        )
+    assert before
+    assert counted == 0

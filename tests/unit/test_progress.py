@@ -388,9 +388,6 @@ def test_a_plan_of_tens_of_thousands_of_steps_is_not_looked_through_for_each_scr
         shown(TaskBegan("server-s-1-booted", "boot server s-1"))
         before, counted = counted, 0
         clock.now_s += 2
-        assert (
-            "server s-0, server s-1, server s-2 and 1997 more wait for: create network net"
-            in (shown.lines(120, 24)[-2][0])
-        )
+        assert "and 1997 more wait for: create network net" in (shown.lines(120, 24)[-2][0])
     assert before
     assert counted == 0

@@ -148,6 +148,13 @@ _TOLD = (
         "write https:// in its auth_url, or check the port",
     ),
     (
+        re.compile(
+            "(?i)alert.(handshake|certificate|bad.certificate|unknown.ca)|EOF.occurred|unexpected.eof"
+        ),
+        "it ends the TLS connection, as one that wants a certificate of its clients does",
+        "give the cloud cert and key in clouds.yaml",
+    ),
+    (
         re.compile(r"(?i)certificate.verify.failed: (?P<why>[^(]+?)(?: \(|\.|$)"),
         "its TLS certificate is not trusted",
         "set cacert to the file of its CA, or correct the certificate",

@@ -63,6 +63,7 @@ class Operator(Runner):
         """Have the clouds look like those of a shape."""
         front = self._front
         front.traits, front.leaves_links, front.idle_s = shape.traits, shape.leaves_links, shape.idle_s
+        front.rules = shape.rules()
         file = clouds_file(front, self.lab, self._place / "clouds.yaml", shape.changes)
         config = self.write_config(self._place / "pumphouse.yaml", file)
         config.write_text(f"{config.read_text()}limits: {{outage_s: {OUTAGE_S}}}\n")

@@ -8,11 +8,14 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import yaml
 
 from lab import Lab
 from tests.faults.proxy import Handler, Proxy, serving
@@ -83,6 +86,11 @@ class Front(Proxy):
                 return action
         return super().action_for(request)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Leave a client that does not agree to the certificates, too."""
+        if not isinstance(sys.exc_info()[1], ssl.SSLError):
+            super().handle_error(request, client_address)
+
     def traits_of(self, request: Request) -> Sequence[Trait]:
         """The traits of the cloud that a request is for."""
         return self.traits.get(request.service.partition("/")[0], ())
@@ -152,16 +160,21 @@ class FrontHandler(Handler):
 
 
 def clouds_file(front: Front, lab: Lab, path: Path, changes: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A clouds.yaml of both clouds behind the load balancer, with changes of each; `{url}` stands for a cloud's address."""
-    import yaml
+    """A clouds.yaml of both clouds behind the load balancer, with changes of each.
 
+    `{url}` stands for a cloud's address; what becomes None is left out.
+    """
     clouds = yaml.safe_load(lab.clouds_yaml.read_text())["clouds"]
     for name, cloud in clouds.items():
         cloud["auth"]["auth_url"] = f"{front.url(name, 'identity')}/v3"
         written = json.dumps(changes.get(name, {})).replace("{url}", front.url(name, "").rstrip("/"))
         changed = json.loads(written)
-        auth = {**cloud["auth"], **changed.pop("auth", {})}
-        cloud |= {**changed, "auth": {key: value for key, value in auth.items() if value is not None}}
+        changed["auth"] = _set({**cloud["auth"], **changed.get("auth", {})})
+        clouds[name] = _set({**cloud, **changed})
     path.write_text(json.dumps({"clouds": clouds}))
     path.chmod(0o600)
     return path
+
+
+def _set(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.faults.rules import Page, Rule
 from tests.shapes.traits import (
     Capped,
     Forbidden,
@@ -33,7 +34,7 @@ class Shape:
     absent: the kinds of which nothing is made because a cloud lacks them.
     failed: those of which something fails.
     exit_code: of the migration; verified: of `verify` after it.
-    leaves_links, idle_s: as a Front has them.
+    rules: makes those of the Front; leaves_links, idle_s: as a Front has them.
     """
 
     traits: Traits = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Shape:
     failed: Collection[str] = ()
     exit_code: int = 0
     verified: int = 0
+    rules: Callable[[], Sequence[Rule]] = tuple
     leaves_links: bool = False
     idle_s: float | None = None
 
@@ -116,6 +118,9 @@ ADDRESSES = {
     "endpoints of clouds.yaml": Shape(both(Only("none")), each(**ENDPOINTS)),
     "versions of clouds.yaml": Shape(changes=each(**API_VERSIONS)),
     "pages of two items": Shape(both(Paged(2))),
+    "reads that are answered by pages of HTML": Shape(
+        rules=lambda: [Rule([Page(502), Page(504)], method="GET|HEAD", chance=0.1)]
+    ),
     "connections that are cut after each answer": Shape(idle_s=0),
 }
 # What a cloud does not have.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pumphouse.cloud import Cloud
 from pumphouse.config.settings import CloudConfig
 from pumphouse.errors import CloudError, ConfigError
+from tests.shapes.certificates import make_certificates
 
 CLOUDS = """
 clouds:
@@ -105,3 +110,35 @@ def test_a_named_clouds_file_goes_before_the_one_of_the_environment(
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(other))
     assert Cloud.from_clouds_yaml("old", clouds_file=clouds_file).auth_url == "https://old:5000/v3"
     assert Cloud.from_clouds_yaml("old").auth_url == "https://elsewhere:5000/v3"
+
+
+class NoKeystone(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+
+def test_a_cloud_that_wants_a_certificate_of_its_clients_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pumphouse.cloud.outage.LOGIN_S", 0.0)
+    certificates = make_certificates(tmp_path)
+    clouds_file = tmp_path / "clouds.yaml"
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoKeystone) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        server.socket = certificates.server.wrap_socket(server.socket, True, do_handshake_on_connect=False)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        auth = {"auth_url": f"https://127.0.0.1:{server.server_port}/v3", "username": "u", "password": "p"}
+        known = {"auth": {**auth, "project_name": "p"}, "cacert": str(certificates.authority)}
+        own = {"cert": str(certificates.client_cert), "key": str(certificates.client_key)}
+        clouds_file.write_text(json.dumps({"clouds": {"without": known, "with": {**known, **own}}}))
+        for name, said in (
+            ("without", "wants a certificate of its clients"),
+            ("with", "answered 501"),
+        ):
+            config = CloudConfig(cloud=name, clouds_file=clouds_file, interface="")
+            with pytest.raises(CloudError, match=said):
+                Cloud(config, name="source").login()
+        server.shutdown()

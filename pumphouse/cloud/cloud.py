@@ -336,15 +336,16 @@ class Cloud:
         self.outages.limit_s = self._outage_s
 
     def _check_region(self) -> None:
-        """Raises CloudError where it is not said which region is meant: each service could be of another one."""
-        if self.region_name:
-            return
-        data = self.access.service_catalog.get_endpoints_data(interface=self.interface)
-        for endpoints in data.values():
-            regions = sorted({endpoint.region_name for endpoint in endpoints if endpoint.region_name})
-            if len(regions) > 1:
-                message = f"cloud {self.name}: it has the regions {', '.join(regions)}"
-                raise CloudError(message, "say by region_name which is meant")
+        """Raises CloudError where there is no such region, or several and none is named: each service could be of another."""
+        listed = self.access.service_catalog.get_endpoints_data(interface=self.interface).values()
+        each = [{item.region_name for item in items if item.region_name} for items in listed]
+        regions = ", ".join(sorted(set().union(*each)))
+        if self.region_name is None and any(len(found) > 1 for found in each):
+            message = f"cloud {self.name}: it has the regions {regions}"
+            raise CloudError(message, "say by region_name which is meant")
+        if self.region_name and regions and self.region_name not in set().union(*each):
+            message = f"cloud {self.name}: it has no region {self.region_name}, only {regions}"
+            raise CloudError(message, "correct its region_name")
 
     def in_tenant(self, tenant_id: str, role: str = "member") -> AbstractContextManager[Cloud]:
         """The same cloud scoped to a tenant, with a role of the operator there for as long as it is needed.

@@ -269,7 +269,7 @@ def test_what_is_needed_of_a_service_that_is_not_there_is_not_read(connect: Any)
         assert with_needs(connect(), {server.ref: server}, pool) == {server.ref: server}
 
 
-def test_several_regions_and_none_named_is_an_error(there: PlainCloud, connect: Any) -> None:
+def test_a_region_that_is_not_named_or_not_there_is_an_error(there: PlainCloud, connect: Any) -> None:
     there.catalog.append(("image", "/image"))
     connect(region_name=None).login()
     there.regions = ("east", "west")
@@ -277,6 +277,8 @@ def test_several_regions_and_none_named_is_an_error(there: PlainCloud, connect: 
         connect(region_name=None).login()
     assert "region_name" in caught.value.hint
     connect(region_name="east").login()
+    with pytest.raises(CloudError, match="it has no region south, only east, west"):
+        connect(region_name="south").login()
 
 
 @pytest.mark.parametrize(

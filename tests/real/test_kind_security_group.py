@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pumphouse.cloud import Cloud, call
-from pumphouse.model import Action, Json, Ref
+from pumphouse.model import Action, Json, Ref, symbol
+from pumphouse.tasks.neutron import security_group
 from pumphouse.tasks.neutron.common import SECURITY_GROUPS
 from pumphouse.tasks.neutron.security_group import FIELDS
 from pumphouse.tasks.neutron.security_rules import EnsureSecurityGroupRules, rule_key
@@ -123,6 +124,18 @@ def test_a_failure_takes_back_all_with_the_default_group_of_a_tenant_that_it_mad
     with pytest.raises(RuntimeError, match="on purpose"):
         by_hand.run(by_hand.steps(), fail=True)
     assert everything(world.destination) == before
+
+
+@pytest.mark.exhaustive
+def test_the_default_group_of_a_tenant_that_stays_stays(world: World) -> None:
+    by_hand, ref = world.carry(), Ref("security_group", default_group(world.source, world.tenant_id)["id"])
+    steps = by_hand.steps()
+    results = by_hand.run(steps)
+    there = default_group(world.destination, world.twin_tenant())
+    retrieved, ensured = results[symbol(ref, "retrieved")], results[symbol(ref, "ensured")]
+    (_, ensure, _) = security_group.tasks(by_hand.migration, steps[ref])
+    assert ensure.revert(ensured, retrieved, **results) is None
+    assert default_group(world.destination, world.twin_tenant())["id"] == there["id"]
 
 
 @pytest.mark.exhaustive

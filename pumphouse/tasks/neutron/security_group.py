@@ -190,13 +190,9 @@ class EnsureSecurityGroup(EnsureItem):
         groups = self.collection.all(self.cloud, project_id=tenant_id, name=DEFAULT)
         return str(next(group["id"] for group in groups if group["project_id"] == tenant_id))
 
-    def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
-        """The stamped groups; the default one of a tenant that was made, if Neutron still has it."""
-        if not is_default(data):
-            return super().leftovers(data, ensured)
-        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
-        groups = self.collection.owned(self.cloud, tenant_id) if _tenant_made(data, ensured) else []
-        return [str(group["id"]) for group in groups if group["name"] == DEFAULT]
+    def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
+        """Remove the group; the default one goes with the tenant, which may stay."""
+        return None if is_default(data) else super().revert(result, data, **ensured)
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """That it does not follow connections; that it does is not to be said to a Neutron that knows nothing else."""

@@ -135,6 +135,10 @@ class BrokenOffError(TransferError):
     """A connection broke while bytes were moving: another attempt may succeed."""
 
 
+class MadeOtherwiseError(PumphouseError):
+    """A service has made something otherwise than it was asked to."""
+
+
 class WaitError(PumphouseError):
     """A resource reached a state from which it will not become what was waited for, or took too long."""
 

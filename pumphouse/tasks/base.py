@@ -19,6 +19,7 @@ from pumphouse.errors import (
     ConfigError,
     ConflictError,
     Interruption,
+    MadeOtherwiseError,
     OutageError,
     PumphouseError,
     explain,
@@ -48,6 +49,9 @@ MARK = "pumphouse_mark"
 LOOKS_S = (0.0, 1.0, 3.0)
 # With 1, 2 and 4 s between them.
 CLEARING_ATTEMPTS = 4
+# What services answer where something cannot be as it is at the source, whoever asks for it.
+REFUSED = frozenset({400, 403, 404, 409})
+ASK = "ask the administrator of the destination why"
 
 T = TypeVar("T")
 
@@ -285,6 +289,14 @@ class EnsureMixin:
             self.journal(before=self.before, made_id=created)
         return self._take(created, True, data, ensured)
 
+    def accept(
+        self, made_id: str, asked: Json, made: Json, update: Callable[[Json], Json] | None = None
+    ) -> str:
+        """The id of what a service has made, when it is as it was asked for: see `as_asked`; else a revert removes it."""
+        self.made_id = made_id
+        as_asked(asked, made, update)
+        return made_id
+
     def _take_in_doubt(self, error: Exception, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
         """Take what there is after a call that may have made it, or was refused because there is one."""
         is_others = self.shared and http_status(error) == 409
@@ -300,11 +312,13 @@ class EnsureMixin:
         return data if self.target_name is None else {**data, "name": self.target_name}
 
     def _is_ours(self, found: str) -> bool:
+        if found == self.made_id:
+            return True
         if not self.shared:
             return self.fresh or self.adopts_unfinished
         if not self.begun or not self.mark:
             return self.begun
-        return found == self.made_id or (not self.made_id and self.is_marked(found))
+        return not self.made_id and self.is_marked(found)
 
     def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
         if self.sharing and not made:
@@ -333,7 +347,8 @@ class EnsureMixin:
         try:
             if self.shared and not self.begun:
                 return []
-            return [self.undo(found) for found in self.leftovers(data, ensured) if self._is_ours(found)]
+            there = [self.made_id] if self.made_id else self.leftovers(data, ensured)
+            return [self.undo(found) for found in there if self._is_ours(found)]
         except ConflictError:  # what is there is not ours
             return []
         except Exception as error:
@@ -391,6 +406,46 @@ def look_again(find: Callable[[], T | None]) -> T | None:
         if found is not None:
             return found
     return None
+
+
+def holds(wanted: Any, actual: Any) -> bool:
+    """Whether an answer has what was asked for; it may say more, in another order, and numbers as text."""
+    if isinstance(wanted, dict):
+        return isinstance(actual, dict) and all(
+            holds(value, actual.get(key)) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        there = actual if isinstance(actual, list) else []
+        return len(wanted) == len(there) and all(any(holds(one, other) for other in there) for one in wanted)
+    return (not wanted and not actual) or str(wanted) == str(actual)
+
+
+def unlike(asked: Json, made: Json) -> Json:
+    """Those of the fields that were asked for which a service has made otherwise."""
+    return {field: value for field, value in asked.items() if not holds(value, made.get(field))}
+
+
+def as_asked(asked: Json, made: Json, update: Callable[[Json], Json] | None = None) -> Json:
+    """What a service has made, after one update of what it has made otherwise than it was asked to.
+
+    update: sets fields, and returns what is there then.
+
+    Raises MadeOtherwiseError where something still is.
+    """
+    wrong, refusal = unlike(asked, made), ""
+    if wrong and update is not None:
+        try:
+            made = update(wrong)
+        except Exception as error:
+            if http_status(error) not in REFUSED:
+                raise
+            refusal = f" ({explain(error).what})"
+    if still := unlike(asked, made):
+        found = "; ".join(f"{name} is {made.get(name)!r} and not {value!r}" for name, value in still.items())
+        raise MadeOtherwiseError(
+            f"the destination made it otherwise than it was asked to: {found}{refusal}", ASK
+        )
+    return made
 
 
 def create_or_find(create: Callable[[], str], find: Callable[[], str | None]) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
 
 from pumphouse.cloud import call, or_none
 from pumphouse.cloud.rights import Rights
-from pumphouse.errors import explain, http_status
+from pumphouse.errors import MadeOtherwiseError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
     BaseEnsureTask,
@@ -22,6 +23,7 @@ from pumphouse.tasks.base import (
     Ensured,
     Migration,
     Search,
+    as_asked,
     ensure,
     ensured_id,
     retrieve,
@@ -80,18 +82,20 @@ class Service:
         limits = {name: int(value["limit"]) for name, value in told.items()}
         return limits, {name: value[self.used] + value["reserved"] for name, value in told.items()}
 
-    def set(self, cloud: Cloud, tenant_id: str, limits: Limits) -> None:
-        """Set limits of a project, also to less than is in use.
+    def set(self, cloud: Cloud, tenant_id: str, limits: Limits) -> Limits:
+        """Set limits of a project, also to less than is in use; returns what the service says of them then.
 
         Nova and Neutron refuse that unless they are forced to; Cinder does not, and knows no force.
         """
         adapter, path = cloud.adapter(self.type), f"{self.path}/{tenant_id}"
         try:
-            call(adapter, "PUT", path, {self.key: limits})
+            answer = call(adapter, "PUT", path, {self.key: limits})
         except Exception as error:
             if http_status(error) != 400 or self.type == "block-storage":
                 raise
-            call(adapter, "PUT", path, {self.key: {**limits, "force": True}})
+            answer = call(adapter, "PUT", path, {self.key: {**limits, "force": True}})
+        found: Limits = answer[self.key]
+        return found
 
     def reset(self, cloud: Cloud, tenant_id: str) -> None:
         """Let all limits of a project be the defaults again."""
@@ -172,15 +176,15 @@ class EnsureQuota(BaseEnsureTask):
     def execute(self, data: Json, **ensured: Ensured) -> EnsuredQuota:
         """Set them; provides the values of before. What the destination refuses is a note."""
         tenant_id, service = ensured_id(ensured, "tenant", data["tenant_id"]), SERVICES[data["service"]]
-        notes = _missing(service.read(self.cloud, tenant_id, service.default), data, self.types)
+        self.notes = _missing(service.read(self.cloud, tenant_id, service.default), data, self.types)
         try:
             result = super().execute(data, **ensured)
         except Exception as error:
             if http_status(error) not in (400, 403):
                 raise
-            notes.append(f"they are not set: {explain(error).what}")
+            self.notes.append(f"they are not set: {explain(error).what}")
             result = {"id": _destination_id(data, tenant_id), "made": False}
-        return {**result, "before": self.before or {} if result["made"] else {}, "notes": notes}
+        return {**result, "before": self.before or {} if result["made"] else {}, "notes": self.notes}
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The project's limits, if none is left to be set."""
@@ -193,7 +197,11 @@ class EnsureQuota(BaseEnsureTask):
         service, limits = SERVICES[data["service"]], self._unset(data, tenant_id)
         actual = service.read(self.cloud, tenant_id)
         self.journal_before({name: actual[name] for name in limits})
-        service.set(self.cloud, tenant_id, limits)
+        set_limits = partial(service.set, self.cloud, tenant_id)
+        try:
+            as_asked(limits, set_limits(limits), set_limits)
+        except MadeOtherwiseError as error:
+            self.notes.append(str(error))
         return _destination_id(data, tenant_id)
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:

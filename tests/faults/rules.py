@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from http import HTTPStatus
+from typing import Any
 
 HOLD_TIMEOUT_S = 300
 IMAGE_BYTES = r"/v2/images/([^/]+)/file$"
@@ -203,6 +205,42 @@ class Corrupt(Action):
                 block = block[:at] + bytes([block[at] ^ 0xFF]) + block[at + 1 :]
             at -= len(block)
             yield block
+
+
+@dataclass
+class Change(Action):
+    """Values in what the service is asked for, or else in what it answers, are others.
+
+    values: the new ones by where they are, e.g. `server.name`; what is not there is left out.
+    of_answer: whether the answer is changed.
+    changed: how many were.
+    """
+
+    values: Mapping[str, Any]
+    of_answer: bool = False
+    changed: int = 0
+
+    def upload(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        return blocks if self.of_answer else self._change(blocks)
+
+    def download(self, blocks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+        return self._change(blocks) if self.of_answer else blocks
+
+    def _change(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        body = b"".join(blocks)
+        document = json.loads(body)
+        for where, value in self.values.items():
+            *above, name = where.split(".")
+            item = document
+            for part in above:
+                item = item[int(part)] if isinstance(item, list) else item.get(part, {})
+            if name in item:
+                item[name] = value
+                self.changed += 1
+        # Its length has been said already, and blanks mean nothing.
+        text = json.dumps(document, separators=(",", ":")).encode()
+        assert len(text) <= len(body), "the new values are too long"
+        yield text.ljust(len(body))
 
 
 @dataclass

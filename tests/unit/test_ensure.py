@@ -10,10 +10,10 @@ from keystoneauth1 import exceptions
 from taskflow import task
 from taskflow.types.failure import Failure
 
-from pumphouse.errors import ConflictError, PumphouseError
+from pumphouse.errors import ConflictError, MadeOtherwiseError, PumphouseError
 from pumphouse.model import Json
 from pumphouse.tasks import base
-from pumphouse.tasks.base import BaseEnsureTask
+from pumphouse.tasks.base import BaseEnsureTask, as_asked
 
 DATA = {"id": "s", "name": "thing"}
 
@@ -71,6 +71,19 @@ class EnsureMarked(EnsureShared):
 
     def is_marked(self, destination_id: str) -> bool:
         return bool(self.cloud.marks.get(destination_id) == self.mark)
+
+
+class EnsureOtherwise(EnsureShared):
+    """What it makes is not what it was asked to be, and looks like somebody else's."""
+
+    def find(self, data: Json, ensured: Mapping[str, Json]) -> str | None:
+        if self.cloud.by_id:
+            raise ConflictError("another thing")
+        return None
+
+    def create(self, data: Json, ensured: Mapping[str, Json]) -> str:
+        self.cloud.by_id["d"] = "another"
+        return self.accept("d", {"name": data["name"]}, {"name": self.cloud.by_id["d"]})
 
 
 @pytest.fixture(autouse=True)
@@ -247,3 +260,39 @@ def test_a_name_of_the_plan_is_the_one_that_is_undone() -> None:
     ensure.cloud.by_id["theirs"] = "thing"
     assert ensure.revert(None, DATA) is None
     assert ensure.cloud.by_id == {"theirs": "thing"}
+
+
+def test_what_was_made_otherwise_is_set_and_looked_at_again() -> None:
+    told: list[Json] = []
+
+    def update(fields: Json) -> Json:
+        told.append(fields)
+        return {"a": 1, **fields}
+
+    asked = {"a": 1, "b": 2, "c": ["x", "y"]}
+    assert as_asked(asked, {**asked, "c": ["y", "x"], "more": True}, update) == {
+        **asked,
+        "c": ["y", "x"],
+        "more": True,
+    }
+    assert as_asked(asked, {"a": 1, "b": 3}, update) == asked
+    assert told == [{"b": 2, "c": ["x", "y"]}]
+
+
+@pytest.mark.parametrize("error", [None, exceptions.BadRequest("read-only")])
+def test_what_cannot_be_set_is_said(error: Exception | None) -> None:
+    def update(fields: Json) -> Json:
+        _raise([error] if error else [])
+        return {"ram": 1}
+
+    with pytest.raises(MadeOtherwiseError, match="ram is 1 and not 2") as raised:
+        as_asked({"ram": 2}, {"ram": 1}, update)
+    assert ("read-only" in str(raised.value)) is (error is not None)
+
+
+def test_what_was_made_otherwise_is_removed_though_nobody_finds_it() -> None:
+    ensure = EnsureOtherwise(Things(), provides="thing")
+    with pytest.raises(MadeOtherwiseError):
+        ensure.execute(DATA)
+    assert ensure.revert(failed(MadeOtherwiseError("no")), DATA) is None
+    assert ensure.cloud.by_id == {}

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from pumphouse.model import Json
-from pumphouse.tasks.base import stamp_tag, without_stamps
+from pumphouse.tasks.base import holds, stamp_tag, without_stamps
 from pumphouse.tasks.neutron import rbac_policy
 from pumphouse.tasks.neutron.common import (
     TAGS_MAX,
     carries_stamp,
-    holds,
     is_stamped,
     is_unfinished,
     own_description,
@@ -81,7 +80,9 @@ def test_what_is_shared_is_read_through_one_batch(monkeypatch: pytest.MonkeyPatc
     batches: set[object] = set()
     items = SimpleNamespace(get=lambda item_id: {"project_id": "t"})
     cloud: Any = SimpleNamespace(neutron=None, batch=lambda fetch: batches.add(fetch) or items)
-    monkeypatch.setattr(rbac_policy, "call", lambda *_: {"rbac_policy": {"id": "share"}})
+    monkeypatch.setattr(
+        rbac_policy, "call", lambda *args: {"rbac_policy": {"id": "share", **args[-1]["rbac_policy"]}}
+    )
     ensure = rbac_policy.EnsureRbacPolicy(cloud, provides="share")
     for object_id in ("n1", "n2"):
         data = {"object_type": "network", "object_id": object_id, "target_tenant": rbac_policy.EVERYBODY}

@@ -154,12 +154,15 @@ def booted(**fields: Any) -> Json:
         "tags": [],
         "addresses": {},
         "status": "SHUTOFF",
+        "config_drive": "",
+        "flavor": {"id": "f"},
     }
     return {**plain, "OS-EXT-AZ:availability_zone": "nova", **fields}
 
 
 def wrong(found: Json, *ports: str, attached: tuple[Json, ...] = (), **asked: Any) -> list[str]:
-    body = {"name": "web", "metadata": {"a": "b"}, "networks": [], **asked}
+    plain = {"name": "web", "metadata": {"a": "b"}, "networks": [], "config_drive": False, "flavorRef": "f"}
+    body = {**plain, **asked}
     there = [{"id": port, "mac_address": port} for port in ports]
     return list(server_check.unlike(cloud("2.60"), found, body, there, attached, {}))
 
@@ -169,6 +172,8 @@ def test_a_booted_server_is_compared_with_what_nova_was_asked_for() -> None:
     assert wrong(booted()) == []
     assert wrong(booted(metadata={})) == ["metadata is {}, source has {'a': 'b'}"]
     assert wrong(booted(), availability_zone="az1") == ["availability_zone is 'nova', source has 'az1'"]
+    assert wrong(booted(), config_drive=True) == ["it has no config drive"]
+    assert wrong(booted(), flavorRef="g") == ["of its flavor id is 'f', source has 'g'"]
     assert wrong(booted(), networks=[{"port": "p"}]) == ["its NICs are ports [], asked for were ['p']"]
     assert wrong(booted(), block_device_mapping_v2=[disk]) == ["volume v is not attached"]
     attached = {"volumeId": "v", "delete_on_termination": False}
@@ -177,13 +182,14 @@ def test_a_booted_server_is_compared_with_what_nova_was_asked_for() -> None:
 
 
 def test_what_nova_may_choose_is_a_note() -> None:
-    data = {"hostname": "größe"}
+    data = {"hostname": "größe", "config_drive": False}
     volumes = [{"id": "v", "device": "/dev/sdq"}, {"id": "w", "device": None}]
     attached = [{"volumeId": "v", "device": "/dev/vdb"}, {"volumeId": "w", "device": "/dev/vdc"}]
-    found = booted(**{"OS-EXT-SRV-ATTR:hostname": "gre"})
-    hostname, device = server_check.chosen(found, data, attached, volumes)
+    found = booted(config_drive="True", **{"OS-EXT-SRV-ATTR:hostname": "gre"})
+    hostname, drive, device = server_check.chosen(found, data, attached, volumes)
     assert "gre and not größe" in hostname
     assert "/dev/vdb" in device
+    assert "a config drive" in drive
 
 
 def test_a_twin_that_lacks_a_part_is_unfinished() -> None:

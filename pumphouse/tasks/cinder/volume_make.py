@@ -9,12 +9,13 @@ from pumphouse.cloud import Cloud, call, or_none
 from pumphouse.errors import PumphouseError
 from pumphouse.model import Json, Record
 from pumphouse.tasks.base import (
+    ASK,
     STAMP,
     BaseCloudTask,
     BaseEnsureTask,
     Ensured,
+    as_asked,
     create_in_tenant,
-    differences,
     ensured_id,
     kept_result,
     only_twin,
@@ -40,7 +41,6 @@ from pumphouse.tasks.cinder.common import (
 
 # The states in which a volume has its bytes and nobody is at work on them.
 MIGRATABLE = ("available", "in-use")
-ASK = "ask the administrator of the destination's Cinder why"
 # What Cinder answers who has no role in the tenant any more, or what Glance then answered Cinder.
 REFUSALS = (400, 401, 403, 404)
 
@@ -97,12 +97,15 @@ class EnsureVolume(BaseEnsureTask):
             made: Json = call(cloud.cinder, "POST", "/volumes", {"volume": body})["volume"]
             return made
 
+        def update(fields: Json) -> Json:
+            found: Json = call(self.cloud.cinder, "PUT", f"/volumes/{made['id']}", {"volume": fields})[
+                "volume"
+            ]
+            return found
+
         made = create_in_tenant(self.cloud, tenant_id, REFUSALS, create)
-        asked = [key for key in ("size", "volume_type", "availability_zone") if key in body]
-        if found := differences(body, made, asked):
-            title = data["name"] or data["id"]
-            raise PumphouseError(f"volume {title} was not made as asked for: {'; '.join(found)}", ASK)
-        return str(made["id"])
+        asked = {key: value for key, value in body.items() if key != "imageRef"}
+        return self.accept(str(made["id"]), asked, made, update)
 
     def _body(self, data: Json, image_id: str) -> Json:
         body = {
@@ -134,7 +137,10 @@ class EnsureVolume(BaseEnsureTask):
             act(self.cloud, destination_id, "os-set_bootable", bootable=data["bootable"])
         if is_readonly(volume) != data["readonly"] and volume["status"] == "available":
             act(self.cloud, destination_id, "os-update_readonly_flag", readonly=data["readonly"])
-        if missing := lacking(data, _volume(self.cloud, destination_id)):
+        made = _volume(self.cloud, destination_id)
+        if UNFINISHED in volume["metadata"]:
+            as_asked({"bootable": data["bootable"]}, {"bootable": is_bootable(made)})
+        if missing := lacking(data, made):
             raise PumphouseError(
                 f"volume {data['name'] or data['id']} at the destination lacks {missing}", ASK
             )
@@ -223,7 +229,7 @@ def _set_image_metadata(cloud: Cloud, volume: Json, wanted: Json) -> None:
         act(cloud, volume["id"], "os-unset_image_metadata", key=key)
     missing = {key: value for key, value in wanted.items() if actual.get(key) != value}
     if missing:
-        act(cloud, volume["id"], "os-set_image_metadata", metadata=missing)
+        as_asked(missing, act(cloud, volume["id"], "os-set_image_metadata", metadata=missing)["metadata"])
 
 
 def lacking(data: Json, volume: Json) -> str:

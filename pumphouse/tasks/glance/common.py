@@ -250,18 +250,15 @@ class EnsureImage(BaseEnsureTask):
             "owner": owner,
             "visibility": "private",
         }
-        create = self.cloud.glance.images.create
+        images, asked = self.cloud.glance.images, {**wanted, STAMP: stamp}
         try:
-            made = create(**{**wanted, STAMP: stamp})
+            made = images.create(**asked)
         except Exception as error:
             if http_status(error) != 413:
                 raise
-            wanted["tags"] = [*data["tags"], stamp_tag(stamp)]
-            made = create(**wanted)
-        asked = {**wanted, "tags": sorted(wanted["tags"])}
-        if found := differences(asked, {**made, "tags": sorted(made["tags"])}, asked):
-            raise TransferError(f"image {data['name']} was not made as asked for: {'; '.join(found)}", ASK)
-        return image_id
+            asked = {**wanted, "tags": [*data["tags"], stamp_tag(stamp)]}
+            made = images.create(**asked)
+        return self.accept(image_id, asked, made, lambda wrong: images.update(image_id, **wrong))
 
     def _is_ours(self, found: str) -> bool:
         return bool(found == self.before)

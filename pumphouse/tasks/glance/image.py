@@ -17,6 +17,7 @@ from pumphouse.tasks.base import (
     BaseRetrieveTask,
     Migration,
     Search,
+    as_asked,
     differences,
     ensure,
     retrieve,
@@ -215,7 +216,8 @@ class CloseImage(BaseCloudsTask):
         for member in members:
             if member["id"] not in [existing["member_id"] for existing in there.list(image_id)]:
                 there.create(image_id, member["id"])
-            there.update(image_id, member["id"], member["status"])
+            told = there.update(image_id, member["id"], member["status"])
+            as_asked({"member_id": member["id"], "status": member["status"]}, told)
 
 
 def _missing(data: Json, image: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pumphouse.cloud import call
 from pumphouse.errors import CloudError, http_status
 from pumphouse.model import Json
-from pumphouse.tasks.base import MARK, STAMP, BaseEnsureTask, Ensured
+from pumphouse.tasks.base import MARK, REFUSED, STAMP, BaseEnsureTask, Ensured, unlike
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -273,7 +273,7 @@ class EnsureAttributes(BaseEnsureTask):
     api_name: str
 
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
-        """Find or create it; a note on each attribute that Keystone did not take."""
+        """Find or create it; a note on each attribute that Keystone does not take."""
         self.is_new, self.notes = False, list[str]()
         return {**super().execute(data, **ensured), "notes": self.notes}
 
@@ -295,11 +295,25 @@ class EnsureAttributes(BaseEnsureTask):
             if http_status(error) != 400 or not extra:
                 raise
             made = self._send("POST", "", body)
-        for name, value in {**extra, **wanted}.items():
-            if _comparable(made.get(name)) != _comparable(value):
-                self.notes.append(f"its {name} is not carried: the destination's Keystone does not take it")
-        self.is_new = True
-        return str(made["id"])
+        self.is_new, self.made_id = True, str(made["id"])
+        # Of what Keystone knows under other names, such as a parent, it tells; of a password it does not.
+        asked = {**extra, **wanted, **{k: v for k, v in secrets.items() if v is not None and k in made}}
+        if wrong := unlike(asked, made):
+            made = self._corrected(self.made_id, wrong) or made
+        untold = [name for name in unlike(asked, made) if made.get(name) in _EMPTY]
+        self.notes += [
+            f"its {name} is not carried: the destination's Keystone does not take it" for name in untold
+        ]
+        return self.accept(self.made_id, {k: v for k, v in asked.items() if k not in untold}, made)
+
+    def _corrected(self, resource_id: str, wrong: Json) -> Json | None:
+        """What there is after an update; None where Keystone takes none, as of what is immutable."""
+        try:
+            return self._send("PATCH", resource_id, wrong)
+        except Exception as error:
+            if http_status(error) not in REFUSED:
+                raise
+            return None
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Give it what it lacks, where an earlier run made it."""
@@ -324,10 +338,6 @@ class EnsureAttributes(BaseEnsureTask):
 
     def _path(self, resource_id: str) -> str:
         return f"/{self.api_name}s/{resource_id}".rstrip("/")
-
-
-def _comparable(value: Any) -> Any:
-    return sorted(value) if isinstance(value, list) and all(isinstance(i, str) for i in value) else value
 
 
 def _of_name(manager: Any, name: str) -> list[Any]:

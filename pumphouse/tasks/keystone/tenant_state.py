@@ -65,10 +65,9 @@ class EnsureTenantState(BaseEnsureTask):
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Disable the project."""
-        project = self.cloud.keystone.projects.update(
-            ensured_id(ensured, "tenant", data["id"]), enabled=False
-        )
-        return str(project.id)
+        tenant_id = ensured_id(ensured, "tenant", data["id"])
+        project = self.cloud.keystone.projects.update(tenant_id, enabled=False)
+        return self.accept(tenant_id, {"enabled": False}, project.to_dict())
 
     def remove(self, destination_id: str) -> None:
         """Enable the project again."""

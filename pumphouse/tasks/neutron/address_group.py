@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from taskflow import task
@@ -77,8 +78,12 @@ class EnsureAddressGroup(BaseEnsureTask):
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the group with its addresses."""
         fields = {field: data[field] for field in FIELDS}
-        tenant_id = ensured_id(ensured, "tenant", data["project_id"])
-        return str(ADDRESS_GROUPS.create(self.cloud, {**fields, "project_id": tenant_id})["id"])
+        asked = {**fields, "project_id": ensured_id(ensured, "tenant", data["project_id"])}
+        made = ADDRESS_GROUPS.create(self.cloud, asked)
+        return self.accept(made["id"], asked, made, partial(self._update, made["id"]))
+
+    def _update(self, group_id: str, fields: Json) -> Json:
+        return ADDRESS_GROUPS.update(self.cloud, group_id, **fields)
 
     def remove(self, destination_id: str) -> None:
         """Delete the group."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection as Ids
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ from pumphouse.tasks.base import (
     BaseEnsureTask,
     Ensured,
     Search,
+    as_asked,
     ensured_id,
     stamp_tag,
     stamps_among,
+    unlike,
     without_stamps,
 )
 from pumphouse.tasks.keystone.common import tenant_names, twin_tenant
@@ -45,9 +48,7 @@ TAGS_MAX = 50
 _DESCRIPTION_MAX_LENGTH = 255
 _STAMP_AT_END = re.compile(rf" ?\({STAMP}=[^()]*\)$")
 # The modes of an IPv6 subnet in which addresses follow from MACs.
-_AUTOMATIC = ("slaac", "dhcpv6-stateless")
-# What Neutron answers where something cannot be as it is at the source, whoever asks for it.
-REFUSED = frozenset({400, 403, 404, 409})
+AUTOMATIC = ("slaac", "dhcpv6-stateless")
 UNFINISHED = "an earlier run ended before it was complete"
 # What Neutron itself writes into every item, for the fields of the kinds.
 DERIVED = "id tenant_id created_at updated_at revision_number standard_attr_id"
@@ -107,9 +108,10 @@ class Collection:
         item: Json = call(cloud.neutron, "POST", self.path, {self.name: fields})[self.name]
         return item
 
-    def update(self, cloud: Cloud, item_id: str, **fields: Any) -> None:
-        """Change fields of an item."""
-        call(cloud.neutron, "PUT", f"{self.path}/{item_id}", {self.name: fields})
+    def update(self, cloud: Cloud, item_id: str, **fields: Any) -> Json:
+        """Change fields of an item; returns all of it."""
+        item: Json = call(cloud.neutron, "PUT", f"{self.path}/{item_id}", {self.name: fields})[self.name]
+        return item
 
     def put(self, cloud: Cloud, item_id: str, what: str, **body: Any) -> Json:
         """Act on an item: `tags`, `add_router_interface` and the like."""
@@ -313,7 +315,7 @@ def asked_addresses(cloud: Cloud, port: Json) -> Json:
     """
     six = {fixed["subnet_id"] for fixed in port["fixed_ips"] if ":" in fixed["ip_address"]}
     modes = {i: subnet["ipv6_address_mode"] for i, subnet in SUBNETS.items(cloud, six).items()}
-    automatic = {i for i, mode in modes.items() if mode in _AUTOMATIC}
+    automatic = {i for i, mode in modes.items() if mode in AUTOMATIC}
     fixed_ips = [
         {"subnet_id": f["subnet_id"]} if f["subnet_id"] in automatic else f for f in port["fixed_ips"]
     ]
@@ -350,22 +352,27 @@ def describe_holder(port: Json) -> str:
 
 
 def finish(cloud: Cloud, collection: Collection, item_id: str, data: Json, **fields: Any) -> None:
-    """Give an item its own description, which says that it is complete."""
-    collection.update(cloud, item_id, description=with_stamp(data)[1], **fields)
+    """Give an item its own description, which says that it is complete; MadeOtherwiseError when it has not got all."""
+    asked = {"description": with_stamp(data)[1], **fields}
+    as_asked(asked, collection.update(cloud, item_id, **asked))
 
 
 class EnsureItem(BaseEnsureTask):
     """Finds or creates one item of a collection in the tenant's twin.
 
     complete: whether nothing follows that must be done before the item is complete.
+    asked: what the item was asked to be that this has made.
+    item: what Neutron has said of that.
     """
 
     collection: Collection
     complete = True
+    asked: Json
+    item: Json
 
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin, and note what the destination did not take."""
-        self.notes: list[str] = []
+        self.notes, self.asked, self.item = list[str](), {}, {}
         return {**super().execute(data, **ensured), "notes": self.notes}
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
@@ -391,13 +398,16 @@ class EnsureItem(BaseEnsureTask):
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Make the item, with the stamp as its description."""
-        fields = {
+        return self.create_known(self.wanted(data, ensured))
+
+    def wanted(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """What the item is created with."""
+        return {
             **self.fields(data, ensured),
             "name": data["name"],
             "description": stamp_tag(data["id"]),
             "project_id": ensured_id(ensured, "tenant", data["project_id"]),
         }
-        return self.create_known(fields)
 
     def create_known(self, fields: Json) -> str:
         """Make the item with those of the fields that the destination knows and allows; the others are noted."""
@@ -417,41 +427,49 @@ class EnsureItem(BaseEnsureTask):
         return self._created(known)
 
     def _created(self, fields: Json) -> str:
-        """Make the item, and note what the cloud made otherwise than it was asked to."""
-        item = self.collection.create(self.cloud, fields)
-        self.notes += [
-            f"its {field} is {item.get(field)!r} at the destination, which was asked for {wanted!r}"
-            for field, wanted in fields.items()
-            if not holds(wanted, item.get(field))
-        ]
-        return str(item["id"])
+        self.asked, self.item = fields, self.collection.create(self.cloud, fields)
+        self.made_id = str(self.item["id"])
+        return self.made_id
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """What the item is created with, besides what all kinds have."""
         raise NotImplementedError
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
-        """Set the tags, and the description when nothing else follows."""
-        self.collection.put(self.cloud, destination_id, "tags", tags=with_stamp(data)[0])
+        """Set the tags, what was made otherwise than it was asked for, and the description when nothing follows."""
+        if not self.item:
+            self._recall(destination_id, data, ensured)
+        tags = {"tags": with_stamp(data)[0]}
+        as_asked(tags, self.collection.put(self.cloud, destination_id, "tags", **tags))
         if self.complete:
-            finish(self.cloud, self.collection, destination_id, data)
+            self.asked["description"] = with_stamp(data)[1]
+        as_asked(self._told(), self.item, partial(self._update, destination_id))
+        self.notes += [
+            f"its {field} is {self.item.get(field)!r} at the destination, which was asked for {wanted!r}"
+            for field, wanted in unlike(self.asked, self.item).items()
+        ]
+
+    def _recall(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
+        """Know what an item was asked to be that an earlier attempt has left unfinished."""
+        self.item = self.cloud.batch(self.collection.items).get(destination_id)
+        asked = self.wanted(data, ensured) if is_unfinished(self.item) else {}
+        self.asked = {field: value for field, value in asked.items() if field in self.item}
+
+    def _told(self) -> Json:
+        """What has to be as it was asked for: what Neutron tells, and the destination may not choose otherwise."""
+        return {f: v for f, v in self.asked.items() if f in self.item and not self.may_differ(f, v)}
+
+    def may_differ(self, field: str, wanted: Any) -> bool:
+        """Whether the destination may give the item another value: a note."""
+        return False
+
+    def _update(self, destination_id: str, fields: Json) -> Json:
+        self.item = self.collection.update(self.cloud, destination_id, **fields)
+        return self.item
 
     def remove(self, destination_id: str) -> None:
         """Delete the item."""
         self.collection.remove(self.cloud, destination_id)
-
-
-def holds(wanted: Any, actual: Any) -> bool:
-    """Whether an answer has what was asked for; it may say more, in another order, and numbers as text."""
-    if isinstance(wanted, dict):
-        return isinstance(actual, dict) and all(
-            holds(value, actual.get(key)) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return len(wanted) == len(actual or ()) and all(
-            any(holds(one, other) for other in actual) for one in wanted
-        )
-    return (not wanted and not actual) or str(wanted) == str(actual)
 
 
 def beyond_rights(cloud: Cloud, collection: Collection, fields: Json) -> list[str]:

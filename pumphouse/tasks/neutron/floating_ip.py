@@ -12,6 +12,7 @@ from taskflow import task
 from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
+    REFUSED,
     BaseCloudTask,
     Ensured,
     Migration,
@@ -31,7 +32,6 @@ from pumphouse.tasks.neutron.common import (
     DERIVED,
     FLOATING_IPS,
     NO_QOS,
-    REFUSED,
     SUBNETS,
     TWIN_TENANT,
     UNFINISHED,
@@ -145,13 +145,7 @@ class EnsureFloatingIp(EnsureItem):
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Ask for the same address, and take another where that is refused."""
-        fields = {
-            **{field: data[field] for field in OPTIONAL if data.get(field)},
-            "floating_network_id": ensured_id(ensured, "network", data["floating_network_id"]),
-            "description": stamp_tag(data["id"]),
-            "project_id": ensured_id(ensured, "tenant", data["project_id"]),
-        }
-        address = data["floating_ip_address"]
+        fields, address = self.wanted(data, ensured), data["floating_ip_address"]
         try:
             return self.create_known({**fields, "floating_ip_address": address})
         except Exception as error:
@@ -159,12 +153,25 @@ class EnsureFloatingIp(EnsureItem):
                 raise
             refusal = error
         created = self.create_known(fields)
-        other = self.cloud.batch(FLOATING_IPS.items).get(created)["floating_ip_address"]
+        other = self.item["floating_ip_address"]
         if http_status(refusal) == 400:
             self.notes += [OUTSIDE.format(address), f"its address is {other}"]
         else:
             self.notes.append(f"its address is {other} and not {address}: {explain(refusal).what}")
         return created
+
+    def wanted(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
+        """All but its address; it has no name."""
+        return {
+            **{field: data[field] for field in OPTIONAL if data.get(field)},
+            "floating_network_id": ensured_id(ensured, "network", data["floating_network_id"]),
+            "description": stamp_tag(data["id"]),
+            "project_id": ensured_id(ensured, "tenant", data["project_id"]),
+        }
+
+    def may_differ(self, field: str, wanted: Any) -> bool:
+        """Its address."""
+        return field == "floating_ip_address"
 
     def remove(self, destination_id: str) -> None:
         """Delete the floating IP and what it forwards."""

@@ -18,6 +18,7 @@ from pumphouse.tasks.base import (
     differences,
     ensure,
     ensured_id,
+    holds,
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields, Noted, parts
@@ -166,6 +167,14 @@ class EnsurePort(EnsureItem):
                 raise
             note = f"{NOT_CARRIED}: {explain(error).what}"
         return super()._created(self._left_to_neutron(fields, note))
+
+    def may_differ(self, field: str, wanted: Any) -> bool:
+        """Its addresses, by those that Neutron adds itself in subnets with automatic ones."""
+        if field != "fixed_ips":
+            return False
+        others = [fixed for fixed in self.item[field] if not any(holds(one, fixed) for one in wanted)]
+        added = len(self.item[field]) - len(wanted) == len(others) > 0
+        return added and all(":" in fixed["ip_address"] for fixed in others)
 
     def _may_choose(self, network_id: str) -> bool:
         if self.cloud.is_admin:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call, get_all, or_none
+from pumphouse.errors import MadeOtherwiseError
 from pumphouse.model import Json, Record, Ref
 from pumphouse.tasks.base import (
     BaseCloudTask,
     Ensured,
     Search,
+    as_asked,
     ensured_id,
     in_doubt,
     kept_result,
@@ -69,13 +72,19 @@ class EnsurePortForwardings(BaseCloudTask):
 
     def _add(self, floating_ip_id: str, forwarding: Json) -> str:
         try:
-            answer = call(self.cloud.neutron, "POST", _path(floating_ip_id), {"port_forwarding": forwarding})
-            return str(answer["port_forwarding"]["id"])
+            made = _send(self.cloud, "POST", _path(floating_ip_id), forwarding)
         except Exception as error:
-            made = self._keys(floating_ip_id).get(key(forwarding)) if in_doubt(error) else None
-            if made is None:
+            found = self._keys(floating_ip_id).get(key(forwarding)) if in_doubt(error) else None
+            if found is None:
                 raise
-            return made
+            return found
+        path = f"{_path(floating_ip_id)}/{made['id']}"
+        try:
+            as_asked(forwarding, made, partial(_send, self.cloud, "PUT", path))
+        except MadeOtherwiseError:
+            delete(self.cloud, floating_ip_id, made["id"])
+            raise
+        return str(made["id"])
 
 
 def read(cloud: Cloud, floating_ip: Json) -> list[Json]:
@@ -89,6 +98,11 @@ def read(cloud: Cloud, floating_ip: Json) -> list[Json]:
 def listed(cloud: Cloud, floating_ip_id: str) -> list[Json]:
     """The forwardings of a floating IP; none where the cloud does not have the extension."""
     return or_none(get_all, cloud.neutron, _path(floating_ip_id), "port_forwardings") or []
+
+
+def _send(cloud: Cloud, method: str, path: str, forwarding: Json) -> Json:
+    answer: Json = call(cloud.neutron, method, path, {"port_forwarding": forwarding})["port_forwarding"]
+    return answer
 
 
 def delete(cloud: Cloud, floating_ip_id: str, forwarding_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -106,8 +106,13 @@ class EnsureRbacPolicy(BaseEnsureTask):
             "target_tenant": target,
             "project_id": shared["project_id"],
         }
-        answer = call(self.cloud.neutron, "POST", "/rbac-policies", {"rbac_policy": policy})
-        return str(answer["rbac_policy"]["id"])
+        made = call(self.cloud.neutron, "POST", "/rbac-policies", {"rbac_policy": policy})["rbac_policy"]
+        return self.accept(made["id"], policy, made, partial(self._update, made["id"]))
+
+    def _update(self, policy_id: str, fields: Json) -> Json:
+        path, body = f"/rbac-policies/{policy_id}", {"rbac_policy": fields}
+        policy: Json = call(self.cloud.neutron, "PUT", path, body)["rbac_policy"]
+        return policy
 
     def remove(self, destination_id: str) -> None:
         """Take it back."""

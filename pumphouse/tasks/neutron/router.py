@@ -11,13 +11,22 @@ from taskflow import task
 
 from pumphouse.errors import explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
-from pumphouse.tasks.base import Ensured, Migration, Search, differences, ensure, ensured_id, retrieve_record
+from pumphouse.tasks.base import (
+    REFUSED,
+    Ensured,
+    Migration,
+    Search,
+    as_asked,
+    differences,
+    ensure,
+    ensured_id,
+    retrieve_record,
+)
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     NO_QOS,
-    REFUSED,
     ROUTERS,
     SUBNETS,
     TWIN_TENANT,
@@ -164,7 +173,7 @@ class EnsureRouter(EnsureItem):
         if not gateway or self.fresh:
             return
         try:
-            self.collection.update(self.cloud, destination_id, **gateway)
+            as_asked(gateway, self.collection.update(self.cloud, destination_id, **gateway))
         except Exception as error:
             if http_status(error) not in REFUSED:
                 raise

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.errors import ConflictError, http_status
+from pumphouse.errors import ConflictError, MadeOtherwiseError, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.base import (
+    ASK,
     BaseCloudTask,
     Ensured,
     ensured_id,
@@ -18,6 +19,7 @@ from pumphouse.tasks.base import (
     why_not_undone,
 )
 from pumphouse.tasks.neutron.common import (
+    AUTOMATIC,
     PORTS,
     ROUTERS,
     SUBNETS,
@@ -55,7 +57,15 @@ class EnsureRouterInterfaces(BaseCloudTask):
         subnets = SUBNETS.items(self.cloud, {i for interface in wanted for i, _ in addresses(interface)})
         for interface in wanted:
             self._connect(router_id, interface, sorted(addresses(interface) - there), subnets)
-        return {"id": router_id, "added": self._added(router_id, wanted)}
+        ports = interfaces(self.cloud, [router_id])[router_id]
+        there = {ip for port in ports for ip in addresses(port)}
+        lacking = {ip for interface in wanted for ip in addresses(interface)} - there
+        # Of subnets with automatic addresses Neutron takes none.
+        if missing := [ip for i, ip in sorted(lacking) if subnets[i]["ipv6_address_mode"] not in AUTOMATIC]:
+            raise MadeOtherwiseError(
+                f"the destination gave the router no interface {', '.join(missing)}", ASK
+            )
+        return {"id": router_id, "added": self._added(ports, wanted)}
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Disconnect what was connected; a router that was made is disconnected when it is removed."""
@@ -74,13 +84,12 @@ class EnsureRouterInterfaces(BaseCloudTask):
         return [why_not_undone(self.name, disconnect, self.cloud, router_id, link) for link in added]
 
     def _disconnect_unknown(self, router_id: str, wanted: Sequence[Json]) -> None:
-        for link in self._added(router_id, wanted):
+        for link in self._added(interfaces(self.cloud, [router_id])[router_id], wanted):
             disconnect(self.cloud, router_id, link)
 
-    def _added(self, router_id: str, wanted: Sequence[Json]) -> list[Json]:
-        """The interfaces with wanted addresses that the router did not have before the first attempt."""
+    def _added(self, ports: Iterable[Json], wanted: Sequence[Json]) -> list[Json]:
+        """Those of the router's ports with wanted addresses that it did not have before the first attempt."""
         ours = {ip for interface in wanted for ip in addresses(interface)}
-        ports = interfaces(self.cloud, [router_id])[router_id]
         return [link for port in ports for link in self._new_links(port, addresses(port) & ours)]
 
     def _new_links(self, port: Json, wanted: Iterable[tuple[str, str]]) -> list[Json]:

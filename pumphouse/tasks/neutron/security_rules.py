@@ -6,9 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pumphouse.cloud import call, or_none
-from pumphouse.errors import http_status
+from pumphouse.errors import MadeOtherwiseError, http_status
 from pumphouse.model import Json, Record, Ref, symbol
-from pumphouse.tasks.base import BaseCloudTask, Ensured, ensured_id, in_doubt, kept_result, why_not_undone
+from pumphouse.tasks.base import (
+    ASK,
+    BaseCloudTask,
+    Ensured,
+    ensured_id,
+    in_doubt,
+    kept_result,
+    why_not_undone,
+)
 from pumphouse.tasks.neutron.common import SECURITY_GROUPS, finish
 
 if TYPE_CHECKING:
@@ -124,8 +132,22 @@ class EnsureSecurityGroupRules(BaseCloudTask):
 
 
 def _create_rules(cloud: Cloud, bodies: Sequence[Json]) -> list[str]:
+    """The ids of new rules; those of a call that made others than it was asked for are deleted again."""
     answer = call(cloud.neutron, "POST", "/security-group-rules", {"security_group_rules": bodies})
-    return [rule["id"] for rule in answer["security_group_rules"]]
+    rules = answer["security_group_rules"]
+    there = {_said(rule) for rule in rules}
+    if lacking := [body for body in bodies if _said(body) not in there]:
+        for rule in rules:
+            _drop_rule(cloud, rule["id"])
+        wanted = "; ".join(map(_text, lacking))
+        raise MadeOtherwiseError(f"the destination made other rules than it was asked for: {wanted}", ASK)
+    return [rule["id"] for rule in rules]
+
+
+def _said(rule: Json) -> tuple[Any, ...]:
+    """All that a rule says, and whose it is."""
+    owners = (rule["security_group_id"], rule["project_id"], rule.get("description") or "")
+    return (*rule_key(rule), *owners)
 
 
 def _delete_rule(cloud: Cloud, rule_id: str) -> None:
@@ -215,8 +237,9 @@ def _is_carried(record: Record, rule: Json) -> bool:
 
 
 def _text(rule: Json) -> str:
-    ports = "-".join(str(rule[end]) for end in ("port_range_min", "port_range_max") if rule[end] is not None)
-    remotes = (rule[field] for field in (*REMOTES, "remote_ip_prefix"))
+    ends = (rule.get(end) for end in ("port_range_min", "port_range_max"))
+    ports = "-".join(str(end) for end in ends if end is not None)
+    remotes = (rule.get(field) for field in (*REMOTES, "remote_ip_prefix"))
     remote = next((remote for remote in remotes if remote), "anywhere")
-    words = (rule["direction"], rule["ethertype"], rule["protocol"] or "any protocol", ports, remote)
+    words = (rule["direction"], rule["ethertype"], rule.get("protocol") or "any protocol", ports, remote)
     return " ".join(word for word in words if word)

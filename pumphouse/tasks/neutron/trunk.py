@@ -14,6 +14,7 @@ from pumphouse.tasks.base import (
     Ensured,
     Migration,
     Search,
+    as_asked,
     differences,
     ensure,
     ensured_id,
@@ -120,7 +121,11 @@ class EnsureSubports(BaseCloudTask):
         if missing and not there["admin_state_up"]:
             TRUNKS.update(self.cloud, trunk["id"], admin_state_up=True)
         if missing:
-            TRUNKS.put(self.cloud, trunk["id"], "add_subports", sub_ports=missing)
+            there = TRUNKS.put(self.cloud, trunk["id"], "add_subports", sub_ports=missing)
+        as_asked(
+            {"subports": sorted(map(_key, wanted))},
+            {"subports": sorted({*map(_key, there["sub_ports"])} & {*map(_key, wanted)})},
+        )
         finish(self.cloud, TRUNKS, trunk["id"], data, admin_state_up=data["admin_state_up"])
         added = [subport["port_id"] for subport in wanted if subport["port_id"] not in before]
         return {"id": trunk["id"], "added": added}

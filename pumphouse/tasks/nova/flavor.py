@@ -12,9 +12,10 @@ from taskflow import task
 
 from pumphouse.cloud import call
 from pumphouse.cloud.rights import Rights
-from pumphouse.errors import ConflictError, explain, http_status
+from pumphouse.errors import ConflictError, MadeOtherwiseError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import (
+    ASK,
     MARK,
     STAMP,
     BaseCloudTask,
@@ -23,6 +24,7 @@ from pumphouse.tasks.base import (
     Ensured,
     Migration,
     Search,
+    as_asked,
     differences,
     differs_in_case,
     distinct_name,
@@ -150,9 +152,9 @@ class EnsureFlavor(BaseEnsureTask):
         }
         if stamped:
             flavor["description"] = f"{_stamp(data['id'])} {MARK}={self.mark}"
-        created: str = call(self.cloud.adapter("compute"), "POST", "/flavors", {"flavor": flavor})["flavor"][
-            "id"
-        ]
+        made = call(self.cloud.adapter("compute"), "POST", "/flavors", {"flavor": flavor})["flavor"]
+        asked = {name: value for name, value in flavor.items() if value is not None}
+        created = self.accept(str(made["id"]), asked, made)
         if not stamped and data["extra_specs"]:
             try:
                 self._specify(created, data["extra_specs"])
@@ -172,8 +174,9 @@ class EnsureFlavor(BaseEnsureTask):
         if _is_unfinished(flavor, data["id"]):
             if data["extra_specs"]:
                 self._specify(destination_id, data["extra_specs"])
-            body = {"flavor": {"description": data["description"]}}
-            call(self.cloud.adapter("compute"), "PUT", flavor_path(destination_id), body)
+            asked = {"description": data["description"]}
+            compute, path = self.cloud.adapter("compute"), flavor_path(destination_id)
+            as_asked(asked, call(compute, "PUT", path, {"flavor": asked})["flavor"])
 
     def remove(self, destination_id: str) -> None:
         """Delete the flavor."""
@@ -183,8 +186,9 @@ class EnsureFlavor(BaseEnsureTask):
         """Set the extra specs; where Nova refuses them, one by one, with a note on each that it refuses."""
         unchecked = {"microversion": UNCHECKED_SPECS} if supports(self.cloud, UNCHECKED_SPECS) else {}
         path = flavor_path(flavor_id, "os-extra_specs")
+        compute, body = self.cloud.adapter("compute"), {"extra_specs": specs}
         try:
-            call(self.cloud.adapter("compute"), "POST", path, {"extra_specs": specs}, **unchecked)
+            as_asked(specs, call(compute, "POST", path, body, **unchecked)["extra_specs"])
         except Exception as error:
             if http_status(error) != 400:
                 raise
@@ -204,10 +208,13 @@ class GrantFlavor(BaseCloudTask):
             return {"id": flavor["id"], "made": self.begun}
         self.journal()
         try:
-            self._change("addTenantAccess", flavor, tenant)
+            given = self._change("addTenantAccess", flavor, tenant)
         except Exception as error:
-            if not in_doubt(error) or tenant["id"] not in _access(self.cloud, flavor["id"]):
+            given = _access(self.cloud, flavor["id"]) if in_doubt(error) else []
+            if tenant["id"] not in given:
                 raise
+        if tenant["id"] not in given:
+            raise MadeOtherwiseError("the destination gave others access to it than it was asked to", ASK)
         return {"id": flavor["id"], "made": True}
 
     def revert(self, result: Any, flavor: Json, tenant: Json, **_: Any) -> Json | None:
@@ -218,9 +225,10 @@ class GrantFlavor(BaseCloudTask):
             self.journal(False)
         return kept_result(left)
 
-    def _change(self, action: str, flavor: Json, tenant: Json) -> None:
-        body = {action: {"tenant": tenant["id"]}}
-        call(self.cloud.adapter("compute"), "POST", flavor_path(flavor["id"], "action"), body)
+    def _change(self, action: str, flavor: Json, tenant: Json) -> list[str]:
+        path, body = flavor_path(flavor["id"], "action"), {action: {"tenant": tenant["id"]}}
+        answer = call(self.cloud.adapter("compute"), "POST", path, body)
+        return [access["tenant_id"] for access in answer["flavor_access"]]
 
 
 def _grant(cloud: Cloud, step: Step, tenant: Ref) -> task.Task:

@@ -100,13 +100,9 @@ class EnsureKeypair(BaseEnsureTask):
         user_id = ensured_id(ensured, "user", data["user_id"])
         keypair = {name: data[name] for name in ("name", "type", "public_key")}
         self.journal(before=datetime.now(UTC).isoformat())
-        call(
-            self.cloud.adapter("compute"),
-            "POST",
-            "/os-keypairs",
-            {"keypair": {**keypair, "user_id": user_id}},
-        )
-        return _id(user_id, data["name"])
+        asked = {**keypair, "user_id": user_id}
+        made = call(self.cloud.adapter("compute"), "POST", "/os-keypairs", {"keypair": asked})["keypair"]
+        return self.accept(_id(user_id, made["name"]), asked, made)
 
     def is_marked(self, destination_id: str) -> bool:
         """Whether it was made when this task was about to: Nova keeps no mark of it, but the time.

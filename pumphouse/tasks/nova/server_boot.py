@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 BOOT_TIMEOUT_S = 1800.0
+USER_DATA = "OS-EXT-SRV-ATTR:user_data"
 # What Nova answers who has no role in the tenant any more, or what Glance and Neutron then answered Nova.
 REFUSALS = (400, 401, 403)
 # The hostnames that Nova takes since 2.94, and before; what it makes of a name itself may have accents as well.
@@ -115,7 +116,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
 
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or boot it, and give it what it lacks; notes say what Nova chose otherwise."""
-        self.notes: list[str] = []
+        self.notes, self.once = list[str](), dict[str, Any]()
         return {**super().execute(data, **ensured), "notes": self.notes}
 
     def _take(self, found: str, made: bool, data: Json, ensured: Mapping[str, Ensured]) -> Ensured:
@@ -146,12 +147,19 @@ class EnsureServer(BaseEnsureFromSourceTask):
             for group_id in _groups(data, ensured)
             if not is_member(self.destination, server["id"], group_id)
         ]
+        wrong += [f"its {field} is not the one" for field in self._wrong_once(server)]
         if wrong:
             raise WaitError(
                 f"server {data['name']} is not what Nova was asked for: {'; '.join(wrong)}",
                 f"look for the reason in: openstack server event list {server['id']}",
             )
         self.notes += chosen(server, data, attached, volumes)
+
+    def _wrong_once(self, server: Json) -> list[str]:
+        """What only served the create call, and Nova tells otherwise; it is secret in part."""
+        told = {"key_name": server["key_name"], "imageRef": (server["image"] or {}).get("id")}
+        told["user_data"] = server.get(USER_DATA, self.once.get("user_data"))
+        return [field for field, value in self.once.items() if value and told[field] != value]
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Have Nova boot it, with the user_data read afresh."""
@@ -163,8 +171,9 @@ class EnsureServer(BaseEnsureFromSourceTask):
         key, groups = self._key(data), _groups(data, ensured)
         server = _with_image(self._body(data, ensured), image_id)
         server["networks"] = server["networks"] or "none"
-        once = {"key_name": key and key.name, "user_data": source.get("OS-EXT-SRV-ATTR:user_data")}
+        once = {"key_name": key and key.name, "user_data": source.get(USER_DATA)}
         server |= {field: value for field, value in once.items() if value}
+        self.once = {**once, "imageRef": server.get("imageRef")}
         hints = {"os:scheduler_hints": {"group": groups[0]}} if groups else {}
 
         def create(cloud: Cloud) -> str:

@@ -10,7 +10,7 @@ from pumphouse.model import Json
 from pumphouse.tasks.base import differences
 from pumphouse.tasks.cinder.common import attach, wait_until_in_use
 from pumphouse.tasks.neutron.common import PORTS
-from pumphouse.tasks.nova.common import own_metadata, own_tags, supports
+from pumphouse.tasks.nova.common import list_flavors, own_metadata, own_tags, supports
 from pumphouse.tasks.nova.nics import in_nic_order, nic_tags
 
 if TYPE_CHECKING:
@@ -75,9 +75,28 @@ def unlike(
         "availability_zone": server.get("OS-EXT-AZ:availability_zone"),
     }
     yield from differences(asked, actual, [field for field in actual if asked.get(field)])
+    if asked["config_drive"] and not server["config_drive"]:
+        yield "it has no config drive"
+    yield from _wrong_flavor(cloud, server["flavor"], asked["flavorRef"])
     yield from _wrong_nics(cloud, server, [nic["port"] for nic in asked["networks"]], ports, tags)
     for disk in asked.get("block_device_mapping_v2", ()):
         yield from _wrong_disk(disk, {item["volumeId"]: item for item in attached})
+
+
+def _wrong_flavor(cloud: Cloud, told: Json, flavor_id: str) -> Iterator[str]:
+    """What is wrong with the flavor as a server tells of it: by its id, or since 2.47 (Pike) by all but that."""
+    wanted = {"id": flavor_id}
+    if "original_name" in told:
+        flavor = cloud.batch(_flavors_by_id).get(flavor_id)
+        wanted = {
+            "original_name": flavor["name"],
+            **{size: flavor[size] for size in ("ram", "vcpus", "disk")},
+        }
+    yield from (f"of its flavor {found}" for found in differences(wanted, told, wanted))
+
+
+def _flavors_by_id(cloud: Cloud, ids: Collection[str]) -> dict[str, Json]:
+    return {flavor["id"]: flavor for flavor in list_flavors(cloud) if flavor["id"] in ids}
 
 
 def _wrong_nics(
@@ -116,6 +135,8 @@ def chosen(server: Json, data: Json, attached: Sequence[Json], volumes: Collecti
     hostname = server.get("OS-EXT-SRV-ATTR:hostname")
     if data["hostname"] and hostname and hostname != data["hostname"]:
         yield f"its hostname is {hostname} and not {data['hostname']}, which the destination's Nova does not take"
+    if server["config_drive"] and not data["config_drive"]:
+        yield "it has a config drive, and the source's has none"
     devices: dict[str, Any] = {item["volumeId"]: item.get("device") for item in attached}
     for volume in volumes:
         device = devices.get(volume["id"])

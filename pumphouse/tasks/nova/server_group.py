@@ -103,9 +103,10 @@ class EnsureServerGroup(BaseEnsureTask):
                 if supports(self.cloud, RULES)
                 else {"policies": [data["policy"]]}
             )
-            body = {"server_group": {"name": data["name"], **policy}}
-            answer = call(tenant_cloud.adapter("compute"), "POST", "/os-server-groups", body)
-        return str(answer["server_group"]["id"])
+            asked = {"name": data["name"], **policy}
+            compute, body = tenant_cloud.adapter("compute"), {"server_group": asked}
+            made = call(compute, "POST", "/os-server-groups", body)["server_group"]
+        return self.accept(str(made["id"]), asked, made)
 
     def remove(self, destination_id: str) -> None:
         """Delete the group."""

@@ -160,9 +160,9 @@ _TOLD = (
         "set cacert to the file of its CA, or correct the certificate",
     ),
     (
-        re.compile(r"(?P<why>has not answered in full within [0-9.]+ s)"),
-        "it cannot be used",
-        "look at Keystone",
+        re.compile(r"has (?P<why>not answered in full within [0-9.]+ s)"),
+        "it is too slow",
+        "look at Keystone, or raise limits.login_s",
     ),
 )
 

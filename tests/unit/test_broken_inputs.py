@@ -230,8 +230,12 @@ CASES: dict[str, Case] = {
     "an error of the server": cloud(answering(500, "boom", "text/plain"), "the cloud answered 500"),
     "429 for an hour": cloud(answering(429, "", Retry_After="3600"), "429", "it asks to wait 3600 s"),
     "503 for an hour": cloud(answering(503, "", Retry_After="3600"), "503", "it asks to wait 3600 s"),
-    "says nothing": cloud(broken.silent, "has not answered in full within 1 s", "look at Keystone"),
-    "drips": cloud(broken.dripping, "has not answered in full within 1 s", "look at Keystone"),
+    "says nothing": cloud(
+        broken.silent, "it is too slow: not answered in full within 1 s", "raise limits.login_s"
+    ),
+    "drips": cloud(
+        broken.dripping, "it is too slow: not answered in full within 1 s", "raise limits.login_s"
+    ),
     "only version 2": cloud(
         answering(300, '{"versions": {"values": [{"id": "v2.0", "status": "stable", "links": []}]}}'),
         "Keystone",

@@ -100,14 +100,14 @@ def test_its_plan_is_a_file_that_is_edited_and_run_and_reverted(
     one, two = toys.names
     path = tmp_path / "plan.yaml"
     operator.run("plan", "tenant", toys.tenant, "-o", str(path)).expect(0)
-    plan = yaml.safe_load(path.read_text())
-    tasks = [task["line"] for step in of_kind(plan).values() for task in step["tasks"]]
-    assert tasks == [f"{verb} namespace {name}" for name in (one, two) for verb in ("read", "create")]
-    shown = operator.run("plan", "show", str(path)).expect(0).stdout
-    assert f"create namespace {one}" in shown
+    shown = operator.run("plan", "show", "--tasks", str(path)).expect(0).stdout
+    tasks = [f"{verb} namespace {name}\n" for name in (one, two) for verb in ("read", "create")]
+    assert all(f". {task}" in shown for task in tasks)
 
-    of_kind(plan)[one]["name"] = f"{one}.renamed"
-    plan["units"] = [unit for unit in plan["units"] if unit["name"] != f"{KIND.name}/{two}"]
+    plan = yaml.safe_load(path.read_text())
+    lines = {line["id"]: line for line in plan["resources"] if line["kind"] == KIND.name}
+    lines[one]["name"] = f"{one}.renamed"
+    plan["resources"].remove(lines[two])
     path.write_text(yaml.safe_dump(plan, sort_keys=False))
     moved = json(operator, "migrate", "--plan", str(path), "--yes")
     assert outcomes(moved) == {f"{one}.renamed": "created", two: "skipped"}

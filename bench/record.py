@@ -32,6 +32,7 @@ from pumphouse.cloud.services import service_types
 from pumphouse.config.settings import CloudConfig, Config
 from pumphouse.plan.make import make_plan
 
+OLDER = [release for release in RELEASES if release != NEWEST.name]
 RECORDED = Path(__file__).parents[1] / "tests" / "recorded"
 # One of each form that differs between releases.
 FORTH = Sizes(users=2, images=3, networks=3, security_groups=2, volumes=2, servers=3, image_mib=1, disk_mib=1)
@@ -146,17 +147,8 @@ def _move(lab: Lab, folder: Path, sizes: Sizes) -> str:
     way = ("source", "destination") if folder.name == "forth" else ("destination", "source")
     sample = populate(lab.clouds_yaml, folder.name, sizes, cloud=way[0])
     config = write_config(folder, lab.clouds_yaml)
-    run(
-        config,
-        "migrate",
-        "tenant",
-        sample.tenant_id,
-        "--yes",
-        "--source-cloud",
-        way[0],
-        "--destination-cloud",
-        way[1],
-    )
+    clouds = ("--source-cloud", way[0], "--destination-cloud", way[1])
+    run(config, "migrate", "tenant", sample.tenant_id, "--yes", *clouds)
     return sample.tenant_id
 
 
@@ -175,8 +167,8 @@ def text_of(recorded: dict[str, Any]) -> str:
 def main() -> int:
     """Record each release that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("releases", nargs="*", metavar="RELEASE", choices=[*RELEASES, []])
-    for release in parser.parse_args().releases or RELEASES.keys() - {NEWEST.name}:
+    parser.add_argument("releases", nargs="*", help=f"of {', '.join(OLDER)}; all by default")
+    for release in parser.parse_args().releases or OLDER:
         with tempfile.TemporaryDirectory(prefix="record-") as folder:
             lab = Lab(Path(folder) / "lab")
             try:

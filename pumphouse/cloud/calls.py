@@ -43,7 +43,7 @@ def get_all(adapter: Adapter, path: str, key: str, **params: Any) -> list[Json]:
     while query is not None:
         body = call(adapter, "GET", path, params=query)
         items += body[key]
-        query = next_page(body, path)
+        query = next_page(body, path, query)
     return items
 
 
@@ -60,7 +60,8 @@ class WholeLists(Session):
         if method != "GET" or not _is_page(first):
             return first
         body = page = first.json()
-        while (query := next_page(page, url)) is not None:
+        query: Mapping[str, Any] | None = None
+        while (query := next_page(page, url, query)) is not None:
             address = urlsplit(url)._replace(query=urlencode(query, doseq=True)).geturl()
             page = self._real.request(address, method, **kwargs).json()
             body = {key: [*listed, *page[key]] for key, listed in body.items() if isinstance(listed, list)}
@@ -84,20 +85,24 @@ def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | 
         raise
 
 
-def next_page(body: Json, path: str) -> Mapping[str, Any] | None:
+def next_page(body: Json, path: str, asked: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The query of the page after one; the rest of the link is left, because behind a proxy it may be wrong.
 
-    Raises CloudError where there is more and no link leads to it, as in a Keystone with a list_limit.
+    asked: the query of that one.
+
+    Raises CloudError where there is more and no link leads to it, as in a Keystone with a list_limit; those that
+    know pages of some lists only link others to themselves.
     """
     linked = [links for name, links in body.items() if name.endswith("_links")]
     hrefs = [link["href"] for links in linked for link in links if link["rel"] == "next"]
     link = next(iter(hrefs), None) or body.get("next") or (body.get("links") or {}).get("next")
-    if not link and body.get("truncated"):
+    query = parse_qs(urlsplit(link).query, keep_blank_values=True) if link else None
+    if (query and query == asked) or (query is None and body.get("truncated")):
         raise CloudError(
             f"a cloud keeps back the rest of a long list, that of {urlsplit(path).path}",
             "raise the list_limit of its Keystone, or take it away",
         )
-    return parse_qs(urlsplit(link).query, keep_blank_values=True) if link else None
+    return query
 
 
 def _http_error(response: Any, method: str, path: str) -> Any:

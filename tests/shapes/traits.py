@@ -108,7 +108,7 @@ class Paged(Trait):
         "network": r"^/v2.0/([a-z-]+|floatingips/[^/]+/port_forwardings)$",
         "image": r"^/v2/images$",
         "block-storage": r"^/v3/[^/]+/(volumes|snapshots|backups|types|groups)(/detail)?$|^/v3/(volumes|snapshots|backups|types|groups)(/detail)?$",
-        "identity": r"^/v3/(users|projects|roles|groups|domains|credentials|groups/[^/]+/users)$",
+        "identity": r"^/v3/(users|projects|groups|domains|credentials)$",
     }
 
     def path(self, kind: str, path: str) -> str:

@@ -341,6 +341,13 @@ def test_a_keystone_that_keeps_back_the_rest_of_a_list_is_an_error(there: PlainC
     assert "list_limit" in caught.value.hint
     with pytest.raises(CloudError, match="keeps back"):
         get_all(connect().adapter("identity"), "/users", "users")
+    link = {"next": "http://other/v3/users?marker=1"}
+    page = {"users": USERS[:2], "truncated": True, "links": link}
+    there.answers |= {"/v3/users": page, "/v3/users?marker=1": page}
+    with pytest.raises(CloudError, match="keeps back"):
+        connect().keystone.users.list()
+    with pytest.raises(CloudError, match="keeps back"):
+        get_all(connect().adapter("identity"), "/users", "users")
 
 
 def test_other_errors_than_404_are_no_nothing(connect: Any) -> None:

@@ -113,7 +113,7 @@ class CloudSession(session.Session):
 
         Raises ReadOnlyError when the session is read-only and the request is a write.
         """
-        if self.read_only and method not in _READS and not _is_login(method, kwargs):
+        if self.read_only and method not in _READS and not _is_login(method, url, kwargs):
             raise ReadOnlyError(f"{method} {url} refused: this session only reads")
         kwargs["connect_retries"] = 0
         kwargs.setdefault("timeout", (CONNECT_TIMEOUT_S, self.outages.timeout_s))
@@ -130,7 +130,7 @@ class CloudSession(session.Session):
     ) -> requests.Response:
         """Repeat what is safe to repeat for as long as the service does not answer."""
         kwargs |= {"allow_reauth": False, "raise_exc": False}
-        is_safe = method in _SAFE or _is_login(method, kwargs)
+        is_safe = method in _SAFE or _is_login(method, url, kwargs)
         is_renewable = allow_reauth and kwargs.get("authenticated") is not False
         send = self._request_with_renewal if is_renewable else self._send
         response = self.outages.wait_out(
@@ -410,7 +410,9 @@ def is_stream(body: object) -> bool:
     return hasattr(body, "__iter__") and not isinstance(body, (str, bytes, bytearray, dict, list, tuple))
 
 
-def _is_login(method: str, kwargs: dict[str, Any]) -> bool:
-    """Whether a request is part of a login: it carries no token, so that it cannot change anything."""
+def _is_login(method: str, url: str, kwargs: dict[str, Any]) -> bool:
+    """Whether a request is part of a login: it carries no token or asks for one, so that it cannot change anything."""
+    if method != "POST" or kwargs.get("authenticated") is not False:
+        return False
     headers = {name.lower() for name in kwargs.get("headers") or ()}
-    return method == "POST" and kwargs.get("authenticated") is False and "x-auth-token" not in headers
+    return "x-auth-token" not in headers or url.endswith("/v3/auth/tokens")

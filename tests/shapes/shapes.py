@@ -165,7 +165,7 @@ LACKS = {
     ),
     "no Neutron at the source": Shape(
         source(Without(["network"])),
-        notes=["the source has no network service: ", "servers are not looked for"],
+        notes=["the source has no network service: networks, "],
         absent=NETWORK_KINDS,
     ),
     "no Nova at the source": Shape(

@@ -199,6 +199,12 @@ def test_a_cloud_that_is_not_there_is_waited_for_once(
     assert len(pauses) == waited
 
 
+def test_a_read_only_session_logs_in_by_a_token(cloud: SmallCloud) -> None:
+    login = v3.Token(f"{cloud.url}/v3", "token-0", project_id="p")
+    session = CloudSession(login, connection_pool(1), Outages("source"), read_only=True)
+    assert session.get_token().startswith("token-")
+
+
 def test_a_read_only_session_reads_and_logs_in(cloud: SmallCloud) -> None:
     session = session_of(cloud, read_only=True)
     assert session.get(f"{cloud.url}/servers").status_code == 200

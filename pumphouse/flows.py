@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import networkx
 from taskflow import engines, task
-from taskflow.patterns import graph_flow
+from taskflow.patterns import graph_flow, linear_flow
 
 from pumphouse.model import Action, Step, Unit
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration
+from pumphouse.tasks.ending import RemoveSource, UnmarkTwin
+
+# The factories of what finalizes a unit. They are part of the format of state stores.
+REMOVAL_FACTORY, UNMARK_FACTORY = "pumphouse.flows.removal_flow", "pumphouse.flows.unmark_flow"
 
 
 def unit_tasks(migration: Migration, unit: Unit) -> Iterator[tuple[Step, task.Task]]:
@@ -30,6 +34,22 @@ def _step_tasks(migration: Migration, step: Step) -> Iterator[task.Task]:
 def unit_flow(migration: Migration, unit: Unit) -> graph_flow.Flow:
     """The graph of all tasks of a unit."""
     return flow_of_tasks(unit.name, [item for _, item in unit_tasks(migration, unit)])
+
+
+def removal_flow(migration: Migration, unit: Unit) -> linear_flow.Flow:
+    """What deletes the resources of a unit at the source, one after the other: what needs others before these."""
+    source = migration.source
+    return linear_flow.Flow(unit.name).add(
+        *(RemoveSource(source, KINDS[step.ref.kind], step) for step in reversed(unit.steps))
+    )
+
+
+def unmark_flow(migration: Migration, unit: Unit) -> linear_flow.Flow:
+    """What takes the marks of the migration off what it made of a unit."""
+    destination = migration.destination
+    return linear_flow.Flow(unit.name).add(
+        *(UnmarkTwin(destination, KINDS[step.ref.kind], step) for step in unit.steps)
+    )
 
 
 def flow_of_tasks(name: str, items: Sequence[task.Task]) -> graph_flow.Flow:

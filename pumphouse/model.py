@@ -218,12 +218,14 @@ class Selection:
     skip: the kinds of which nothing is made.
     names: what was asked for, by kind and by name or id, as long as nobody has looked which it is.
     refs: what that was found to be.
+    conditions: all that servers have to meet to be selected, such as `tag=wave-1`, until they are found.
     """
 
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
     refs: tuple[Ref, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.skip) or self.is_narrow
@@ -231,7 +233,7 @@ class Selection:
     @property
     def is_narrow(self) -> bool:
         """Whether only what it names is selected, and not all but what it skips."""
-        return bool(self.only or self.names or self.refs)
+        return bool(self.only or self.names or self.refs or self.conditions)
 
 
 class Settings(TypedDict):
@@ -332,6 +334,8 @@ class State(StrEnum):
     PENDING = "pending"
     REVERTED = "reverted"
     KEPT = "kept"
+    DELETED = "deleted"
+    UNMARKED = "unmarked"
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,19 @@ LOG = logging.getLogger(__name__)
 # beginning of its own help, which a test holds it to.
 COMMANDS = {
     "check": ("check", "Log in to both clouds and say what they offer and what will not be possible."),
+    "cleanup": (
+        "cleanup",
+        "Remove the temporary images, snapshots, volumes, roles and keypairs that runs have left at both clouds.",
+    ),
     "completion": ("completion", "Print what makes a shell complete commands, options, runs and tenants."),
     "config": ("config", "Show the configuration that is in force, and every setting there is."),
     "doctor": (
         "doctor",
         "Print what to paste into a ticket: versions, settings, state and the end of the log, without secrets.",
+    ),
+    "finalize": (
+        "finalize",
+        "End a migration: take its marks off what it made, after which it cannot be reverted any more.",
     ),
     "ids": (
         "ids",

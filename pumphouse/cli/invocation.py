@@ -19,13 +19,15 @@ from pumphouse.errors import ConfigError, ObstacleError, UsageError
 from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pumphouse.cloud import Cloud
     from pumphouse.config.settings import Config
     from pumphouse.model import Plan
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Migration
 
-_OF_SOME_COMMANDS = ("yes", "detail", "force_start", "keep_running", "columns")
+_OF_SOME_COMMANDS = ("yes", "detail", "force_start", "keep_running", "columns", "until")
 _LIMITS = ("workers", "transfers", "bytes_per_second")
 
 
@@ -46,6 +48,7 @@ class Invocation:
     force_start: whether to start although something stands in the way.
     plan: the plan whose mappings, policies and limits replace those of the configuration.
     keep_running: whether servers of the source go on running, whatever the configuration says.
+    until: an aware time after which a run begins with nothing new; None for no end.
     """
 
     config_path: Path | None = None
@@ -59,6 +62,7 @@ class Invocation:
     keep_running: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    until: datetime | None = None
 
     @cached_property
     def config(self) -> Config:
@@ -119,6 +123,13 @@ class Invocation:
         finally:
             for session in sessions:
                 session.read_only = True
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nothing new is to be begun any more."""
+        from datetime import UTC, datetime
+
+        return self.until is not None and datetime.now(UTC) > self.until
 
     @property
     def is_table(self) -> bool:

@@ -25,6 +25,7 @@ from pumphouse.cli.options import (
     keep_running_option,
     limit_options,
     plan_output_option,
+    until_option,
     yes_option,
 )
 from pumphouse.cli.planning import (
@@ -61,7 +62,8 @@ Planner = Callable[[Mapping["Ref", "Before"]], "Plan"]
 def _run_options(command: Command) -> Command:
     """`--dry-run`, `--yes`, `-o`, the limits and the options that make an Invocation."""
     command = plan_output_option(detail_options(limit_options(force_option(invocation_options()(command)))))
-    return _dry_run_option(yes_option("before the run")(log_json_option(keep_running_option(command))))
+    command = log_json_option(until_option(keep_running_option(command)))
+    return _dry_run_option(yes_option("before the run")(command))
 
 
 def _dry_run_option(command: Command) -> Command:
@@ -75,6 +77,7 @@ def _dry_run_option(command: Command) -> Command:
 )
 @_dry_run_option
 @yes_option("before the run")
+@until_option
 @log_json_option
 @detail_options
 @limit_options
@@ -125,20 +128,28 @@ def _refuse_options(context: click.Context) -> None:
 
 @migrate_command.command("tenant")
 @tenants_argument
+@click.option(
+    "--parallel",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Move so many of the tenants beside each other, each with the limits of the configuration.",
+)
 @selection_options
 @_run_options
 def tenant_command(
     tenants: tuple[str, ...],
     all_tenants: bool,
     selection: Selection,
+    parallel: int,
     dry_run: bool,
     output: Path | None,
     invocation: Invocation,
 ) -> None:
     """Move tenants with all that they own, or what of them is selected.
 
-    Several tenants are planned first, then moved one after the other. What something selected needs is moved
-    with it; the plan says why.
+    Several tenants are planned first, then moved one after the other, or some at once. What something selected
+    needs is moved with it; the plan says why.
     """
     _refuse_output(output, dry_run)
     several = is_several(tenants, all_tenants, selection, output)
@@ -151,7 +162,7 @@ def tenant_command(
     elif dry_run:
         show_plans(invocation, ids, selection, "TASKS")
     else:
-        sys.exit(migrate_several(invocation, ids, selection))
+        sys.exit(migrate_several(invocation, ids, selection, at_once=parallel))
 
 
 def _refuse_output(output: Path | None, dry_run: bool) -> None:
@@ -227,5 +238,5 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
         if not invocation.confirm(question([plan])):
             return EXIT_DECLINED
         run = record_run(invocation, store, plan)
-        work = partial(execute_run, run, migration_of(invocation, plan))
+        work = partial(execute_run, run, migration_of(invocation, plan), until=invocation.until)
         return work_and_report(invocation, run, work, "resume")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import click
 from pumphouse.cli.completion import complete_clouds
 from pumphouse.cli.logs import log_more
 
+# The year that a time of day is parsed with.
+_NO_DAY = 1900
 FORMATS = ("table", "json", "yaml", "csv", "value")
 
 Command = Callable[..., Any]
@@ -122,6 +125,29 @@ def keep_running_option(command: Command) -> Command:
     """`--keep-running`."""
     help_text = "Leave the servers of the source running: their disks are copied as after a loss of power."
     return click.option("--keep-running", is_flag=True, help=help_text)(command)
+
+
+def until_option(command: Command) -> Command:
+    """`--until`."""
+
+    def coming(
+        _context: click.Context, _parameter: click.Parameter, given: datetime | None
+    ) -> datetime | None:
+        """The next time at which it is that o'clock, or that moment itself."""
+        if given is None:
+            return None
+        now = datetime.now().astimezone()
+        if given.year > _NO_DAY:
+            return given.astimezone()
+        today = now.replace(hour=given.hour, minute=given.minute, second=0, microsecond=0)
+        return today if today > now else today + timedelta(days=1)
+
+    return click.option(
+        "--until",
+        type=click.DateTime(["%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]),
+        callback=coming,
+        help="Begin with nothing new after this time, local time; the run is then suspended and can be resumed.",
+    )(command)
 
 
 def plan_output_option(command: Command) -> Command:

@@ -40,15 +40,23 @@ def selection_options(command: Command) -> Command:
     """`--only`, `--skip` and an option for each kind that can be named; the command is given a Selection."""
 
     @functools.wraps(command)
-    def select(*args: Any, only: Sequence[str], skip: Sequence[str], **kwargs: Any) -> Any:
+    def select(
+        *args: Any, only: Sequence[str], skip: Sequence[str], servers: tuple[str, ...], **kwargs: Any
+    ) -> Any:
         names = tuple((kind, name) for kind in NAMEABLE_KINDS for name in kwargs.pop(kind))
-        selection = Selection(tuple(map(_kind_name, only)), tuple(map(_kind_name, skip)), names)
+        kinds = tuple(map(_kind_name, only)), tuple(map(_kind_name, skip))
+        selection = Selection(*kinds, names, conditions=servers)
         return command(*args, selection=selection, **kwargs)
 
     for kind in reversed(NAMEABLE_KINDS):
         help_text = f"Only this {kind}, and what it needs; may be repeated."
         option = click.option(f"--{kind}", multiple=True, metavar="NAME_OR_ID", help=help_text)
         select = option(select)
+    servers_help = (
+        "Only servers that meet this, and what they need: tag, metadata, name, zone or host, as tag=wave-1, "
+    )
+    servers_help += "metadata=tier=db or name=web-*; if repeated, those that meet all."
+    select = click.option("--servers", multiple=True, metavar="CONDITION", help=servers_help)(select)
     skip_help = "Make nothing of this kind: what needs it is skipped too, unless the destination has it."
     select = click.option("--skip", multiple=True, metavar="KIND", help=f"{skip_help} May be repeated.")(
         select

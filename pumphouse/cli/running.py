@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from pumphouse.tasks.base import Before
 
 Work = Callable[["Listener", threading.Event], "Report"]
-RESUME = "resume"
-REVERT = "revert"
+RESUME, REVERT, FINALIZE = "resume", "revert", "finalize"
+SUSPENDED = "SUSPENDED"  # as TaskFlow calls it
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,12 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
     with (
         _interruptible(invocation.console, go_on) as stop,
         invocation.writable(),
-        telling(invocation, run, REVERT if again == REVERT else "migrate", go_on) as listener,
+        telling(invocation, run, again if again in (REVERT, FINALIZE) else "migrate", go_on) as listener,
     ):
         _begin(go_on)
         report = work(listener, stop)
-    return Ended(report, run, again, EXIT_INTERRUPTED if stop.is_set() else exit_code(report, again))
+    is_suspended = stop.is_set() or run.book.meta["state"] == SUSPENDED
+    return Ended(report, run, again, EXIT_INTERRUPTED if is_suspended else exit_code(report, again))
 
 
 def print_end(invocation: Invocation, ended: Ended) -> None:
@@ -216,12 +217,14 @@ def _interruptible(out: PrintableConsole, go_on: str) -> Iterator[threading.Even
 def exit_code(report: Report, again: str) -> int:
     """EXIT_DONE, or EXIT_INCOMPLETE when something of the tenant has not arrived that the operator did not leave out.
 
-    For a revert: when something stays.
+    For a revert: when something stays; for a finalize: when something failed.
     """
     from pumphouse.model import State
     from pumphouse.run.outcomes import left_behind
 
     stays = {State.FAILED, State.BLOCKED, State.CONFLICT, State.PENDING, State.KEPT}
+    if again == FINALIZE:
+        return EXIT_INCOMPLETE if (stays - {State.KEPT}) & set(report.count()) else EXIT_DONE
     if again == REVERT:
         return EXIT_INCOMPLETE if stays & set(report.count()) else EXIT_DONE
     return EXIT_INCOMPLETE if left_behind(report) or report.plan.uncarried else EXIT_DONE

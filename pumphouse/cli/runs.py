@@ -14,7 +14,7 @@ import click
 
 from pumphouse.cli.completion import complete_runs, complete_tenants
 from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
-from pumphouse.cli.options import limit_options, yes_option
+from pumphouse.cli.options import limit_options, until_option, yes_option
 from pumphouse.cli.running import RESUME, REVERT, Ended, exit_code, work_and_report
 from pumphouse.cli.telling import log_json_option
 from pumphouse.errors import EXIT_DECLINED, EXIT_DONE
@@ -127,6 +127,7 @@ def prune_command(days: int, force: bool, invocation: Invocation) -> None:
 @click.command("resume")
 @run_argument
 @yes_option("before it goes on")
+@until_option
 @log_json_option
 @limit_options
 @invocation_options()
@@ -138,6 +139,7 @@ def resume_command(run: str, invocation: Invocation) -> None:
         differences,
         is_closed,
         left_to_do,
+        refuse_finalized,
         refuse_reverted,
         refuse_superseded,
         report_so_far,
@@ -147,8 +149,9 @@ def resume_command(run: str, invocation: Invocation) -> None:
     from pumphouse.show.runs import print_left
 
     invocation.refuse_unasked()
-    with _locked_run(invocation, run) as recorded:
+    with locked_run(invocation, run) as recorded:
         refuse_reverted(recorded)
+        refuse_finalized(recorded)
         refuse_superseded(recorded)
         report, out = report_so_far(recorded), invocation.console
         left = left_to_do(report)
@@ -167,7 +170,8 @@ def resume_command(run: str, invocation: Invocation) -> None:
         print_left(found, left, out)
         if left and not invocation.confirm(resume_question(found.plan, left)):
             sys.exit(EXIT_DECLINED)
-        code = work_and_report(invocation, found, partial(execute_run, found, migration), RESUME)
+        work = partial(execute_run, found, migration, until=invocation.until)
+        code = work_and_report(invocation, found, work, RESUME)
     sys.exit(code)
 
 
@@ -182,13 +186,14 @@ def resume_command(run: str, invocation: Invocation) -> None:
 def revert_command(run: str, force: bool, invocation: Invocation) -> None:
     """Undo a run: remove what it made, keep what it found, start the servers that it stopped."""
     from pumphouse.model import Report
-    from pumphouse.run.resume import refuse_superseded
+    from pumphouse.run.resume import refuse_finalized, refuse_superseded
     from pumphouse.run.revert import close_run, plan_revert, revert_run
     from pumphouse.run.summary import report_data
     from pumphouse.show.runs import print_revert
 
     invocation.refuse_unasked()
-    with _locked_run(invocation, run) as found:
+    with locked_run(invocation, run) as found:
+        refuse_finalized(found)
         if not force:
             refuse_superseded(found)
         migration = migration_of(invocation, found.plan)
@@ -216,7 +221,7 @@ def open_recorded(config_path: Path | None, *, only_read: bool = True) -> Iterat
 
 
 @contextmanager
-def _locked_run(invocation: Invocation, wanted: str) -> Iterator[Run]:
+def locked_run(invocation: Invocation, wanted: str) -> Iterator[Run]:
     """A recorded run, with its tenant locked for as long as the context lasts.
 
     wanted: its id, the beginning of it, or `last`.

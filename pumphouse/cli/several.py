@@ -1,12 +1,18 @@
-"""Several tenants with one command: planned first, then run one after the other, each a run of its own."""
+"""Several tenants with one command: planned first, then run, each a run of its own, some at once if asked for."""
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pumphouse.cli.invocation import migration_of
 from pumphouse.cli.planning import plan_after_runs, plan_tenant
@@ -37,7 +43,7 @@ from pumphouse.errors import (
 
 if TYPE_CHECKING:
     from pumphouse.cli.invocation import Invocation
-    from pumphouse.model import Plan, Ref, Selection
+    from pumphouse.model import Json, Plan, Ref, Selection
     from pumphouse.show.console import PrintableConsole
     from pumphouse.tasks.base import Before
 
@@ -55,19 +61,34 @@ _WORSE = (
     EXIT_INTERRUPTED,
 )
 
+_LIMIT_OPTIONS = {
+    "workers": "--workers",
+    "transfers": "--transfers",
+    "bytes_per_second": "--limit-rate",
+}
+
 
 @dataclass(frozen=True)
 class _Result:
-    """What became of one of the tenants: how its run has ended, or why there is none."""
+    """What became of one of the tenants: how its run has ended, or why there is none.
+
+    problem: why there is no run; of a process of its own, what it said last.
+    told: what a process of its own has printed as JSON.
+    """
 
     plan: Plan
     code: int
     ended: Ended | None = None
     problem: str = ""
+    told: Json | None = None
 
 
-def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selection) -> int:
+def migrate_several(
+    invocation: Invocation, ids: Sequence[str], selection: Selection, *, at_once: int = 1
+) -> int:
     """Plan all, show all, ask once, run each; returns the worst exit code.
+
+    at_once: how many are run beside each other, each by a process of its own.
 
     A tenant that fails does not stop the others. Ctrl-C does, once the tasks under way are finished.
     """
@@ -85,9 +106,13 @@ def migrate_several(invocation: Invocation, ids: Sequence[str], selection: Selec
         return EXIT_DONE
     asked = list(filter(makes_anything, plans))
     invocation.refuse_obstacles(asked)
-    if asked and not invocation.confirm(question(asked)):
+    how = f"{at_once} at a time" if at_once > 1 else "one after the other"
+    if asked and not invocation.confirm(question(asked, how)):
         return EXIT_DECLINED
-    results = _migrate_all(invocation, plans, selection)
+    if at_once > 1:
+        results = _migrate_at_once(invocation, plans, selection, at_once)
+    else:
+        results = _migrate_all(invocation, plans, selection)
     if not invocation.is_table:
         invocation.print_data(list(map(_data, results)))
     _print_summary(results, out)
@@ -100,7 +125,7 @@ def _migrate_all(invocation: Invocation, plans: Sequence[Plan], selection: Selec
     # While a run works the signal is handled there; this is for the times in between.
     with suppress(KeyboardInterrupt):
         for plan in plans:
-            if results and results[-1].code == EXIT_INTERRUPTED:
+            if invocation.is_late or (results and results[-1].code == EXIT_INTERRUPTED):
                 break
             results.append(_migrate_one(invocation, plan, selection))
             if (ended := results[-1].ended) is not None:
@@ -109,7 +134,81 @@ def _migrate_all(invocation: Invocation, plans: Sequence[Plan], selection: Selec
 
 
 def _not_started(plan: Plan) -> _Result:
-    return _Result(plan, EXIT_INTERRUPTED, problem="not started, because of the interruption")
+    return _Result(plan, EXIT_INTERRUPTED, problem="not started, because of the interruption or --until")
+
+
+def _migrate_at_once(
+    invocation: Invocation, plans: Sequence[Plan], selection: Selection, at_once: int
+) -> list[_Result]:
+    """Migrate tenants beside each other; Ctrl-C reaches every process, and no other is started."""
+    processes: dict[str, subprocess.Popen[str]] = {}
+    stopping = threading.Event()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        stopping.set()
+        for process in processes.values():
+            process.send_signal(signal.SIGINT)
+
+    def migrate(plan: Plan) -> _Result:
+        if stopping.is_set() or invocation.is_late:
+            return _not_started(plan)
+        # In a session of its own, so that the terminal's Ctrl-C reaches it once, and from here.
+        with subprocess.Popen(
+            _command(invocation, plan, selection),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            processes[plan.tenant.id] = process
+            return _followed(invocation, plan, process)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(migrate, plans))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command(invocation: Invocation, plan: Plan, selection: Selection) -> list[str]:
+    """The command that migrates one of the tenants."""
+    options = [("--only", kind) for kind in selection.only] + [("--skip", kind) for kind in selection.skip]
+    options += [("--servers", condition) for condition in selection.conditions]
+    given: dict[str, object] = {
+        "--config": invocation.config_path,
+        "--source-cloud": invocation.source_cloud,
+        "--destination-cloud": invocation.destination_cloud,
+        "--until": invocation.until and f"{invocation.until.astimezone():%Y-%m-%d %H:%M}",
+    }
+    given |= {_LIMIT_OPTIONS[name]: limit for name, limit in invocation.limits.items()}
+    options += [(name, str(value)) for name, value in given.items() if value]
+    flags = [
+        "--summary",
+        *["--keep-running"] * invocation.keep_running,
+        *["--force"] * invocation.force_start,
+    ]
+    tenant = [sys.executable, "-m", "pumphouse", "migrate", "tenant", plan.tenant.id, "--yes", "-f", "json"]
+    return [*tenant, *flags, *(word for option in options for word in option)]
+
+
+def _followed(invocation: Invocation, plan: Plan, process: subprocess.Popen[str]) -> _Result:
+    """What became of a tenant whose process says so, each line of it behind the tenant's name."""
+    last = ""
+    with ThreadPoolExecutor(1) as reader:
+        told = reader.submit(_pipe(process.stdout).read)
+        for line in _pipe(process.stderr):
+            last = line.strip() or last
+            invocation.console.print(f"{plan.tenant_name}: {line.rstrip()}", soft_wrap=True)
+    code = process.wait()
+    data = json.loads(told.result() or "null")
+    return _Result(plan, code if code in _WORSE else EXIT_FAILED, problem=last, told=data)
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
 
 
 def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _Result:
@@ -129,7 +228,7 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
             if not has_work(store, plan):
                 return _Result(plan, (ended := nothing_done(plan)).code, ended)
             run = record_run(invocation, store, plan)
-            work = partial(execute_run, run, migration_of(invocation, plan))
+            work = partial(execute_run, run, migration_of(invocation, plan), until=invocation.until)
             ended = work_on(invocation, run, work, "resume")
     except Exception as error:
         problem = str(explain(error))
@@ -158,6 +257,8 @@ def _plan_again(
 def _data(result: _Result) -> dict[str, Any]:
     from pumphouse.run.summary import no_run
 
+    if result.told:
+        return {"exit_code": result.code, **result.told}
     if result.ended:
         return {"exit_code": result.code, **result.ended.data}
     return {"exit_code": result.code, **no_run(result.plan), "error": result.problem}
@@ -175,7 +276,7 @@ def _sentence(result: _Result) -> str:
     from pumphouse.show.ending import completeness
 
     if result.ended is None:
-        return "; ".join(result.problem.split("\n"))
+        return (f"run {result.told['run']}: " if result.told else "") + "; ".join(result.problem.split("\n"))
     report = result.ended.report
     counts = ", ".join(f"{number} {state.value}" for state, number in report.count().items())
     if result.ended.run is None:

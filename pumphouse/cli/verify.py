@@ -18,7 +18,7 @@ from pumphouse.model import Ref
 if TYPE_CHECKING:
     from pumphouse.model import Plan, Step
     from pumphouse.run.record import Run
-    from pumphouse.verify import Known
+    from pumphouse.verify import Known, Verification
 
 
 @click.group("verify")
@@ -46,29 +46,35 @@ def tenant_command(
 ) -> None:
     """Read a tenant and its twin afresh and compare them field by field; exit code 6 when anything differs."""
     from pumphouse.plan.lookup import find_tenant
-    from pumphouse.show.status import status_line
     from pumphouse.show.verification import print_verification, verification_data
+
+    found = _verified(invocation, find_tenant(invocation.source, tenant), run, deep=deep)
+    if invocation.is_table:
+        print_verification(found, invocation.console, show_equal=show_equal)
+    else:
+        invocation.print_data(verification_data(found))
+    sys.exit(EXIT_DONE if found.is_equal else EXIT_DIFFERENT)
+
+
+def verify_run(invocation: Invocation, run: Run) -> Verification:
+    """Compare what a run moved at both clouds."""
+    return _verified(invocation, run.plan.tenant.id, run.id, deep=False)
+
+
+def _verified(invocation: Invocation, tenant_id: str, run: str | None, *, deep: bool) -> Verification:
+    from pumphouse.show.status import status_line
     from pumphouse.verify import verify
 
-    source, destination = invocation.clouds
-    tenant_id = find_tenant(source, tenant)
-    known = _known(invocation, tenant_id, run)
-    mappings = asdict(invocation.config.mappings)
+    known, mappings = _known(invocation, tenant_id, run), asdict(invocation.config.mappings)
     with status_line("reading both clouds", piped=True) as say:
-        found = verify(
-            source,
-            destination,
+        return verify(
+            *invocation.clouds,
             tenant_id,
             mappings,
             known,
             deep=deep,
             progress=lambda what: say(f"read {what}"),
         )
-    if invocation.is_table:
-        print_verification(found, invocation.console, show_equal=show_equal)
-    else:
-        invocation.print_data(verification_data(found))
-    sys.exit(EXIT_DONE if found.is_equal else EXIT_DIFFERENT)
 
 
 def _known(invocation: Invocation, tenant_id: str, wanted: str | None) -> Known:

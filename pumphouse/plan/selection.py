@@ -6,6 +6,7 @@ import difflib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from pumphouse.errors import UsageError
 from pumphouse.model import Record, Ref, Selection, not_made
@@ -33,11 +34,32 @@ def resolve(
             refs[found[0].ref] = None
         else:
             problems.append(_which(records, kind, name, found))
+    meeting, missed = _meeting(records, selection.conditions)
+    refs |= dict.fromkeys(meeting)
+    problems += missed
     if problems:
         raise UsageError(
             "\n".join(problems), f"see what the tenant has with: pumphouse plan tenant {tenant_id}"
         )
-    return replace(selection, names=(), refs=tuple(refs))
+    return replace(selection, names=(), refs=tuple(refs), conditions=())
+
+
+def _meeting(records: Records, conditions: Collection[str]) -> tuple[list[Ref], list[str]]:
+    """The servers that meet all conditions, and what is wrong where none does."""
+    servers = [record for record in records.values() if record.ref.kind == "server"]
+    known = KINDS["server"].conditions
+    for name in (condition.partition("=")[0] for condition in conditions):
+        if name not in known:
+            return [], [f"--servers {name}: expected {', '.join(f'{key}=PATTERN' for key in known)}"]
+    for condition in conditions:
+        name, _, pattern = condition.partition("=")
+        values = {record.ref: known[name](record) for record in servers}
+        servers = [r for r in servers if any(fnmatchcase(value, pattern) for value in values[r.ref])]
+        if not servers:
+            there = sorted({value for found in values.values() for value in found})
+            listed = f"{', '.join(there[:_LISTED_MAX])}{', ...' * (len(there) > _LISTED_MAX)}" or "none"
+            return [], [f"--servers {condition}: no server of the tenant meets this; there are {listed}"]
+    return ([record.ref for record in servers] if conditions else []), []
 
 
 def _kind_problems(selection: Selection, kinds: Collection[str]) -> Iterator[str]:
@@ -47,6 +69,7 @@ def _kind_problems(selection: Selection, kinds: Collection[str]) -> Iterator[str
             hint = _close(kind, known) or f"expected one of {', '.join(sorted(known))}"
             yield f"{option} {kind}: there is no such kind; {hint}"
     named = [*(kind for kind, _ in selection.names), *(ref.kind for ref in selection.refs)]
+    named += ["server"] if selection.conditions else []
     asked = dict.fromkeys(
         [*((f"--only {kind}", kind) for kind in selection.only), *((f"--{k}", k) for k in named)]
     )

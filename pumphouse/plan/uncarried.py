@@ -44,6 +44,16 @@ def notes(source: Cloud, tenant_id: str, skip: Collection[str] = ()) -> list[str
     return [note for what, look in looks.items() for note in _allowed(what, look, source, tenant_id)]
 
 
+def of_tenant(source: Cloud, tenant_id: str) -> list[str]:
+    """One note for each kind of Neutron and Cinder that no migration carries and of which the tenant owns something."""
+    looks = _looks()
+    return [
+        note
+        for what in ("QoS policies", "address scopes", *_CINDERS)
+        for note in _allowed(what, looks[what], source, tenant_id)
+    ]
+
+
 def names() -> list[str]:
     """How a selection calls what is looked at, e.g. `ec2_credentials`."""
     return list(map(_name, _looks()))

@@ -23,7 +23,7 @@ from tenacity import RetryCallState, Retrying, wait_exponential
 from pumphouse.cloud.outage import Outages
 from pumphouse.cloud.transport import request_ids
 from pumphouse.errors import Interruption, NotFoundError, explain, is_unavailable, mask_secrets
-from pumphouse.flows import unit_flow
+from pumphouse.flows import REMOVAL_FACTORY, UNMARK_FACTORY, removal_flow, unit_flow, unmark_flow
 from pumphouse.model import Json, Unit, symbol
 from pumphouse.run.events import BytesCopied, Listener, TaskBegan, TaskEnded, TaskRetried
 from pumphouse.run.others import Sharing, is_common
@@ -35,7 +35,11 @@ LOG = logging.getLogger(__name__)
 
 _UNDER_WAY = {states.RUNNING, states.REVERTING}
 # By the names in flow details; a closed table, so that no store can make a process call anything else.
-FACTORIES: dict[str, Callable[[Migration, Unit], Any]] = {FACTORY: unit_flow}
+FACTORIES: dict[str, Callable[[Migration, Unit], Any]] = {
+    FACTORY: unit_flow,
+    REMOVAL_FACTORY: removal_flow,
+    UNMARK_FACTORY: unmark_flow,
+}
 
 
 class _Storage(Storage):  # type: ignore[misc]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
@@ -37,7 +38,7 @@ from pumphouse.run.outcomes import (
     reused_results,
     sorted_by_plan,
 )
-from pumphouse.run.record import Run, tenant_books
+from pumphouse.run.record import FINALIZE_STATES, Run, tenant_books
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration
 from pumphouse.tasks.nova.boot_key import KeypairLoan
@@ -64,6 +65,7 @@ class Execution:
     stop: set from outside, halt from within: units under way are suspended and no other is started; with stop,
         also what waits and copies ends.
     active: the engines that are running, by the names of their units.
+    until: an aware time after which no other unit is started.
     """
 
     run: Run
@@ -77,6 +79,7 @@ class Execution:
     outcomes: list[Outcome] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     active: dict[str, Any] = field(default_factory=dict)
+    until: datetime | None = None
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Add outcomes to the report, and notify the listener of each."""
@@ -104,6 +107,11 @@ class Execution:
         """Whether nothing else is to be started."""
         return self.stop.is_set() or self.halt.is_set()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the time is over in which units are started."""
+        return self.until is not None and datetime.now(UTC) > self.until
+
     def suspend_all(self) -> None:
         """Have the running engines finish the tasks that they have started, and start no other.
 
@@ -122,7 +130,8 @@ def explained_store_failures(run: Run) -> Iterator[None]:
     try:
         yield
     except StorageFailure as error:
-        again = "revert" if run.book.meta["state"] in REVERT_STATES else "resume"
+        state = run.book.meta["state"]
+        again = "finalize" if state in FINALIZE_STATES else "revert" if state in REVERT_STATES else "resume"
         raise StoreLostError(
             f"the state store does not take what happens any more: {error}",
             f"when it works again: pumphouse {again} {run.id}",
@@ -150,10 +159,18 @@ def open_execution(
         _end_tenant_access(tenant_access)
 
 
-def execute_run(run: Run, migration: Migration, listener: Listener, stop: threading.Event) -> Report:
+def execute_run(
+    run: Run,
+    migration: Migration,
+    listener: Listener,
+    stop: threading.Event,
+    *,
+    until: datetime | None = None,
+) -> Report:
     """Execute what is not done yet of a recorded run, and report the outcome of every resource of its plan.
 
     stop: once set, tasks under way are finished, but for those that wait or copy, and no other is started.
+    until: an aware time after which no other unit is started; those under way are finished.
 
     Raises StoreLostError when the state store fails; what was done until then can be resumed.
     """
@@ -167,6 +184,7 @@ def execute_run(run: Run, migration: Migration, listener: Listener, stop: thread
             run, migration, listener, stop, keep_failed=run.plan.cfg["on_failure"] == "keep"
         ) as state,
     ):
+        state.until = until
         run.begin(states.RUNNING)
         _report_decided_steps(state)
         needs = {unit.name: unit.needs for unit in run.plan.units}
@@ -231,7 +249,7 @@ def _loans(run: Run, migration: Migration) -> Iterator[None]:
     """Record what the run borrows of the clouds, and give back what dead processes have borrowed."""
     clouds = {"source": migration.source, "destination": migration.destination}
     for book in tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination):
-        _give_back_loans(Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
+        give_back_loans(Run(run.store, book, run.plan, {}) if book.uuid != run.book.uuid else run, clouds)
     for side, cloud in clouds.items():
         cloud.loans.on_change = partial(_save_loans, run, side)
     try:
@@ -245,7 +263,11 @@ def _save_loans(run: Run, side: str, loans: list[Json]) -> None:
     run.update_meta(loans={**run.book.meta.get("loans", {}), side: loans})
 
 
-def _give_back_loans(run: Run, clouds: Mapping[str, Any]) -> None:
+def give_back_loans(run: Run, clouds: Mapping[str, Any]) -> None:
+    """Give back what the processes of a run have borrowed, all of which have ended.
+
+    clouds: `source` and `destination`.
+    """
     loans = run.book.meta.get("loans") or {}
     if not any(loans.values()):
         return
@@ -291,7 +313,7 @@ def _report_unstarted_steps(state: Execution) -> None:
 
 def _run_unit(state: Execution, unit: Unit) -> None:
     """Execute one unit, or report it as blocked when a unit that it needs has failed."""
-    if state.is_halted:
+    if state.is_halted or state.is_late:
         return
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")

@@ -13,7 +13,16 @@ from taskflow.persistence.models import LogBook
 
 from pumphouse.errors import LockedError
 from pumphouse.run.lock import locked
-from pumphouse.run.record import has_begun, has_loans, list_books, lock_name, run_id
+from pumphouse.run.record import (
+    ACTIVE_STATES,
+    FINALIZE_FAILURE,
+    FINALIZED,
+    has_begun,
+    has_loans,
+    list_books,
+    lock_name,
+    run_id,
+)
 from pumphouse.run.summary import run_state
 
 
@@ -49,11 +58,15 @@ def remove_runs(store: Backend, runs: list[OldRun]) -> Iterator[OldRun]:
 
 def _kept_reason(store: Backend, book: LogBook, force: bool) -> str:
     state = run_state(store, book)
-    if state in (states.RUNNING, states.REVERTING):
+    if state in ACTIVE_STATES:
         return "a process works on it"
     if has_loans(book):
         return f"it has borrowed of a cloud: pumphouse resume {run_id(book)} or revert gives that back"
     if force or state == states.REVERTED or not has_begun(store, book):
         return ""
-    done = state in (states.SUCCESS, states.REVERTED)
-    return "what it made can be reverted" if done else f"it is {state} and can be resumed or reverted"
+    ended = {
+        states.SUCCESS: "what it made can be reverted",
+        FINALIZED: "it has the ids of what was moved",
+        FINALIZE_FAILURE: f"it is {state} and can be finalized",
+    }
+    return ended.get(state, f"it is {state} and can be resumed or reverted")

@@ -35,8 +35,11 @@ _HEADER = ("source", "destination", "version", "state", "created_at")
 # The factory of the units' flows, by which a resume finds it again. It is part of the format.
 FACTORY = "pumphouse.flows.unit_flow"
 LAST = "last"
+# The states of a run whose marks are taken off, or were.
+FINALIZING, FINALIZED, FINALIZE_FAILURE = "FINALIZING", "FINALIZED", "FINALIZE_FAILURE"
+FINALIZE_STATES = (FINALIZING, FINALIZED, FINALIZE_FAILURE)
 # The states of a run that a process works on, if that process is alive.
-ACTIVE_STATES = (states.RUNNING, states.REVERTING)
+ACTIVE_STATES = (states.RUNNING, states.REVERTING, FINALIZING)
 _PLAN = "plan"
 _REUSED = "reused"
 _DONE = (states.SUCCESS, states.RUNNING, states.FAILURE)
@@ -122,7 +125,7 @@ def create_run(store: Backend, plan: Plan) -> Run:
         "created_at": now(),
     }
     book.add(_plan_detail(plan))
-    details = {unit.name: _unit_detail(unit.name) for unit in plan.units}
+    details = {unit.name: unit_detail(unit.name) for unit in plan.units}
     for detail in details.values():
         book.add(detail)
     with closing(store.get_connection()) as connection:
@@ -130,12 +133,16 @@ def create_run(store: Backend, plan: Plan) -> Run:
     return Run(store, book, plan, {unit: detail.uuid for unit, detail in details.items()})
 
 
-def _unit_detail(unit: str) -> FlowDetail:
+def unit_detail(unit: str, factory: str = FACTORY) -> FlowDetail:
+    """The record of a unit's flow, of which nothing is executed yet.
+
+    factory: what makes the flow, see `pumphouse.run.engine.FACTORIES`.
+    """
     from taskflow import engines
 
     detail = FlowDetail(unit[:NAME_MAX_LENGTH], uuidutils.generate_uuid())
     detail.meta = {"unit": unit}
-    engines.save_factory_details(detail, FACTORY, [], {})
+    engines.save_factory_details(detail, factory, [], {})
     return detail
 
 
@@ -291,7 +298,7 @@ def unfinished_notes(store: Backend, meta: Json) -> list[str]:
         f"run {run_id(book)} of this tenant was not finished; pumphouse resume {run_id(book)} goes on with it, "
         f"pumphouse revert {run_id(book)} undoes it; this makes a new run"
         for book in newest
-        if book.meta["state"] not in (states.SUCCESS, states.REVERTED)
+        if book.meta["state"] not in (states.SUCCESS, states.REVERTED, *FINALIZE_STATES)
     ]
 
 

@@ -12,7 +12,7 @@ from pumphouse.errors import UsageError
 from pumphouse.model import LimitSettings, Outcome, Report, State, Unit
 from pumphouse.run.engine import flow_from_detail
 from pumphouse.run.outcomes import REVERT_STATES, build_report
-from pumphouse.run.record import Run, has_begun, has_loans, run_id, tenant_books
+from pumphouse.run.record import FINALIZE_STATES, Run, has_begun, has_loans, run_id, tenant_books
 from pumphouse.tasks.base import Migration
 
 
@@ -38,6 +38,19 @@ def refuse_superseded(run: Run) -> None:
             raise UsageError(
                 f"run {newest} of this tenant is newer than run {run.id}",
                 f"go on with that, or undo it first: pumphouse revert {newest}",
+            )
+
+
+def refuse_finalized(run: Run) -> None:
+    """Raise UsageError when a run, or a newer one of the tenant, was finalized or begun to be."""
+    books = tenant_books(run.store, run.plan.tenant.id, run.plan.source, run.plan.destination)
+    since = books[[book.uuid for book in books].index(run.book.uuid) :]
+    for book in since:
+        if book.meta["state"] in FINALIZE_STATES:
+            raise UsageError(
+                f"run {run_id(book)} of this tenant was finalized, or is half finalized: what it made carries no mark by "
+                "which it is told from what others made",
+                f"go on with: pumphouse finalize {run_id(book)}; what is not wanted has to be deleted by hand",
             )
 
 

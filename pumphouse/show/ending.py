@@ -19,14 +19,17 @@ _NAMES_MAX = 5
 _CHANGED = re.compile(r"its (?:address is|hostname is \S+ and not) ")
 
 
-def question(plans: Sequence[Plan]) -> str:
-    """What an operator is asked before plans of the same two clouds are run, with what matters of them."""
+def question(plans: Sequence[Plan], how: str = "one after the other") -> str:
+    """What an operator is asked before plans of the same two clouds are run, with what matters of them.
+
+    how: in which order several are run, in words.
+    """
     first, tenants = plans[0], ", ".join(plan.tenant_name for plan in plans)
     counts = [summary(plan) for plan in plans]
     made = sum(count[Action.CREATE.value] for count in counts)
     servers = sum(len(stopped(plan)) for plan in plans)
     duration_s = sum(estimate(plan).duration_s for plan in plans)
-    whom = f"tenant {tenants}" if len(plans) == 1 else f"{len(plans)} tenants one after the other ({tenants})"
+    whom = f"tenant {tenants}" if len(plans) == 1 else f"{len(plans)} tenants {how} ({tenants})"
     return (
         f"Migrate {whom} from {first.source} to {first.destination}: "
         f"make {counted(made, 'resource')}, stop {counted(servers, 'running server')} at the source, "

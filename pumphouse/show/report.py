@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {
     "created": "green", "reused": "cyan", "skipped": "yellow", "conflict": "red", "failed": "red",
-    "blocked": "magenta", "pending": "yellow", "reverted": "green", "kept": "yellow",
+    "blocked": "magenta", "pending": "yellow", "reverted": "green", "kept": "yellow", "deleted": "green",
+    "unmarked": "green",
 }  # fmt: skip
 _UUID_LENGTH = 36
 _LINES_MAX = 20

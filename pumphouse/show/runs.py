@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _COLOURS = {
     "SUCCESS": "green", "RUNNING": "cyan", "FAILURE": "red", "SUSPENDED": "yellow",
     "INTERRUPTED": "yellow", "CONFLICT": "yellow", "REVERTED": "magenta", "REVERT_FAILURE": "red",
+    "FINALIZING": "cyan", "FINALIZED": "green", "FINALIZE_FAILURE": "red",
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +28,21 @@ class Found(NamedTuple):
     id: str
     name: str
     tenant_id: str
+
+
+class Temporary(NamedTuple):
+    """Something that tasks have made for as long as they work: with their mark, of their form, the operator's own.
+
+    title: what it is, in words.
+    source_id: the resource that it was made for.
+    attempt: the attempt that made it.
+    remove: deletes it.
+    """
+
+    title: str
+    source_id: str
+    attempt: str
+    remove: Callable[[], Any]
 
 
 def matching(items: Iterable[Mapping[str, Any]], wanted: Json, owner: str) -> list[Found]:
@@ -57,6 +72,32 @@ def always(record: Record) -> bool:
     return True
 
 
+def never(record: Record) -> bool:
+    """What `ends_with_tenant` is of a kind whose resources can go while the tenant stays."""
+    return False
+
+
+def _unused(cloud: Cloud, record: Record, since: datetime) -> str:
+    return ""
+
+
+def _none_shared(cloud: Cloud, tenant_id: str, records: Sequence[Record]) -> Mapping[Ref, str]:
+    return {}
+
+
+def removal(task_class: Callable[..., Any]) -> Callable[[Cloud, Record], None]:
+    """What deletes a resource at any cloud as the revert of its Ensure task does."""
+
+    def remove(cloud: Cloud, record: Record) -> None:
+        task_class(cloud, provides="removed").remove(record.ref.id)
+
+    return remove
+
+
+def _no_temporaries(cloud: Cloud) -> list[Temporary]:
+    return []
+
+
 def _no_tasks(migration: Migration, step: Step) -> list[Task]:
     return []
 
@@ -82,6 +123,15 @@ class Kind:
     changed: what others have done to a resource of the destination after an aware time by the destination's
         clock, in words; empty when nothing. A revert asks before it removes.
     strangers: the ids of what lives in a tenant of the destination and carries no stamp of a migration.
+    temporaries: what tasks have made at the source for as long as they work, for `pumphouse cleanup`.
+    unmark: takes the marks of a migration off a resource of the destination; None where it has none.
+    remove: deletes a resource of the source that is migrated, and waits until it is gone; None where it goes with its
+        tenant, or stays.
+    stays: why no resource of the source is ever deleted; empty where they are.
+    shared: why resources of the source stay that others use, by list calls.
+    ends_with_tenant: whether a resource stays where the tenant does.
+    used: what was done at the source with a resource since it was copied, in words; empty when nothing.
+    becomes: the kind of its twin, where that is another.
     tenant_tasks: what the service needs to have done in a tenant that is made, as part of the tenant's unit.
     renamable: whether one can be made beside another of its name, under a name of its own.
     reusable: whether `on_conflict: reuse` may take what only has the same name.
@@ -89,6 +139,7 @@ class Kind:
     common: whether the runs of several tenants may need the same one; None where each is one tenant's own.
     mapping: the mapping of the configuration that may name its twin; empty when none does.
     nameable: whether an operator can name single ones on the command line.
+    conditions: what of a resource a selection can ask for, by the name of that: `tag`, `zone`.
     find_anywhere: those with certain fields (`{"id": ...}` or `{"name": ...}`) in all tenants of a cloud, for
         kinds that belong to one tenant each.
     left_out_note: what to say where a selection leaves it out; empty when it is only counted.
@@ -111,6 +162,14 @@ class Kind:
     adapt: Callable[[Search, Sequence[Record]], Sequence[Record]] = _same_records
     changed: Callable[[Cloud, str, datetime], str] = _unchanged
     strangers: Callable[[Cloud, str], list[str]] = _no_strangers
+    unmark: Callable[[Cloud, str], None] | None = None
+    remove: Callable[[Cloud, Record], None] | None = None
+    stays: str = ""
+    shared: Callable[[Cloud, str, Sequence[Record]], Mapping[Ref, str]] = _none_shared
+    ends_with_tenant: Callable[[Record], bool] = never
+    used: Callable[[Cloud, Record, datetime], str] = _unused
+    becomes: str = ""
+    temporaries: Callable[[Cloud], list[Temporary]] = _no_temporaries
     tenant_tasks: Callable[[Migration, Step], list[Task]] = _no_tasks
     renamable: bool = False
     reusable: bool = True
@@ -118,6 +177,7 @@ class Kind:
     common: Callable[[Record], bool] | None = None
     mapping: str = ""
     nameable: bool = False
+    conditions: Mapping[str, Callable[[Record], Collection[str]]] = field(default_factory=dict)
     find_anywhere: Callable[[Cloud, Json], list[Found]] | None = None
     left_out_note: str = ""
     not_compared: str = ""

@@ -28,6 +28,16 @@ def runner(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Runner:
 @pytest.fixture(scope="module")
 def bare(lab: Lab) -> Iterator[list[str]]:
     """Two tenants with nothing in them: their names."""
+    yield from empty_tenants(lab)
+
+
+@pytest.fixture
+def fresh(lab: Lab) -> Iterator[list[str]]:
+    """Two tenants of a test's own with nothing in them."""
+    yield from empty_tenants(lab)
+
+
+def empty_tenants(lab: Lab) -> Iterator[list[str]]:
     names = [f"bare-{uuid.uuid4().hex[:6]}" for _ in range(2)]
     identity = connect(lab.clouds_yaml, "source").identity
     for name in names:
@@ -152,3 +162,24 @@ def test_several_tenants_are_planned_together_and_moved_one_after_the_other(
     assert results[0]["run"] is None
     assert results[1]["run"] in recorded
     assert len(recorded) == 2
+
+
+@pytest.mark.exhaustive
+def test_several_tenants_are_moved_beside_each_other(runner: Runner, fresh: list[str]) -> None:
+    ended = runner.run("migrate", "tenant", *fresh, "--parallel", "2", "--yes", "-f", "json", exit_code=0)
+    assert [result["tenant"]["name"] for result in ended.json] == fresh
+    assert [created(result)["tenant"] for result in ended.json] == [1, 1]
+    for name, result in zip(fresh, ended.json, strict=True):
+        assert f"{name}: everything that tenant {name} owns is at the destination" in ended.stderr
+        assert f"tenant {name}: run {result['run']}: " in ended.stderr
+    late = runner.run("migrate", "tenant", *fresh, "--until", "2020-01-01 00:00", "--yes", exit_code=130)
+    assert "not started, because of the interruption or --until" in late.stdout
+
+
+@pytest.mark.exhaustive
+def test_a_run_that_is_late_begins_with_nothing_and_is_resumed(runner: Runner, fresh: list[str]) -> None:
+    late = runner.run("migrate", "tenant", fresh[0], "--until", "2020-01-01 00:00", "--yes", exit_code=130)
+    (run,) = runner.json("runs", "list", "--tenant", fresh[0])
+    assert run["state"] == "SUSPENDED"
+    assert f"go on with pumphouse resume {run['run']}" in late.stderr
+    assert created(runner.json("resume", run["run"], "--yes"))["tenant"] == 1

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +21,9 @@ from click.testing import CliRunner
 
 from pumphouse import __version__, errors
 from pumphouse.cli import COMMANDS, cli, kinds, several
+from pumphouse.cli.invocation import Invocation
+from pumphouse.cli.migrate import tenant_command
+from pumphouse.model import Ref, Selection
 from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
@@ -120,6 +130,26 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_process_of_one_of_several_tenants_is_given_what_all_were() -> None:
+    invocation = Invocation(
+        Path("p.yaml"),
+        keep_running=True,
+        force_start=True,
+        limits={"workers": 3},
+        until=datetime(2030, 1, 2, 4, 30).astimezone(),
+    )
+    selection = Selection(("server",), ("volume",), conditions=("tag=wave-1",))
+    plan: Any = SimpleNamespace(tenant=Ref("tenant", "t1"))
+    command = several._command(invocation, plan, selection)
+    assert command[1:4] == ["-m", "pumphouse", "migrate"]
+    parsed = tenant_command.make_context("tenant", command[5:]).params
+    assert (parsed["tenants"], parsed["yes"], parsed["output_format"]) == (("t1",), True, "json")
+    assert (parsed["only"], parsed["skip"]) == (("server",), ("volume",))
+    assert (parsed["servers"], parsed["workers"], parsed["until"]) == (("tag=wave-1",), 3, invocation.until)
+    assert parsed["keep_running"]
+    assert parsed["force_start"]
+
+
 def test_of_several_tenants_every_exit_code_has_its_place() -> None:
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert set(several._WORSE) == codes
@@ -158,3 +188,37 @@ def test_cloud_that_does_not_answer_is_exit_4(tmp_path) -> None:
     assert "http://127.0.0.1:9" in result.stderr
     assert "hush-hush" not in result.stderr + result.stdout
     assert "Traceback" not in result.stderr
+
+
+def test_tenants_are_moved_by_processes_beside_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys; print('working', file=sys.stderr); print('the end', file=sys.stderr); print('{\"run\": \"r\"}'); sys.exit(3)"
+    monkeypatch.setattr(several, "_command", lambda *_: [sys.executable, "-c", code])
+    plans: Any = [SimpleNamespace(tenant=Ref("tenant", i), tenant_name=f"shop {i}") for i in "abc"]
+    results = several._migrate_at_once(Invocation(), plans, Selection(), 2)
+    assert [(r.plan, r.code, r.problem) for r in results] == [(plan, 3, "the end") for plan in plans]
+    assert several._data(results[0]) == {"exit_code": 3, "run": "r"}
+    assert several._sentence(results[0]) == "run r: the end"
+    assert "shop a: working\n" in capsys.readouterr().out
+
+
+def test_an_interruption_reaches_every_process_and_no_other_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = (
+        "import signal, sys, time, pathlib; signal.signal(signal.SIGINT, lambda *_: sys.exit(130));"
+        f"pathlib.Path({str(tmp_path / 'up')!r}).touch(); time.sleep(60)"
+    )
+    monkeypatch.setattr(several, "_command", lambda *_: [sys.executable, "-c", code])
+
+    def interrupt() -> None:
+        while not (tmp_path / "up").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    plans: Any = [SimpleNamespace(tenant=Ref("tenant", i), tenant_name=i) for i in "ab"]
+    results = several._migrate_at_once(Invocation(), plans, Selection(), 1)
+    assert [result.code for result in results] == [130, 130]
+    assert "not started" in results[1].problem

@@ -14,7 +14,7 @@ from taskflow.persistence.base import Backend
 from taskflow.persistence.models import TaskDetail
 
 from pumphouse.run import lock, summary
-from pumphouse.run.record import create_run, lock_name
+from pumphouse.run.record import FINALIZE_STATES, create_run, lock_name
 from pumphouse.run.resume import left_to_do, report_so_far
 from pumphouse.run.revert import plan_revert
 from pumphouse.run.summary import list_runs, run_data
@@ -111,7 +111,7 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: Worl
 
 def test_every_state_that_has_a_colour_is_a_state() -> None:
     known = {name for name, value in vars(states).items() if name == value}
-    assert tables._COLOURS.keys() <= known | {summary.INTERRUPTED, summary.CONFLICT}
+    assert tables._COLOURS.keys() <= known | {summary.INTERRUPTED, summary.CONFLICT, *FINALIZE_STATES}
 
 
 def test_what_a_revert_will_do_is_listed(

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from contextlib import suppress
 from dataclasses import FrozenInstanceError
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 
 import pumphouse.cli
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_other_clouds, refuse_same_cloud
-from pumphouse.cli.options import yes_option
+from pumphouse.cli.options import until_option, yes_option
 from pumphouse.config.settings import CloudConfig, Config, Policies
 from pumphouse.errors import ConfigError
 
@@ -64,6 +65,26 @@ def test_servers_go_on_running_where_the_command_says_so(monkeypatch: pytest.Mon
     monkeypatch.setattr("pumphouse.config.settings.load", lambda *_, **__: config)
     assert Invocation().config.policies.source_servers == "stop"
     assert Invocation(keep_running=True).config.policies.source_servers == "leave"
+
+
+@pytest.mark.parametrize("given", ["00:00", "04:30", "23:59"])
+def test_a_time_of_day_is_the_next_one(given: str) -> None:
+    found: list[Invocation] = []
+
+    @click.command()
+    @until_option
+    @invocation_options()
+    def command(invocation: Invocation) -> None:
+        found.append(invocation)
+
+    assert CliRunner().invoke(command, ["--until", given]).exit_code == 0
+    until, now = found[0].until, datetime.now().astimezone()
+    assert until is not None
+    assert f"{until:%H:%M}" == given
+    assert now < until <= now + timedelta(days=1)
+    assert not found[0].is_late
+    assert CliRunner().invoke(command, ["--until", "2020-01-01 04:00"]).exit_code == 0
+    assert found[1].is_late
 
 
 def test_an_invocation_does_not_change() -> None:

@@ -42,7 +42,7 @@ def resume(monkeypatch: pytest.MonkeyPatch, store: Backend, world: World) -> Cal
         clouds = tuple(SimpleNamespace(session=SimpleNamespace(), outages=Outages(n)) for n in ("a", "b"))
         monkeypatch.setattr(Invocation, "clouds", clouds)
         monkeypatch.setattr("pumphouse.config.settings.load", lambda *_, **__: CONFIG)
-        monkeypatch.setattr("pumphouse.cli.runs._locked_run", locked)
+        monkeypatch.setattr("pumphouse.cli.runs.locked_run", locked)
         monkeypatch.setattr("pumphouse.cli.runs.migration_of", lambda *_: migration(world))
         monkeypatch.setattr(sys, "argv", ["pumphouse", "resume", "last", "--yes", *options])
         with pytest.raises(SystemExit) as ended:

@@ -6,10 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from taskflow.persistence.base import Backend
 
 from pumphouse import flows
 from pumphouse.errors import PumphouseError
@@ -114,6 +117,24 @@ def test_an_interrupted_run_finishes_what_runs_and_starts_nothing_else(world: Wo
     report, _ = execute(world, TENANT, one, step("thing", "two", one.ref), stop=stop)
     assert states(report) == {"t": State.CREATED, "one": State.CREATED, "two": State.PENDING}
     assert reason(report, "two") == "not started"
+
+
+def test_when_the_time_is_over_what_is_under_way_is_finished_and_nothing_else_is_begun(
+    store: Backend, world: World
+) -> None:
+    begun = datetime.now(UTC)
+    until = begun + timedelta(hours=1)
+    run = create_run(store, planned(TENANT, step("thing", "one", TENANT.ref)))
+    late_once_the_tenant_is_made = SimpleNamespace(
+        now=lambda _: begun + timedelta(hours=2 * len(world.things))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pumphouse.run.execute.datetime", late_once_the_tenant_is_made)
+        report = execute_run(run, migration(world), RecordingListener(), threading.Event(), until=until)
+    assert states(report) == {"t": State.CREATED, "one": State.PENDING}
+    assert run.book.meta["state"] == "SUSPENDED"
+    report, _ = memory.execute(run, world)
+    assert report.count() == {State.CREATED: 2}
 
 
 def test_an_interrupted_run_starts_no_unit_that_waits_for_a_thread(world: World) -> None:

@@ -319,3 +319,56 @@ def _leads(root: Ref, target: Ref, records: dict[Ref, Record]) -> bool:
         seen |= further
         waiting += further
     return target in seen
+
+
+def server(name: str, tags: tuple[str, ...], host: str, **metadata: str) -> Record:
+    answer = {"OS-EXT-SRV-ATTR:host": host, "OS-EXT-AZ:availability_zone": f"zone-of-{host}"}
+    data = {"tags": list(tags), "metadata": metadata}
+    return Record(Ref("server", f"id-{name}"), name, data, answer=answer)
+
+
+SERVERS = {
+    made.ref: made
+    for made in (
+        server("web-1", ("wave-1", "web"), "a", tier="front"),
+        server("web-2", ("wave-2", "web"), "b", tier="front"),
+        server("db", ("wave-1",), "b", tier="back"),
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "names"),
+    [
+        (("tag=wave-1",), ["web-1", "db"]),
+        (("tag=wave-1", "name=web-*"), ["web-1"]),
+        (("metadata=tier=back",), ["db"]),
+        (("metadata=tier=*",), ["web-1", "web-2", "db"]),
+        (("host=b",), ["web-2", "db"]),
+        (("zone=zone-of-a",), ["web-1"]),
+    ],
+)
+def test_servers_are_selected_that_meet_all_conditions(conditions: tuple[str, ...], names: list[str]) -> None:
+    found = resolve(Selection(conditions=conditions), SERVERS, KINDS)
+    assert found.refs == tuple(Ref("server", f"id-{name}") for name in names)
+    assert found.is_narrow
+    assert not found.conditions
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        (
+            "tag=wave-3",
+            "--servers tag=wave-3: no server of the tenant meets this; there are wave-1, wave-2, web",
+        ),
+        ("flavor=big", "--servers flavor: expected name=PATTERN, tag=PATTERN, metadata=PATTERN"),
+        ("wave-1", "--servers wave-1: expected name=PATTERN"),
+    ],
+)
+def test_conditions_that_no_server_meets_select_nothing_and_not_everything(
+    condition: str, problem: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(Selection(conditions=(condition,)), SERVERS, KINDS)
+    assert problem in str(caught.value)

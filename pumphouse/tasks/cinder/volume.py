@@ -24,10 +24,11 @@ from pumphouse.tasks.cinder.common import (
     is_readonly,
     own_metadata,
     owned,
+    remove,
     volume_types,
     zones,
 )
-from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
+from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task, temporaries
 from pumphouse.tasks.cinder.volume_make import (
     MIGRATABLE,
     AttachVolume,
@@ -38,6 +39,7 @@ from pumphouse.tasks.cinder.volume_make import (
     is_twin,
     stamp_of,
     unfinished_why,
+    unmark,
     volumes_of_id,
 )
 from pumphouse.tasks.fields import Fields, Noted
@@ -339,7 +341,10 @@ KIND = Kind(
     changed=changed,
     nameable=True,
     strangers=strangers,
+    temporaries=temporaries,
     find_anywhere=find_anywhere,
+    unmark=unmark,
+    remove=lambda cloud, record: remove(cloud, VOLUMES, record.data["tenant_id"], record.ref.id),
     fields=Fields(
         carried="name description size status metadata bootable multiattach volume_image_metadata attachments/device",
         mapped={

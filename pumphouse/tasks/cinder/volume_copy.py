@@ -6,6 +6,7 @@ belong to the operator's own project, so that the tenant's quota need not hold t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,6 +41,7 @@ from pumphouse.tasks.cinder.common import (
     wait_until_available,
 )
 from pumphouse.tasks.glance.common import EnsureImage, UploadImage, image_data, images_by_id, list_images
+from pumphouse.tasks.kind import Temporary
 from pumphouse.words import size
 
 if TYPE_CHECKING:
@@ -110,6 +112,30 @@ def removal_task(migration: Migration, step: Step) -> task.Task:
         rebind=[symbol(step.ref, "retrieved"), symbol(step.ref, "ensured")],
         line=f"remove the copies of {step.record.title} from both clouds",
     )
+
+
+def temporaries(source: Cloud) -> list[Temporary]:
+    """The images, clones and snapshots that tasks have made at the source for as long as a copy takes."""
+    if not source.has("block-storage"):
+        return []
+    images = list_images(source, owner=source.project_id)
+    exports = [(image, found) for image in images if (found := _EXPORT.fullmatch(image["name"] or ""))]
+    return [
+        *(
+            Temporary(f"image {image['id']} ({image['name']})", found[1], found[2], _image(source, image)[2])
+            for image, found in exports
+        ),
+        *(copy for what in (VOLUMES, SNAPSHOTS) for copy in _temporary_copies(source, what)),
+    ]
+
+
+def _temporary_copies(source: Cloud, what: str) -> Iterator[Temporary]:
+    """The clones are listed before the snapshots that they were made from."""
+    for item in owned(source, what, source.project_id):
+        source_id = item["metadata"].get(STAMP)
+        if _attempt(item) and item["name"] == f"pumphouse-{source_id}":
+            delete = partial(remove, source, what, source.project_id, item["id"])
+            yield Temporary(f"{what.removesuffix('s')} {item['id']}", source_id, _attempt(item), delete)
 
 
 def _still_tasks(source: Cloud, step: Step) -> list[BaseCloudTask]:
@@ -310,6 +336,9 @@ def _clear_away(find: Callable[[Json], list[Copy]], data: Json) -> Iterator[str]
     for title, cloud, delete in copies:
         if why := why_not_removed(delete):
             yield f"{title}, a copy, stays behind at the {cloud.name}: {why}"
+
+
+_EXPORT = re.compile("pumphouse-volume-(.+)-([0-9a-f]{32})")
 
 
 def _image_name(data: Json, attempt: str) -> str:

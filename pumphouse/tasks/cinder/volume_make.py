@@ -207,6 +207,12 @@ class CompleteVolume(BaseCloudTask):
         return {"id": volume["id"]}
 
 
+def unmark(cloud: Cloud, volume_id: str) -> None:
+    """Take the marks of a migration off a volume."""
+    for mark in {STAMP, UNFINISHED} & _volume(cloud, volume_id)["metadata"].keys():
+        or_none(call, cloud.cinder, "DELETE", f"/volumes/{volume_id}/metadata/{mark}")
+
+
 def volumes_of_id(cloud: Cloud, volume_id: str) -> list[Json]:
     """The volume of that id, if there is one."""
     found = or_none(call, cloud.cinder, "GET", f"/volumes/{volume_id}")

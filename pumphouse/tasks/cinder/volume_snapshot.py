@@ -15,7 +15,7 @@ from taskflow import task
 from pumphouse.cloud import call, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ensure, retrieve
-from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, VOLUMES, own_metadata, owned
+from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, VOLUMES, own_metadata, owned, remove
 from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
 from pumphouse.tasks.cinder.volume_make import (
     CompleteVolume,
@@ -24,6 +24,7 @@ from pumphouse.tasks.cinder.volume_make import (
     is_bootable,
     is_twin,
     unfinished_why,
+    unmark,
 )
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.kind import Kind
@@ -170,6 +171,9 @@ KIND = Kind(
     acts_in_tenant=True,
     apply_policies=apply_policies,
     strangers=strangers,
+    unmark=unmark,
+    remove=lambda cloud, record: remove(cloud, SNAPSHOTS, record.data["tenant_id"], record.ref.id),
+    becomes="volume",
     fields=Fields(
         carried="name description size metadata",
         mapped={"os-extended-snapshot-attributes:project_id": "the tenant's twin"},

@@ -164,6 +164,24 @@ def content_differences(wanted: Mapping[str, Any], actual: Mapping[str, Any]) ->
     return differences(wanted, actual, ["size", *(field for field in fields if field != "size")])
 
 
+def remove(cloud: Cloud, image_id: str) -> None:
+    """Delete an image, also one that is protected."""
+    if cloud.glance.images.get(image_id)["protected"]:
+        cloud.glance.images.update(image_id, protected=False)
+    cloud.glance.images.delete(image_id)
+
+
+def unmark(cloud: Cloud, image_id: str) -> None:
+    """Take the marks of a migration off an image."""
+    image = cloud.batch(images_by_id).get(image_id)
+    tags = without_stamps(image["tags"])
+    changes: Json = {} if len(tags) == len(image["tags"]) else {"tags": tags}
+    if marks := [mark for mark in MIGRATIONS if mark in image]:
+        changes["remove_props"] = marks
+    if changes:
+        cloud.glance.images.update(image_id, **changes)
+
+
 class EnsureImage(BaseEnsureTask):
     """Finds or creates the image record: private and unprotected until its bytes are there.
 
@@ -277,9 +295,7 @@ class EnsureImage(BaseEnsureTask):
 
     def remove(self, destination_id: str) -> None:
         """Delete the image, also when it is protected by now."""
-        if self.cloud.glance.images.get(destination_id)["protected"]:
-            self.cloud.glance.images.update(destination_id, protected=False)
-        self.cloud.glance.images.delete(destination_id)
+        remove(self.cloud, destination_id)
 
 
 class UploadImage(BaseCloudsTask):

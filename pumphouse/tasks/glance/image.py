@@ -41,7 +41,9 @@ from pumphouse.tasks.glance.common import (
     is_snapshot,
     is_twin,
     list_images,
+    remove,
     stamp_of,
+    unmark,
 )
 from pumphouse.tasks.keystone.common import tenant_names, twin_tenants
 from pumphouse.tasks.kind import Found, Kind, matching
@@ -347,6 +349,20 @@ def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
     return matching(list_images(source, **wanted), wanted, "owner")
 
 
+def of_others(source: Cloud, tenant_id: str, records: Sequence[Record]) -> dict[Ref, str]:
+    """Why images stay when a tenant goes: others own them, or may use them."""
+    members = _members(source, [record.data for record in records])
+    found = {}
+    for record in records:
+        if record.data["owner"] != tenant_id:
+            found[record.ref] = "another tenant owns it"
+        elif record.data["visibility"] in ("public", "community"):
+            found[record.ref] = f"it is {record.data['visibility']}: other tenants may use it"
+        elif members[record.ref.id]:
+            found[record.ref] = "it is shared with other tenants"
+    return found
+
+
 KIND = Kind(
     NAME,
     "image",
@@ -361,6 +377,9 @@ KIND = Kind(
     strangers=strangers,
     find_anywhere=find_anywhere,
     recognised="stamp; public images of others by name and hash",
+    unmark=unmark,
+    remove=lambda cloud, record: remove(cloud, record.ref.id),
+    shared=of_others,
     fields=Fields(
         carried="name disk_format container_format min_disk min_ram status visibility protected os_hidden tags "
         "members/status *",

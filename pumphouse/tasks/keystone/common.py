@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -338,6 +338,32 @@ class EnsureAttributes(BaseEnsureTask):
 
     def _path(self, resource_id: str) -> str:
         return f"/{self.api_name}s/{resource_id}".rstrip("/")
+
+
+def unmark(api_name: str) -> Callable[[Cloud, str], None]:
+    """What takes the marks of a migration off a resource of Keystone.
+
+    api_name: what Keystone's API calls it, e.g. `project`.
+    """
+
+    def take_off(cloud: Cloud, resource_id: str) -> None:
+        identity, path = cloud.adapter("identity"), f"/{api_name}s/{resource_id}"
+        found = call(identity, "GET", path)[api_name]
+        if marks := {mark: None for mark in (STAMP, MARK) if found.get(mark) is not None}:
+            call(identity, "PATCH", path, {api_name: marks})
+
+    return take_off
+
+
+def of_others(cloud: Cloud, tenant_id: str, user_ids: Collection[str]) -> dict[str, str]:
+    """Why users stay when a tenant goes: those who run the cloud, and those who have roles elsewhere, by groups too."""
+    listed = cloud.keystone.role_assignments.list()
+    elsewhere = [item for item in listed if item.scope.get("project", {}).get("id") != tenant_id]
+    holders = {item.user["id"] for item in elsewhere if is_of_user(item)}
+    for group_id in {item.group["id"] for item in elsewhere if not is_of_user(item)}:
+        holders |= {user.id for user in cloud.keystone.users.list(group=group_id)}
+    found = dict.fromkeys(holders, "the user has roles elsewhere") | protected_users(cloud)
+    return {user_id: found[user_id] for user_id in user_ids if user_id in found}
 
 
 def _of_name(manager: Any, name: str) -> list[Any]:

@@ -26,6 +26,7 @@ from pumphouse.tasks.keystone.common import (
     by_name,
     carried_groups,
     unfinished,
+    unmark,
     with_attributes,
     with_extra,
 )
@@ -122,6 +123,8 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_SEE,
     common=always,
     recognised="name in its domain",
+    unmark=unmark("group"),
+    stays="other tenants may use it",
     fields=Fields(
         carried="name description *",
         mapped={"domain_id": "the domain's twin"},

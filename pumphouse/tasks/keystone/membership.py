@@ -97,7 +97,7 @@ def _members(cloud: Cloud, group_id: str) -> list[str]:
 
 
 def _made_by_us(cloud: Cloud) -> set[str]:
-    return {group.id for group in cloud.keystone.groups.list() if hasattr(group, STAMP)}
+    return {group.id for group in cloud.keystone.groups.list() if getattr(group, STAMP, None)}
 
 
 def _split(membership_id: str) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from pumphouse.tasks.keystone.common import (
     EnsureAttributes,
     by_name,
     unfinished,
+    unmark,
     with_attributes,
     with_extra,
 )
@@ -197,6 +198,8 @@ KIND = Kind(
     common=always,
     mapping="roles",
     recognised="mapping or name",
+    unmark=unmark("role"),
+    stays="other tenants may use it",
     fields=Fields(
         carried="description options *",
         mapped={"name": "mappings.roles, else the same name", "domain_id": "the domain's twin"},

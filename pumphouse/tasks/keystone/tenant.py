@@ -24,8 +24,8 @@ from pumphouse.tasks.base import (
     retrieve,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import EnsureAttributes, unfinished, with_attributes, with_extra
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.keystone.common import EnsureAttributes, unfinished, unmark, with_attributes, with_extra
+from pumphouse.tasks.kind import Kind, removal
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -225,6 +225,8 @@ KIND = Kind(
     adapt=adapt,
     renamable=True,
     recognised="stamp; else a name in a domain is a conflict",
+    unmark=unmark("project"),
+    remove=removal(EnsureTenant),
     fields=Fields(
         carried="name description enabled tags options *",
         mapped={"domain_id": "the domain's twin", "parent_id": "the project of the parent's name"},

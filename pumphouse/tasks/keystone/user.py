@@ -33,15 +33,17 @@ from pumphouse.tasks.keystone.common import (
     EnsureAttributes,
     by_name,
     carried_users,
+    of_others,
     protected_users,
     unfinished,
+    unmark,
     visible_domains,
     with_attributes,
     with_extra,
 )
 from pumphouse.tasks.keystone.password_hashes import copy_hash
 from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
-from pumphouse.tasks.kind import Kind, always
+from pumphouse.tasks.kind import Kind, always, removal
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -326,6 +328,12 @@ def _without(password: str, error: Exception) -> str:
     return str(explain(error)).replace(password, "***")
 
 
+def shared(source: Cloud, tenant_id: str, records: Sequence[Record]) -> dict[Ref, str]:
+    """Why users stay when a tenant goes."""
+    found = of_others(source, tenant_id, [record.ref.id for record in records])
+    return {record.ref: found[record.ref.id] for record in records if record.ref.id in found}
+
+
 KIND = Kind(
     NAME,
     "identity",
@@ -339,6 +347,10 @@ KIND = Kind(
     mapping="users",
     nameable=True,
     recognised="mapping, or name in its domain",
+    unmark=unmark("user"),
+    remove=removal(EnsureUser),
+    shared=shared,
+    ends_with_tenant=always,
     fields=Fields(
         carried="email description enabled options *",
         mapped={

@@ -20,8 +20,15 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
-from pumphouse.tasks.neutron.common import ADDRESS_GROUPS, DERIVED, TWIN_TENANT, dependencies, trusted
+from pumphouse.tasks.kind import Kind, removal
+from pumphouse.tasks.neutron.common import (
+    ADDRESS_GROUPS,
+    DERIVED,
+    TWIN_TENANT,
+    dependencies,
+    of_others,
+    trusted,
+)
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -129,5 +136,7 @@ KIND = Kind(
     extension="address-group",
     renamable=True,
     recognised="all its values, in the tenant",
+    remove=removal(EnsureAddressGroup),
+    shared=of_others,
     fields=Fields(carried="name description addresses", mapped=TWIN_TENANT, derived=f"{DERIVED} shared"),
 )

@@ -225,6 +225,23 @@ def shares_with(cloud: Cloud, tenant_id: str) -> dict[str, Ref]:
     return {p["object_id"]: Ref("rbac_policy", p["id"]) for p in given if p["project_id"] != tenant_id}
 
 
+def used_networks(cloud: Cloud, tenant_id: str, network_ids: Iterable[str]) -> dict[str, str]:
+    """Why networks of a tenant stay, by id: others have ports on them, or may have."""
+    ids = set(network_ids)
+    ports = PORTS.by(cloud, "network_id", ids)
+    foreign = [port["network_id"] for port in ports if port["project_id"] not in ("", tenant_id)]
+    shared = [share["object_id"] for share in list_shares(cloud) if share["object_id"] in ids]
+    return dict.fromkeys(foreign, "other tenants have ports on it") | dict.fromkeys(
+        shared, "it is shared with other tenants"
+    )
+
+
+def of_others(cloud: Cloud, _tenant_id: str, records: Iterable[Record]) -> dict[Ref, str]:
+    """Why items of a tenant stay that it shares with others."""
+    shared = {share["object_id"] for share in list_shares(cloud)}
+    return {record.ref: "it is shared with other tenants" for record in records if record.ref.id in shared}
+
+
 def closed_networks(cloud: Cloud, network_ids: Ids[str], tenant_id: str | None) -> dict[str, str]:
     """The names, by id, of those of the networks on which servers of a tenant get no NIC: others', not shared with it.
 
@@ -349,6 +366,16 @@ def describe_holder(port: Json) -> str:
     """Which port it is that has an address, in words."""
     owner = f" of {port['device_owner']} {port['device_id']}" if port["device_owner"] else ""
     return f"port {port['id']}{owner} has {' and '.join([port['mac_address'], *sorted(held_ips(port))])}"
+
+
+def unmark(collection: Collection, cloud: Cloud, item_id: str) -> None:
+    """Take the stamp off an item."""
+    item = cloud.batch(collection.items).get(item_id)
+    tags = without_stamps(item.get("tags", ()))
+    if len(tags) < len(item.get("tags", ())):
+        collection.put(cloud, item_id, "tags", tags=tags)
+    if own_description(item) != (item["description"] or ""):
+        collection.update(cloud, item_id, description=own_description(item))
 
 
 def finish(cloud: Cloud, collection: Collection, item_id: str, data: Json, **fields: Any) -> None:

@@ -27,7 +27,7 @@ from pumphouse.tasks.base import (
     without_stamps,
 )
 from pumphouse.tasks.fields import Fields, parts
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     FLOATING_IPS,
@@ -45,6 +45,7 @@ from pumphouse.tasks.neutron.common import (
     own_description,
     strangers_in,
     tag_notes,
+    unmark,
 )
 from pumphouse.tasks.neutron.port_forwardings import (
     EnsurePortForwardings,
@@ -287,6 +288,8 @@ KIND = Kind(
     adapt=adapt,
     reusable=False,
     strangers=partial(strangers_in, FLOATING_IPS),
+    unmark=partial(unmark, FLOATING_IPS),
+    remove=removal(EnsureFloatingIp),
     fields=Fields(
         carried="description dns_name dns_domain tags floating_ip_address fixed_ip_address "
         + parts(

@@ -19,7 +19,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Found, Kind, matching
+from pumphouse.tasks.kind import Found, Kind, matching, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     NETWORKS,
@@ -35,6 +35,8 @@ from pumphouse.tasks.neutron.common import (
     strangers_in,
     tag_notes,
     twin,
+    unmark,
+    used_networks,
 )
 from pumphouse.tasks.neutron.neighbours import neighbour_notes
 
@@ -174,6 +176,12 @@ def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
     return matching(NETWORKS.all(source, **wanted), wanted, "project_id")
 
 
+def shared(cloud: Cloud, tenant_id: str, records: Sequence[Record]) -> dict[Ref, str]:
+    """Why networks of a tenant stay: others use them."""
+    used = used_networks(cloud, tenant_id, [record.ref.id for record in records])
+    return {record.ref: used[record.ref.id] for record in records if record.ref.id in used}
+
+
 KIND = Kind(
     NAME,
     "network",
@@ -188,6 +196,9 @@ KIND = Kind(
     strangers=partial(strangers_in, NETWORKS),
     find_anywhere=find_anywhere,
     recognised="stamp; external networks by mapping or name; those of other tenants by the stamp in their twin, or the one shared with all of that name",
+    unmark=partial(unmark, NETWORKS),
+    remove=removal(EnsureNetwork),
+    shared=shared,
     fields=Fields(
         carried="description admin_state_up mtu port_security_enabled shared dns_domain tags",
         mapped={

@@ -22,7 +22,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields, Noted, parts
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     NETWORKS,
@@ -43,6 +43,7 @@ from pumphouse.tasks.neutron.common import (
     tag_notes,
     trusted,
     twin,
+    unmark,
 )
 
 if TYPE_CHECKING:
@@ -293,6 +294,8 @@ KIND = Kind(
     reusable=False,
     adapt=adapt,
     strangers=partial(strangers_in, PORTS),
+    unmark=partial(unmark, PORTS),
+    remove=removal(EnsurePort),
     fields=Fields(
         carried="name description admin_state_up mac_address port_security_enabled allowed_address_pairs "
         "binding:vnic_type dns_name dns_domain extra_dhcp_opts tags fixed_ips/ip_address",

@@ -216,6 +216,7 @@ KIND = Kind(
     extension="rbac-policies",
     adapt=adapt,
     recognised="itself",
+    stays="it shares something with another tenant",
     fields=Fields(
         carried="object_type action",
         mapped={**TWIN_TENANT, "object_id": "its twin", "target_tenant": "the tenant's twin, if it is there"},

@@ -23,7 +23,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     NO_QOS,
@@ -43,6 +43,8 @@ from pumphouse.tasks.neutron.common import (
     strangers_in,
     tag_notes,
     twin,
+    unmark,
+    used_networks,
 )
 from pumphouse.tasks.neutron.router_links import (
     EnsureRouterInterfaces,
@@ -282,6 +284,15 @@ def _missing(search: Search, record: Record, router: Json, ports: Sequence[Json]
     return missing
 
 
+def shared(cloud: Cloud, tenant_id: str, records: Sequence[Record]) -> dict[Ref, str]:
+    """Why routers of a tenant stay: others may have ports on a network that they connect."""
+    ports = interfaces(cloud, [record.ref.id for record in records])
+    networks = {i: {port["network_id"] for port in found} for i, found in ports.items()}
+    used = used_networks(cloud, tenant_id, set().union(*networks.values()))
+    why = "it connects a network that other tenants use"
+    return {record.ref: why for record in records if networks[record.ref.id] & used.keys()}
+
+
 KIND = Kind(
     NAME,
     "network",
@@ -293,6 +304,9 @@ KIND = Kind(
     renamable=True,
     adapt=adapt,
     strangers=partial(strangers_in, ROUTERS),
+    unmark=partial(unmark, ROUTERS),
+    remove=removal(EnsureRouter),
+    shared=shared,
     fields=Fields(
         carried="name description admin_state_up tags routes external_gateway_info/enable_snat interfaces/name "
         "interfaces/description interfaces/fixed_ips/ip_address",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -22,7 +23,7 @@ from pumphouse.tasks.base import (
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields, parts
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     SECURITY_GROUPS,
@@ -33,11 +34,13 @@ from pumphouse.tasks.neutron.common import (
     common_data,
     dependencies,
     finish,
+    of_others,
     shares_with,
     stamped_twins,
     strangers_in,
     tag_notes,
     twin,
+    unmark,
 )
 from pumphouse.tasks.neutron.security_rules import (
     DEFAULT,
@@ -264,6 +267,10 @@ KIND = Kind(
     tenant_tasks=tenant_tasks,
     strangers=strangers,
     recognised="stamp; `default` by its name",
+    unmark=partial(unmark, SECURITY_GROUPS),
+    remove=removal(EnsureSecurityGroup),
+    shared=of_others,
+    ends_with_tenant=lambda record: is_default(record.data),
     fields=Fields(
         carried="name description stateful tags "
         + parts(

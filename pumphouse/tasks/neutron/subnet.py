@@ -11,7 +11,7 @@ from taskflow import task
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import Ensured, Migration, Search, differences, ensure, ensured_id, retrieve_record
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.neutron.allocation import own_pools, without_pool
 from pumphouse.tasks.neutron.common import (
     DERIVED,
@@ -26,6 +26,7 @@ from pumphouse.tasks.neutron.common import (
     strangers_in,
     tag_notes,
     twin,
+    unmark,
 )
 
 if TYPE_CHECKING:
@@ -198,6 +199,8 @@ KIND = Kind(
     tasks,
     adapt=adapt,
     strangers=partial(strangers_in, SUBNETS),
+    unmark=partial(unmark, SUBNETS),
+    remove=removal(EnsureSubnet),
     fields=Fields(
         carried="name description cidr ip_version gateway_ip enable_dhcp allocation_pools dns_nameservers host_routes "
         "ipv6_ra_mode ipv6_address_mode service_types tags",

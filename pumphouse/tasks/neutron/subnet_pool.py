@@ -18,7 +18,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     SUBNET_POOLS,
@@ -29,10 +29,12 @@ from pumphouse.tasks.neutron.common import (
     carried,
     common_data,
     dependencies,
+    of_others,
     stamped_twins,
     strangers_in,
     tag_notes,
     twin,
+    unmark,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +124,9 @@ KIND = Kind(
     adapt=adapt,
     strangers=partial(strangers_in, SUBNET_POOLS),
     renamable=True,
+    unmark=partial(unmark, SUBNET_POOLS),
+    remove=removal(EnsureSubnetPool),
+    shared=of_others,
     fields=Fields(
         carried="name description tags ip_version prefixes default_prefixlen min_prefixlen max_prefixlen "
         "default_quota shared",

@@ -23,7 +23,7 @@ from pumphouse.tasks.base import (
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     PORTS,
@@ -36,6 +36,7 @@ from pumphouse.tasks.neutron.common import (
     strangers_in,
     tag_notes,
     twin,
+    unmark,
 )
 from pumphouse.words import counted
 
@@ -217,6 +218,8 @@ KIND = Kind(
     extension="trunk",
     reusable=False,
     strangers=partial(strangers_in, TRUNKS),
+    unmark=partial(unmark, TRUNKS),
+    remove=removal(EnsureTrunk),
     fields=Fields(
         carried="name description tags admin_state_up sub_ports/segmentation_type sub_ports/segmentation_id",
         mapped={**TWIN_TENANT, "port_id": "the port's twin", "sub_ports/port_id": "the port's twin"},

@@ -122,6 +122,15 @@ def own_tags(server: Json) -> list[str]:
     return [tag for tag in without_stamps(server.get("tags", ())) if tag != UNFINISHED]
 
 
+def unmark(cloud: Cloud, server_id: str) -> None:
+    """Take the stamp off a server."""
+    server = cloud.nova.servers.get(server_id).to_dict()
+    if marks := [mark for mark in (STAMP, UNFINISHED) if mark in server["metadata"]]:
+        cloud.nova.servers.delete_meta(server_id, marks)
+    for tag in set(server.get("tags", ())) - set(own_tags(server)):
+        cloud.nova.servers.delete_tag(server_id, tag)
+
+
 def flavor_path(flavor_id: str, *rest: str) -> str:
     """The path of a flavor; its id is whatever an administrator chose, also with spaces."""
     return "/".join(("/flavors", quote(flavor_id, safe=""), *rest))

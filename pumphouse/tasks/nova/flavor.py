@@ -362,6 +362,7 @@ KIND = Kind(
     mapping="flavors",
     nameable=True,
     recognised="mapping, or name and values",
+    stays="other tenants may use it",
     fields=Fields(
         carried="id ram vcpus disk swap OS-FLV-EXT-DATA:ephemeral rxtx_factor os-flavor-access:is_public "
         "description extra_specs",

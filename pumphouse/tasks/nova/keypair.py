@@ -24,7 +24,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.keystone.common import carried_users
+from pumphouse.tasks.keystone.common import carried_users, of_others
 from pumphouse.tasks.kind import Kind, always
 from pumphouse.tasks.nova.common import OWNERS, list_keypairs, supports
 
@@ -128,8 +128,22 @@ class EnsureKeypair(BaseEnsureTask):
         call(self.cloud.adapter("compute"), "DELETE", self._path(destination_id))
 
     def _path(self, destination_id: str) -> str:
-        name = destination_id.removeprefix(_id(self.user_id, ""))
-        return f"/os-keypairs/{quote(name, safe='')}?user_id={quote(self.user_id, safe='')}"
+        return _path(self.user_id, destination_id.removeprefix(_id(self.user_id, "")))
+
+
+def remove(source: Cloud, record: Record) -> None:
+    """Delete the keypair of its user at the source."""
+    call(source.adapter("compute"), "DELETE", _path(record.data["user_id"], record.data["name"]))
+
+
+def of_other_users(source: Cloud, tenant_id: str, records: Sequence[Record]) -> dict[Ref, str]:
+    """Why keypairs stay when a tenant goes: their users do."""
+    found = of_others(source, tenant_id, {record.data["user_id"] for record in records})
+    return {r.ref: found[r.data["user_id"]] for r in records if r.data["user_id"] in found}
+
+
+def _path(user_id: str, name: str) -> str:
+    return f"/os-keypairs/{quote(name, safe='')}?user_id={quote(user_id, safe='')}"
 
 
 def _id(user_id: str, name: str) -> str:
@@ -190,6 +204,9 @@ KIND = Kind(
     common=always,
     nameable=True,
     recognised="user, name and fingerprint",
+    remove=remove,
+    shared=of_other_users,
+    ends_with_tenant=always,
     fields=Fields(
         carried="name type public_key",
         mapped={"user_id": "the user's twin"},

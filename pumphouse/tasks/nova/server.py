@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from pumphouse.tasks.nova.common import (
     servers_of,
     stamp_of,
     supports,
+    unmark,
 )
 from pumphouse.tasks.nova.nics import UNTOLD, in_nic_order, nic_tags, untold
 from pumphouse.tasks.nova.server_boot import (
@@ -44,9 +45,10 @@ from pumphouse.tasks.nova.server_boot import (
     StopBootedServer,
     StopServer,
     is_broken,
+    remove,
     state_at_destination,
 )
-from pumphouse.tasks.nova.server_disk import ENSURED, UPLOADED, copy_tasks, removal_tasks
+from pumphouse.tasks.nova.server_disk import ENSURED, UPLOADED, copy_tasks, removal_tasks, temporaries
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -275,9 +277,16 @@ def changed(cloud: Cloud, destination_id: str, since: datetime) -> str:
 
     since: an aware time, by the destination's clock, at which the migration was done with it.
     """
-    actions = or_none(cloud.nova.instance_action.list, destination_id) or []
-    later = [action for action in reversed(actions) if _started(action) > since]
-    return ", ".join(f"{action.action} at {action.start_time}" for action in later)
+    return _said(_later(cloud, destination_id, since))
+
+
+def _later(cloud: Cloud, server_id: str, since: datetime) -> list[Any]:
+    actions = or_none(cloud.nova.instance_action.list, server_id) or []
+    return [action for action in reversed(actions) if _started(action) > since]
+
+
+def _said(actions: Iterable[Any]) -> str:
+    return ", ".join(f"{action.action} at {action.start_time}" for action in actions)
 
 
 def _started(action: Any) -> datetime:
@@ -566,6 +575,23 @@ def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
     return matching(items, wanted, "tenant_id")
 
 
+def used(source: Cloud, record: Record, since: datetime) -> str:
+    """What has been done with a server of the source since it was copied; empty when nothing."""
+    if record.data["status"] == "ACTIVE":
+        return "it is running"
+    # Whoever deletes it may have begun before.
+    return _said(a for a in _later(source, record.ref.id, since) if a.action != "delete")
+
+
+CONDITIONS: dict[str, Callable[[Record], Collection[str]]] = {
+    "name": lambda record: [record.name],
+    "tag": lambda record: record.data["tags"],
+    "metadata": lambda record: [f"{key}={value}" for key, value in record.data["metadata"].items()],
+    "zone": lambda record: [record.answer.get("OS-EXT-AZ:availability_zone") or ""],
+    "host": lambda record: [record.answer.get("OS-EXT-SRV-ATTR:host") or ""],
+}
+
+
 KIND = Kind(
     NAME,
     "compute",
@@ -580,8 +606,13 @@ KIND = Kind(
     as_before=as_before,
     changed=changed,
     nameable=True,
+    conditions=CONDITIONS,
     strangers=strangers,
+    temporaries=temporaries,
     find_anywhere=find_anywhere,
+    unmark=unmark,
+    remove=lambda cloud, record: remove(cloud, record.ref.id),
+    used=used,
     fields=Fields(
         carried="name description metadata tags accessIPv4 accessIPv6 config_drive status locked locked_reason "
         "OS-EXT-SRV-ATTR:hostname OS-EXT-SRV-ATTR:user_data os-extended-volumes:volumes_attached/delete_on_termination "

@@ -74,6 +74,22 @@ class StopServer(BaseCloudTask):
         bring_to(self.cloud, data["tenant_id"], data["id"], "ACTIVE", self.cloud.nova.servers.start)
 
 
+def remove(cloud: Cloud, server_id: str) -> None:
+    """Delete a server and wait until its ports are free."""
+    server = cloud.nova.servers.get(server_id).to_dict()
+    if server["locked"]:
+        cloud.nova.servers.unlock(server_id)
+    if server.get(TASK) != "deleting":
+        cloud.nova.servers.delete(server_id)
+    wait_for(
+        cloud.batch(servers_by_key),
+        f"{server['tenant_id']}/{server_id}",
+        lambda found: found is None,
+        title=f"deletion of server {server['name']}",
+        timeout_s=STATE_TIMEOUT_S,
+    )
+
+
 class EnsureServer(BaseEnsureFromSourceTask):
     """Finds or boots the server at the destination, in the tenant's name, on the ports made for it.
 
@@ -185,18 +201,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
 
     def remove(self, destination_id: str) -> None:
         """Delete the server and wait until its ports are free."""
-        server = self.destination.nova.servers.get(destination_id).to_dict()
-        if server["locked"]:
-            self.destination.nova.servers.unlock(destination_id)
-        if server.get(TASK) != "deleting":
-            self.destination.nova.servers.delete(destination_id)
-        wait_for(
-            self.destination.batch(servers_by_key),
-            f"{server['tenant_id']}/{destination_id}",
-            lambda found: found is None,
-            title=f"deletion of server {server['name']}",
-            timeout_s=STATE_TIMEOUT_S,
-        )
+        remove(self.destination, destination_id)
 
     def _key(self, data: Json) -> Any:
         """The keypair of the source, which has to be the operator's own for as long as the create call takes."""

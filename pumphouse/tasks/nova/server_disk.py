@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import task
@@ -28,8 +29,10 @@ from pumphouse.tasks.glance.common import (
     UploadImage,
     image_data,
     images_by_id,
+    is_snapshot,
     list_images,
 )
+from pumphouse.tasks.kind import Temporary
 from pumphouse.tasks.nova.common import wait_until_idle
 from pumphouse.words import size
 
@@ -45,6 +48,7 @@ TAKEN, RETRIEVED, ENSURED, UPLOADED, REMOVED = (
 )
 # The properties that say of which attempt a snapshot is, and, at the destination, of which server.
 ATTEMPT, SERVER = "pumphouse_attempt", "pumphouse_server_id"
+PREFIX = "pumphouse-"
 # An image of a disk of some terabytes takes hours where storage copies it block by block.
 SNAPSHOT_TIMEOUT_S = 24 * 3600.0
 
@@ -84,6 +88,24 @@ def copy_tasks(migration: Migration, step: Step, still: str) -> list[task.Task]:
             rebind=[retrieved, ensured],
             line=f"copy the snapshot of {title}, at most {size(step.record.size_bytes)}",
         ),
+    ]
+
+
+def temporaries(source: Cloud) -> list[Temporary]:
+    """The snapshots of servers that tasks have taken for as long as a copy takes."""
+    images = list_images(source, owner=source.project_id)
+    return [
+        Temporary(
+            f"image {image['id']} ({image['name']})",
+            image[STAMP],
+            image[ATTEMPT],
+            partial(source.glance.images.delete, image["id"]),
+        )
+        for image in images
+        if str(image["name"]).startswith(PREFIX)
+        and is_snapshot(image)
+        and image.get(ATTEMPT)
+        and image.get(STAMP) == image["instance_uuid"]
     ]
 
 
@@ -138,7 +160,7 @@ class TakeSnapshot(BaseCloudTask):
     def _take(self, data: Json) -> str:
         """Have Nova take it, when it is done with what it may still do for an attempt that died."""
         wait_until_idle(self.cloud, data["tenant_id"], data["id"])
-        name = f"pumphouse-{data['name']}"[:NAME_MAX_LENGTH]
+        name = f"{PREFIX}{data['name']}"[:NAME_MAX_LENGTH]
         stamps = {STAMP: data["id"], ATTEMPT: data["attempt"]}
 
         def create() -> str:

@@ -23,7 +23,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, removal
 from pumphouse.tasks.nova.common import list_server_groups, supports
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ KIND = Kind(
     renamable=True,
     adapt=adapt,
     recognised="all its values, in the tenant",
+    remove=removal(EnsureServerGroup),
     fields=Fields(
         carried="name policy policies rules",
         mapped={

@@ -57,17 +57,20 @@ def print_plan(plan: Plan, out: PrintableConsole, detail: Detail = Detail.PROBLE
     )
     notes = [_wrapped(out, *parts) for parts in said]
     cut = [_cut(list(lines), _LINES) for lines in notes]
-    fitting = _fitting(cut, _PAGE_LINES - len(page))
+    fitting = _fitting(cut, max(_PAGE_LINES - len(page), _LINES + 1))
     page += [line for lines in cut[:fitting] for line in lines]
     if hidden := len(cut) - fitting:
         where = "below" if detail > Detail.SUMMARY else "leave out --summary to see them"
-        page.append(styled(f"{'':{_INDENT}}and {hidden:,} more: {where}", "dim"))
+        page += _wrapped(out, "", f"and {hidden:,} more: {where}")
     for line in page:
         out.print(line, no_wrap=True)
-    is_short = hidden or said != all_said or any(len(lines) > _LINES for lines in notes)
-    if is_short and detail > Detail.SUMMARY:
-        heading = "What there is to know"
-        _section(out, heading, (line for parts in all_said for line in _wrapped(out, *parts)))
+    rest = [
+        parts
+        for number, parts in enumerate(all_said)
+        if number >= fitting or said[number] != parts or len(notes[number]) > _LINES
+    ]
+    if rest and detail > Detail.SUMMARY:
+        _section(out, "In full", (line for parts in rest for line in _wrapped(out, *parts)))
     if detail >= Detail.RESOURCES:
         _section(out, "Resources", map(_step_text, plan.steps()))
     if detail >= Detail.TASKS:
@@ -132,7 +135,7 @@ def _effects(plan: Plan, out: PrintableConsole) -> Iterator[Text]:
         ("name", [f"{step.record.title} to {step.name}" for step in overview.renamed(plan)]),
     ):
         if names:
-            yield from _list(out, "change", f"{counted(len(names), what)}: ", names, "yellow")
+            yield from _list(out, "change", f"{counted(len(names), what)}: ", names, "yellow", 1)
 
 
 def _said(plan: Plan, named: int) -> Iterator[tuple[str, str, str]]:

@@ -117,15 +117,15 @@ def test_a_plan_is_stale_when_the_source_has_changed(
     assert f"pumphouse plan refresh {path}" in stale.stderr
 
     # What was left out by hand stays left out, and the file is in force again.
-    image_line = "- {action: create, kind: image, name: legacy,"
-    edited = path.read_text().replace(image_line, image_line.replace("create", "skip"))
-    path.write_text(edited)
+    line = next(line for line in path.read_text().splitlines() if "kind: keypair, name: " in line)
+    path.write_text(path.read_text().replace(line, line.replace("action: create", "action: skip")))
     refreshed = runner.run("plan", "refresh", str(path), exit_code=0)
     assert "green" in refreshed.stdout
-    assert "kind: image, name: legacy, reason: left out by hand" in path.read_text()
+    assert "- {action: skip, kind: keypair, " in path.read_text()
+    assert "reason: left out by hand" in path.read_text()
     again = runner.run("migrate", "--plan", str(path), "--dry-run", exit_code=0)
     assert "Tasks in the order of the run" in again.stdout
-    assert "create image legacy" not in again.stdout
+    assert "create keypair" not in again.stdout
 
 
 def test_an_unknown_run_is_one_message(runner: Runner) -> None:

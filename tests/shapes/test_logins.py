@@ -52,6 +52,7 @@ def planned(operator: Operator, tenant: Sample, **settings: Any) -> Any:
     return operator.json(*PLAN, tenant.name, "--dry-run")
 
 
+@pytest.mark.exhaustive
 def test_a_token_plans_as_its_user_does(lab: Lab, operator: Operator, tenant: Sample) -> None:
     token = connect(lab.clouds_yaml, "source").identity.get_token()
     nobody = {"username": None, "password": None, "user_domain_name": None}

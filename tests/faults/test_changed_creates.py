@@ -174,7 +174,7 @@ def test_nothing_that_was_made_otherwise_is_passed_over(
     failed = [(item["kind"], item["reason"]) for item in report["resources"] if item["outcome"] == "failed"]
     assert bool(failed) == (what in LASTING), failed
     assert unchanged(harmful) == []
-    bad = [found for found in verified["resources"] if found["verdict"] in ("different", "missing", "extra")]
+    bad = [found for found in verified["resources"] if found["outcome"] in ("different", "missing", "extra")]
     assert [found for found in bad if not is_said(found, report, planned)] == []
     counts = {verdict: count for verdict, count in verified["summary"].items() if count}
     seen(f"{what}, {'answer' if of_answer else 'request'}: {report['summary']}, verify {counts}")
@@ -184,12 +184,12 @@ def test_nothing_that_was_made_otherwise_is_passed_over(
 def is_said(found: Mapping[str, Any], report: Any, planned: Any) -> bool:
     """Whether a run has said that what verify finds is not there, or not as it was to be, or what it refers to."""
     notes = {(s["kind"], s["id"]): s.get("notes", []) for unit in planned["units"] for s in unit["steps"]}
-    outcomes = {(item["kind"], item["old_id"]): item for item in report["resources"]}
+    outcomes = {(item["kind"], item["source_id"]): item for item in report["resources"]}
     # Each limit is a resource for verify, and those of a service are one for a plan.
     of_service = ".".join(str(found["source_id"]).split(".")[:2])
     key = found["kind"], of_service if found["kind"] == "quota" else found["source_id"]
     if key not in outcomes:
         return False
-    lost = [item["old_id"] for item in report["resources"] if item["outcome"] not in ("created", "reused")]
-    of_lost = any(old_id in json.dumps(found["differences"]) for old_id in lost)
+    lost = [item["source_id"] for item in report["resources"] if item["outcome"] not in ("created", "reused")]
+    of_lost = any(source_id in json.dumps(found["differences"]) for source_id in lost)
     return key[1] in lost or of_lost or outcomes[key]["notes"] != notes[key]

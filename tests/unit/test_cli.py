@@ -19,6 +19,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
+from bench.commands import PAGE, page
 from pumphouse import __version__, errors
 from pumphouse.cli import COMMANDS, cli, kinds, several
 from pumphouse.cli.invocation import Invocation
@@ -222,3 +223,7 @@ def test_an_interruption_reaches_every_process_and_no_other_is_started(
     results = several._migrate_at_once(Invocation(), plans, Selection(), 1)
     assert [result.code for result in results] == [130, 130]
     assert "not started" in results[1].problem
+
+
+def test_the_page_of_commands_is_what_they_say_of_themselves() -> None:
+    assert PAGE.read_text() == page(), "make it again with python -m bench.commands"

@@ -155,7 +155,8 @@ def _noted_images(unit: Unit, detail: FlowDetail) -> Iterator[tuple[str, Step]]:
         if step is None or not atom.name.endswith("-ensured") or atom.name == symbol(step.ref, "ensured"):
             continue
         result = made.get(atom.name, {"id": noted(atom).get("before"), "made": True})
-        if result.get("made") and result["id"]:
+        # Tasks that add to a resource note what it had, which is no id.
+        if result.get("made") and isinstance(result["id"], str):
             yield result["id"], step
 
 

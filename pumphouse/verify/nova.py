@@ -93,8 +93,11 @@ def _order(raw: Json) -> Any:
 
 
 def _key(wanted: Any, actual: Any) -> str:
-    gone = str(wanted).removesuffix(DELETED)
-    return "its user has deleted the keypair" if gone != wanted and actual in (None, gone) else ""
+    name, arrived = (str(key).removesuffix(DELETED) for key in (wanted, actual))
+    if name != wanted and (actual is None or arrived == name):
+        return "its user has deleted the keypair"
+    # The server's user there is the operator, who had the key for as long as it was booted.
+    return "the operator has no keypair of that name" if arrived != actual and arrived == name else ""
 
 
 def _volumes(raw: Json) -> tuple[Any, ...]:

@@ -112,7 +112,8 @@ def test_a_stamp_in_a_stranger_s_project_is_no_twin(world: World) -> None:
         }
     )
     stranger(world, PORTS, vip, network_id=world.twin(NETWORKS, mine)["id"])
-    assert (world.step("port", vip).action, world.step("port", vip).destination_id) == (Action.CREATE, None)
+    planned = world.step("port", vip)
+    assert (planned.action, planned.destination_id) == (Action.CREATE, None), planned.reason
 
 
 @pytest.mark.exhaustive

@@ -333,11 +333,18 @@ def told(
     return int(ended.value.code or 0), output.err
 
 
+# What is asked for before a server is.
+DRIVERS = {"postgresql://": "psycopg", "mysql://": "pymysql"}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_one_message_says_what_is_wrong_and_what_to_do(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]
+    for scheme, driver in DRIVERS.items():
+        if scheme in case.config:
+            pytest.importorskip(driver)
     code, message = told(case, folder, capsys, monkeypatch)
     print(
         f"\n{name}: pumphouse {case.arguments}\n  exit code {code}\n  {message.replace(chr(10), chr(10) + '  ')}"

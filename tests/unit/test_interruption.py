@@ -77,7 +77,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         with closing(open_store("memory://")) as store:
             yield store, {}
 
-    def execute(run: Any, *_: Any) -> Report:
+    def execute(run: Any, *_: Any, **__: Any) -> Report:
         made = [
             Outcome(Ref(kind, "x"), "x", State.CREATED, destination_id="y") for kind in ("tenant", "user")
         ]
@@ -241,7 +241,7 @@ def test_where_no_password_was_written_no_file_is_named(
     commands: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reused = (Outcome(Ref("user", "x"), "x", State.REUSED, destination_id="y"),)
-    monkeypatch.setattr("pumphouse.run.execute.execute_run", lambda run, *_: Report(run.plan, reused, run.id))
+    monkeypatch.setattr("pumphouse.run.execute.execute_run", lambda run, *_, **__: Report(run.plan, reused, run.id))
     assert commands("migrate", "tenant", "a", "--yes") == 0
     assert "passwords" not in capsys.readouterr().out
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pumphouse.model import Outcome, Plan
+from pumphouse.model import Plan
 from pumphouse.run.events import Event, Listener, OutcomeReported, Stopping, TaskRetried
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.show.report import outcome_text
@@ -69,7 +69,8 @@ class LineListener:
             other(event)
         match event:
             case OutcomeReported():
-                self._print(self._outcome_text(event.outcome))
+                # The ids are longer than a line; the report has them.
+                self._print(outcome_text(event.outcome, ids=not self._out.is_terminal))
             case TaskRetried():
                 self._print(f"note: {event.line}: tried again: {event.reason}", "yellow")
             case Stopping():
@@ -102,9 +103,6 @@ class LineListener:
             ended.set()
             thread.join()
 
-    def _outcome_text(self, outcome: Outcome) -> Text:
-        return outcome_text(outcome)
-
     def _print(self, line: Text | str, style: str = "") -> None:
         self._out.print(line, style=style or None, soft_wrap=not self._out.is_terminal)
 
@@ -134,10 +132,6 @@ class ScreenListener(LineListener):
         )
         with live:
             yield
-
-    def _outcome_text(self, outcome: Outcome) -> Text:
-        """Without ids, which are in the report: they are longer than a line."""
-        return outcome_text(outcome, ids=False)
 
     def _block(self) -> Group:
         from rich.console import Group

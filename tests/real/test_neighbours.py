@@ -111,7 +111,8 @@ def test_a_stamp_in_a_stranger_s_project_is_no_twin(world: World) -> None:
             or ref.kind in ("domain", "tenant")
         }
     )
-    stranger(world, PORTS, vip, network_id=world.twin(NETWORKS, mine)["id"])
+    elsewhere = [{"ip_address": "10.9.0.60"}]  # one that Neutron chooses may be the very one of the port
+    stranger(world, PORTS, vip, network_id=world.twin(NETWORKS, mine)["id"], fixed_ips=elsewhere)
     planned = world.step("port", vip)
     assert (planned.action, planned.destination_id) == (Action.CREATE, None), planned.reason
 

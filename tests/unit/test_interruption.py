@@ -241,7 +241,9 @@ def test_where_no_password_was_written_no_file_is_named(
     commands: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reused = (Outcome(Ref("user", "x"), "x", State.REUSED, destination_id="y"),)
-    monkeypatch.setattr("pumphouse.run.execute.execute_run", lambda run, *_, **__: Report(run.plan, reused, run.id))
+    monkeypatch.setattr(
+        "pumphouse.run.execute.execute_run", lambda run, *_, **__: Report(run.plan, reused, run.id)
+    )
     assert commands("migrate", "tenant", "a", "--yes") == 0
     assert "passwords" not in capsys.readouterr().out
 

@@ -250,7 +250,9 @@ def test_a_line_that_is_too_long_goes_on_indented() -> None:
 def test_columns_stay_in_line() -> None:
     lines = printed(show_report, "\x1b\n[/b]", 200).splitlines()
     column = lines[0].index("outcome")
-    assert [line[column:].split()[0] for line in lines[1 : 1 + len(State)]] == [state.value for state in State]
+    assert [line[column:].split()[0] for line in lines[1 : 1 + len(State)]] == [
+        state.value for state in State
+    ]
 
 
 # Bars.

@@ -23,7 +23,13 @@ Made by `python -m bench.commands` of what `pumphouse COMMAND --help` says: chan
 def page() -> str:
     """The whole page."""
     return "\n".join(
-        [ABOVE, *(f"{part}\n" for part in _parts(cli, click.Context(cli, info_name="pumphouse")))]
+        [
+            ABOVE,
+            *(
+                f"{part}\n"
+                for part in _parts(cli, click.Context(cli, info_name="pumphouse", **cli.context_settings))
+            ),
+        ]
     )
 
 

@@ -249,23 +249,24 @@ def _beyond(source: Cloud, tenant_id: str) -> str:
 
 def _units(plan: Finalize) -> tuple[dict[str, Unit], dict[str, set[str]]]:
     """The units of the flows to run, and which others each waits for: what is deleted waits for what needs it."""
-    units: dict[str, Unit] = {}
-    for verb, steps in ((REMOVE, plan.removed), (UNMARK, plan.unmarked)):
-        for unit in plan.run.plan.units:
-            own = {step.ref: step for step in steps}
-            mine = tuple(own[step.ref] for step in unit.steps if step.ref in own)
-            if mine:
-                units[f"{verb}/{unit.name}"] = Unit(f"{verb}/{unit.name}", mine)
-    homes = {
-        step.ref: name for name, unit in units.items() if name.startswith(f"{REMOVE}/") for step in unit.steps
-    }
-    needs = {name: set() if name in homes.values() else set(homes.values()) for name in units}
+    removing, unmarking = (dict(_units_of(plan, verb)) for verb in (REMOVE, UNMARK))
+    homes = {step.ref: name for name, unit in removing.items() for step in unit.steps}
+    # A mark is taken off when nothing is deleted any more.
+    all_removed = set(removing)
+    needs: dict[str, set[str]] = {name: set() for name in removing} | dict.fromkeys(unmarking, all_removed)
     for step in plan.removed:
         snapshot_of = Ref("volume", step.record.data.get("volume_id", ""))
         for need in (*step.record.needs, snapshot_of):
             if need in homes and homes[need] != homes[step.ref]:
                 needs[homes[need]].add(homes[step.ref])
-    return units, needs
+    return removing | unmarking, needs
+
+
+def _units_of(plan: Finalize, verb: str) -> Iterator[tuple[str, Unit]]:
+    own = {step.ref: step for step in (plan.removed if verb == REMOVE else plan.unmarked)}
+    for unit in plan.run.plan.units:
+        if mine := tuple(own[step.ref] for step in unit.steps if step.ref in own):
+            yield f"{verb}/{unit.name}", Unit(f"{verb}/{unit.name}", mine)
 
 
 def finalize_run(plan: Finalize, migration: Migration, listener: Listener, stop: threading.Event) -> Report:
@@ -286,7 +287,9 @@ def finalize_run(plan: Finalize, migration: Migration, listener: Listener, stop:
             state, needs, lambda unit: unit_threads.submit(_run_unit, state, unit, needs[unit.name])
         )
     reported = {outcome.ref for outcome in state.outcomes}
-    left = {step.ref: step for step in run.plan.steps() if step.ref not in reported}
+    left = {
+        step.ref: step for step in run.plan.steps() if step.ref not in reported
+    }  # each may be in two units
     state.report([_outcome(step, State.PENDING, "not done") for step in left.values()])
     state.report(
         [_outcome(s, State.KEPT, plan.kept[s.ref]) for s in plan.run.plan.steps() if s.ref in plan.kept]

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from pumphouse.run.record import Run
 
 
-# Those of TaskFlow that a run can have, and those of pumphouse.run.summary: a test holds them to both.
+# Those of TaskFlow that a run can have, those of pumphouse.run.record and of pumphouse.run.summary.
 STATES = (
     *("PENDING", "RUNNING", "SUCCESS", "CONFLICT", "FAILURE", "SUSPENDED", "INTERRUPTED"),
-    *("REVERTING", "REVERTED", "REVERT_FAILURE"),
+    *("REVERTING", "REVERTED", "REVERT_FAILURE", "FINALIZING", "FINALIZED", "FINALIZE_FAILURE"),
 )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pumphouse.model import Action, Json, LimitSettings, Outcome, Plan, Report, State
 from pumphouse.plan.data import summary
 from pumphouse.plan.overview import estimate, stopped
-from pumphouse.run.outcomes import is_partial, left_behind
+from pumphouse.run.outcomes import REVERT_STATES, is_partial, left_behind
+from pumphouse.run.record import FINALIZE_STATES, FINALIZED
 from pumphouse.run.summary import seconds_between
 from pumphouse.show.console import PrintableConsole
 from pumphouse.show.report import outcome_text, print_some
@@ -146,9 +147,14 @@ def _title(item: Json) -> str:
 
 def _next_commands(data: Json) -> Iterator[tuple[str, str]]:
     run = data["run"]
-    if data["state"] in ("REVERTED", "REVERTING", "REVERT_FAILURE"):
+    if data["state"] in REVERT_STATES:
         if data["state"] != "REVERTED":
             yield "undo the rest", f"pumphouse revert {run}"
+        return
+    if data["state"] in FINALIZE_STATES:
+        if data["state"] != FINALIZED:
+            yield "go on", f"pumphouse finalize {run}"
+        yield "see this again", f"pumphouse report {run}"
         return
     if {State.FAILED, State.BLOCKED, State.PENDING} & data["summary"].keys():
         yield "go on, or try again what failed", f"pumphouse resume {run}"

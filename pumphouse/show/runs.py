@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pumphouse.model import Json, Outcome, State
+from pumphouse.run.record import ACTIVE_STATES
 from pumphouse.run.summary import seconds_between
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.show.report import id_text, outcome_text, print_some
@@ -53,7 +54,6 @@ _TASKS = (
     Column("why", wraps=True),
 )
 _WATCH_S = 2
-_WORKED_ON = ("RUNNING", "REVERTING")
 
 
 def print_list(found: Sequence[Json], out: PrintableConsole) -> None:
@@ -95,7 +95,7 @@ def print_run(data: Json, out: PrintableConsole, *, with_tasks: bool = False) ->
     where = f"pumphouse runs show {data['run']} --tasks"
     failed = [f"failed: {task['line']}: {task['reason']}" for task in tasks if task["reason"]]
     print_some(failed, out, "red", where)
-    what = "under way" if data["state"] in _WORKED_ON else "interrupted"
+    what = "under way" if data["state"] in ACTIVE_STATES else "interrupted"
     running = [f"{what}{_since(task)}: {task['line']}" for task in tasks if task["state"] == "RUNNING"]
     print_some(running, out, "cyan", where)
     if not with_tasks:
@@ -122,7 +122,7 @@ def watch_run(read: Callable[[], Json], out: PrintableConsole, *, with_tasks: bo
             data = read()
             out.clear()
             print_run(data, out, with_tasks=with_tasks)
-            if data["state"] not in _WORKED_ON:
+            if data["state"] not in ACTIVE_STATES:
                 break
             time.sleep(_WATCH_S)
     print_run(data, out, with_tasks=with_tasks)

@@ -13,13 +13,15 @@ from taskflow import states
 from taskflow.persistence.base import Backend
 from taskflow.persistence.models import TaskDetail
 
+from pumphouse.cli.runs import STATES
 from pumphouse.run import lock, summary
-from pumphouse.run.record import FINALIZE_STATES, create_run, lock_name
+from pumphouse.run.record import FINALIZE_FAILURE, FINALIZE_STATES, FINALIZED, create_run, lock_name
 from pumphouse.run.resume import left_to_do, report_so_far
 from pumphouse.run.revert import plan_revert
 from pumphouse.run.summary import list_runs, run_data
 from pumphouse.show import runs as tables
 from pumphouse.show.console import PrintableConsole
+from pumphouse.show.ending import print_ending
 from pumphouse.show.runs import print_left, print_list, print_revert, print_run
 from tests.unit.memory import TENANT, World, execute, migration, planned, step
 
@@ -112,6 +114,21 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(store: Backend, world: Worl
 def test_every_state_that_has_a_colour_is_a_state() -> None:
     known = {name for name, value in vars(states).items() if name == value}
     assert tables._COLOURS.keys() <= known | {summary.INTERRUPTED, summary.CONFLICT, *FINALIZE_STATES}
+
+
+def test_runs_can_be_asked_for_by_every_state_that_is_shown() -> None:
+    assert tables._COLOURS.keys() <= {*STATES}
+
+
+def test_of_a_finalized_run_nothing_is_offered_that_is_refused(store: Backend, world: World) -> None:
+    recorded = create_run(store, planned(TENANT, ONE))
+    execute(recorded, world)
+    assert f"pumphouse revert {recorded.id}" in printed(print_ending, run_data(recorded))
+    for state, goes_on in ((FINALIZE_FAILURE, True), (FINALIZED, False)):
+        recorded.end(state)
+        text = printed(print_ending, run_data(recorded))
+        assert "pumphouse revert" not in text
+        assert (f"pumphouse finalize {recorded.id}" in text) == goes_on
 
 
 def test_what_a_revert_will_do_is_listed(

@@ -23,6 +23,11 @@ class Ref:
         return f"{self.kind}/{self.id}"
 
 
+def kind_title(kind: str) -> str:
+    """How a kind of resource is called in a sentence, e.g. `security group`."""
+    return kind.replace("_", " ")
+
+
 def symbol(ref: Ref, verb: str) -> str:
     """The name of a task and of what it provides, e.g. `image-3f2a-uploaded`: the key of a resume."""
     return f"{ref.kind}-{ref.id}-{verb}"
@@ -60,7 +65,7 @@ class Record:
     @property
     def title(self) -> str:
         """How the resource is called in a sentence, e.g. `image ubuntu`."""
-        return f"{self.ref.kind.replace('_', ' ')} {self.name or self.ref.id}"
+        return f"{kind_title(self.ref.kind)} {self.name or self.ref.id}"
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ class Step:
 
     def does(self, verb: str) -> bool:
         """Whether a run of the plan executes the task of the step that has this verb, e.g. `stopped`."""
-        return any(task.name == f"{self.ref}-{verb}".replace("/", "-", 1) for task in self.tasks)
+        return any(task.name == symbol(self.ref, verb) for task in self.tasks)
 
     def blocked(self, reason: str) -> Step:
         """The same step, skipped because something that it needs will not be there."""

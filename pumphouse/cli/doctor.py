@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import click
@@ -88,7 +87,7 @@ def _log(invocation: Invocation) -> list[str]:
     from pumphouse.config.settings import load_state_url, state_folder
 
     try:
-        path = Path(state_folder(load_state_url(invocation.config_path))) / FILE_NAME
+        path = state_folder(load_state_url(invocation.config_path)) / FILE_NAME
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except (PumphouseError, OSError) as error:
         return [f"no log: {explain(error)}"]

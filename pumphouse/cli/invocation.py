@@ -125,13 +125,6 @@ class Invocation:
                 session.read_only = True
 
     @property
-    def is_late(self) -> bool:
-        """Whether nothing new is to be begun any more."""
-        from datetime import UTC, datetime
-
-        return self.until is not None and datetime.now(UTC) > self.until
-
-    @property
     def is_table(self) -> bool:
         """Whether the output is for people, as the command lays it out."""
         return self.output_format == "table" and not self.columns

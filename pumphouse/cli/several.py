@@ -121,11 +121,13 @@ def migrate_several(
 
 def _migrate_all(invocation: Invocation, plans: Sequence[Plan], selection: Selection) -> list[_Result]:
     """Migrate one tenant after the other until Ctrl-C; those whose turn has not come have a result, too."""
+    from pumphouse.run.execute import is_past
+
     results: list[_Result] = []
     # While a run works the signal is handled there; this is for the times in between.
     with suppress(KeyboardInterrupt):
         for plan in plans:
-            if invocation.is_late or (results and results[-1].code == EXIT_INTERRUPTED):
+            if is_past(invocation.until) or (results and results[-1].code == EXIT_INTERRUPTED):
                 break
             results.append(_migrate_one(invocation, plan, selection))
             if (ended := results[-1].ended) is not None:
@@ -141,6 +143,8 @@ def _migrate_at_once(
     invocation: Invocation, plans: Sequence[Plan], selection: Selection, at_once: int
 ) -> list[_Result]:
     """Migrate tenants beside each other; Ctrl-C reaches every process, and no other is started."""
+    from pumphouse.run.execute import is_past
+
     processes: dict[str, subprocess.Popen[str]] = {}
     stopping = threading.Event()
 
@@ -150,7 +154,7 @@ def _migrate_at_once(
             process.send_signal(signal.SIGINT)
 
     def migrate(plan: Plan) -> _Result:
-        if stopping.is_set() or invocation.is_late:
+        if stopping.is_set() or is_past(invocation.until):
             return _not_started(plan)
         # In a session of its own, so that the terminal's Ctrl-C reaches it once, and from here.
         with subprocess.Popen(

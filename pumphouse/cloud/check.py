@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 from keystoneauth1.discover import version_to_string
@@ -28,6 +29,8 @@ from pumphouse.errors import explain
 
 # A login is renewed two minutes before its end by the local clock.
 CLOCK_TOLERANCE_S = 60
+# The clouds tell times in whole seconds, and so the difference of their clocks.
+CLOCK_PRECISION = timedelta(seconds=2)
 # The oldest versions that can be worked with, all of Mitaka, and why.
 OLDEST = {
     "identity": ("3.6", "an older one does not tell the names of who has a role"),

@@ -19,7 +19,7 @@ DISK_BYTES_PER_S = 100 * MIB
 TASK_S = 1
 # A server is shut down, and its twin boots.
 BOOT_S = 120
-# As pumphouse.run.execute has units that copy: two for each slot.
+# Units that copy bytes and are under way at once, per transfer slot: while one copies, another takes its snapshot.
 UNITS_PER_TRANSFER = 2
 _NEW_ADDRESS = re.compile(r"its (?:external )?address \S+ is not carried")
 # Of which an operator wants to know first.

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
     from pumphouse.config.settings import Config
 
-_GIB = 1 << 30
 _MIB = 1 << 20
 # Placement tells all resources of a host in one answer, and may leave out hosts that are disabled (Train).
 _PLACEMENT = "1.29"

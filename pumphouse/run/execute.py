@@ -21,6 +21,7 @@ from pumphouse.cloud.access import RoleLoan
 from pumphouse.cloud.loans import Loan
 from pumphouse.errors import EXIT_CONNECTION, Interruption, PumphouseError, explain
 from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit, symbol
+from pumphouse.plan.overview import UNITS_PER_TRANSFER
 from pumphouse.run.engine import (
     Engines,
     TaskThreads,
@@ -45,8 +46,6 @@ from pumphouse.tasks.nova.boot_key import KeypairLoan
 
 LOG = logging.getLogger(__name__)
 
-# Units that copy bytes and are under way at once, per transfer slot: while one copies, another takes its snapshot.
-_COPYING_UNITS_PER_TRANSFER = 2
 _POLL_S = 0.5
 # What a run may borrow of a cloud, by the kind that state stores have of it.
 _LOANS: dict[str, Callable[..., Loan]] = {loan.kind: loan for loan in (RoleLoan, KeypairLoan)}
@@ -107,11 +106,6 @@ class Execution:
         """Whether nothing else is to be started."""
         return self.stop.is_set() or self.halt.is_set()
 
-    @property
-    def is_late(self) -> bool:
-        """Whether the time is over in which units are started."""
-        return self.until is not None and datetime.now(UTC) > self.until
-
     def suspend_all(self) -> None:
         """Have the running engines finish the tasks that they have started, and start no other.
 
@@ -122,6 +116,11 @@ class Execution:
                 engine.suspend()
             except (InvalidState, StorageFailure) as error:
                 LOG.debug("unit %s was not suspended", name, exc_info=error)
+
+
+def is_past(until: datetime | None) -> bool:
+    """Whether an aware time is over, after which nothing new is begun; never where there is none."""
+    return until is not None and datetime.now(UTC) > until
 
 
 @contextmanager
@@ -175,7 +174,7 @@ def execute_run(
     Raises StoreLostError when the state store fails; what was done until then can be resumed.
     """
     limits = run.plan.cfg["limits"]
-    copying = _COPYING_UNITS_PER_TRANSFER * limits["transfers"]
+    copying = UNITS_PER_TRANSFER * limits["transfers"]
     with (
         explained_store_failures(run),
         ThreadPoolExecutor(limits["workers"], "unit") as unit_threads,
@@ -313,7 +312,7 @@ def _report_unstarted_steps(state: Execution) -> None:
 
 def _run_unit(state: Execution, unit: Unit) -> None:
     """Execute one unit, or report it as blocked when a unit that it needs has failed."""
-    if state.is_halted or state.is_late:
+    if state.is_halted or is_past(state.until):
         return
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")

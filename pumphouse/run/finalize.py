@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from taskflow import states
 from taskflow.persistence.models import FlowDetail
 
-from pumphouse.cloud.check import clock_difference_s
+from pumphouse.cloud.check import CLOCK_PRECISION, clock_difference_s
 from pumphouse.cloud.rights import REFUSED, can_make
 from pumphouse.errors import PumphouseError, UsageError
 from pumphouse.flows import REMOVAL_FACTORY, UNMARK_FACTORY
@@ -39,7 +39,6 @@ from pumphouse.run.record import (
     tenant_books,
     unit_detail,
 )
-from pumphouse.run.revert import CLOCK_TOLERANCE
 from pumphouse.store.times import now
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration
@@ -189,7 +188,7 @@ def _there(run: Run, source: Cloud, made: Mapping[Ref, _Made]) -> dict[Ref, Reco
 
 
 def _refuse_used(source: Cloud, there: Mapping[Ref, Record], made: Mapping[Ref, _Made]) -> None:
-    offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(source) or 0)
+    offset = CLOCK_PRECISION + timedelta(seconds=clock_difference_s(source) or 0)
     used = ((r, KINDS[ref.kind].used(source, r, made[ref].since + offset)) for ref, r in there.items())
     if problems := [f"{r.title} of the source was used since it was copied: {why}" for r, why in used if why]:
         raise PumphouseError(

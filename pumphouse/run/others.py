@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from taskflow import states
@@ -24,9 +24,9 @@ def is_common(step: Step) -> bool:
 
 def used_by_others(run: Run) -> Mapping[tuple[str, str], str]:
     """Which runs of other tenants, and into other regions, use what at a run's destination: by kind and id there."""
-    meta = run.plan
-    own = {book.uuid for book in tenant_books(run.store, meta.tenant.id, meta.source, meta.destination)}
-    keystone = place(meta.destination).keystone
+    plan = run.plan
+    own = {book.uuid for book in tenant_books(run.store, plan.tenant.id, plan.source, plan.destination)}
+    keystone = place(plan.destination).keystone
     found: dict[tuple[str, str], str] = {}
     for book in list_books(run.store):
         if book.uuid in own or book.meta["state"] == states.REVERTED:
@@ -59,12 +59,10 @@ class Sharing:
     kind: str
     outages: Outages
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the lock of all that is shared at the destination; it is never held for long, and waited for."""
         name = f"shared {place(self.run.plan.destination).keystone}"
-        with wait_locked(self.run.store, name, self.outages.pause):
-            yield
+        return wait_locked(self.run.store, name, self.outages.pause)
 
     def user_of(self, destination_id: str) -> str:
         """The run of another tenant that uses a resource; empty when none does."""

@@ -13,7 +13,7 @@ from taskflow import states
 from taskflow.persistence.models import AtomDetail, FlowDetail
 from taskflow.types.failure import Failure
 
-from pumphouse.cloud.check import clock_difference_s
+from pumphouse.cloud.check import CLOCK_PRECISION, clock_difference_s
 from pumphouse.model import Action, Outcome, Ref, Report, State, Step, Unit, symbol
 from pumphouse.run.engine import correct_suspended_state, flow_from_detail, save
 from pumphouse.run.events import Listener
@@ -35,8 +35,6 @@ from pumphouse.words import counted
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
-# The clouds tell times in whole seconds, and so the difference of their clocks.
-CLOCK_TOLERANCE = timedelta(seconds=2)
 _RAN = (states.SUCCESS, states.FAILURE, states.RUNNING, states.REVERTING, states.REVERT_FAILURE)
 
 
@@ -77,7 +75,7 @@ def plan_revert(run: Run, migration: Migration, *, force: bool) -> list[UnitReve
     details = run.all_details()
     others = used_by_others(run)
     begun = [unit for unit in reversed(run.plan.units) if any(map(_needs_revert, details[unit.name]))]
-    offset = CLOCK_TOLERANCE + timedelta(seconds=clock_difference_s(migration.destination) or 0)
+    offset = CLOCK_PRECISION + timedelta(seconds=clock_difference_s(migration.destination) or 0)
     planned: list[UnitRevert] = []
     needed: dict[Ref, Unit] = {}
     for unit in begun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from pumphouse.model import Action, Json, LimitSettings, Outcome, Plan, Report, State
+from pumphouse.model import Action, Json, LimitSettings, Outcome, Plan, Report, State, kind_title
 from pumphouse.plan.data import summary
 from pumphouse.plan.overview import estimate, stopped
 from pumphouse.run.outcomes import REVERT_STATES, is_partial, left_behind
@@ -142,7 +142,7 @@ def _changes(data: Json) -> list[str]:
 
 
 def _title(item: Json) -> str:
-    return f"{item['kind'].replace('_', ' ')} {item['name']}"
+    return f"{kind_title(item['kind'])} {item['name']}"
 
 
 def _next_commands(data: Json) -> Iterator[tuple[str, str]]:

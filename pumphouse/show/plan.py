@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from pumphouse.model import Action, Plan, Step
+from pumphouse.model import Action, Plan, Step, kind_title
 from pumphouse.plan import overview
 from pumphouse.plan.data import summary
 from pumphouse.show.console import PrintableConsole, styled
@@ -114,7 +114,7 @@ def _head(plan: Plan, out: PrintableConsole) -> Iterator[Text]:
 def _effects(plan: Plan, out: PrintableConsole) -> Iterator[Text]:
     """What a run would do, in the answers to the questions that an operator has."""
     for action, kinds in overview.kinds(plan).items():
-        counts = [counted(number, kind.replace("_", " ")) for kind, number in kinds.items()]
+        counts = [counted(number, kind_title(kind)) for kind, number in kinds.items()]
         lines = 2 * _LINES if action is Action.CREATE else 1
         if counts:
             yield from _list(out, _LABELS[action], f"{kinds.total():,}: ", counts, _COLOURS[action], lines)
@@ -164,7 +164,7 @@ def _group_text(group: overview.Group, named: int) -> str:
     if not others:
         return f"{first.record.title}: {group.text}"
     is_one_kind = {step.ref.kind for step in others} == {first.ref.kind}
-    subject = counted(len(group.steps), first.ref.kind.replace("_", " ") if is_one_kind else "resource")
+    subject = counted(len(group.steps), kind_title(first.ref.kind) if is_one_kind else "resource")
     steps = group.steps[:named]
     names = [step.record.name or step.ref.id if is_one_kind else step.record.title for step in steps]
     more = f" and {len(group.steps) - named:,} more" if len(group.steps) > named else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pumphouse.model import Json, Obstacle, Outcome, State
+from pumphouse.model import Json, Obstacle, Outcome, State, kind_title
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.show.tables import Column, print_table
 from pumphouse.show.text import is_hidden, printable
@@ -74,7 +74,7 @@ def print_report(data: Json, out: PrintableConsole) -> None:
     print_table(out, _COLUMNS, map(_row, data["resources"]))
     for item in data["resources"]:
         for note in item["notes"]:
-            out.print(f"note: {item['kind'].replace('_', ' ')} {item['name']}: {note}", style="yellow")
+            out.print(f"note: {kind_title(item['kind'])} {item['name']}: {note}", style="yellow")
     for note in (*data["notes"], *data["uncarried"]):
         out.print(f"note: {note}", style="yellow")
 
@@ -83,14 +83,17 @@ def print_copies(data: Json, out: PrintableConsole) -> None:
     """The hashes of all that was copied, and how long servers were down."""
     copied = [item for item in data["resources"] if item["hashes"]]
     rows = [
-        (_kind(item), item["name"], size(item["copied_bytes"]), name, digest)
+        (kind_title(item["kind"]), item["name"], size(item["copied_bytes"]), name, digest)
         for item in copied
         for name, digest in item["hashes"].items()
     ]
     down = [item for item in data["resources"] if item["downtime_s"] is not None]
     for columns, found in (
         (_COPIES, rows),
-        (_DOWNTIMES, [(_kind(item), item["name"], lasting(item["downtime_s"])) for item in down]),
+        (
+            _DOWNTIMES,
+            [(kind_title(item["kind"]), item["name"], lasting(item["downtime_s"])) for item in down],
+        ),
     ):
         if found:
             out.print()
@@ -141,7 +144,7 @@ def print_some(lines: Sequence[str | Text], out: PrintableConsole, style: str, w
 def outcome_text(outcome: Outcome, *, ids: bool = True) -> Text:
     """One line on one finished resource; ids: whether it says which id has become which."""
     text = styled(f"{outcome.state.value:9}", _COLOURS[outcome.state.value])
-    text.append_text(styled(f" {outcome.ref.kind.replace('_', ' ')} {outcome.name}", "default"))
+    text.append_text(styled(f" {kind_title(outcome.ref.kind)} {outcome.name}", "default"))
     if outcome.state is State.CREATED:
         if ids:
             text.append_text(styled(f": {outcome.ref.id} is {outcome.destination_id}", "dim"))
@@ -190,12 +193,8 @@ def _print_cloud(cloud: CloudCheck, out: PrintableConsole) -> None:
     out.print()
 
 
-def _kind(item: Json) -> str:
-    return str(item["kind"].replace("_", " "))
-
-
 def _row(item: Json) -> tuple[str | Text, ...]:
-    kind, state = _kind(item), item["outcome"]
+    kind, state = kind_title(item["kind"]), item["outcome"]
     ids = id_text(item["source_id"]), id_text(item["destination_id"] or "")
     return kind, item["name"], styled(state, _COLOURS[state]), *ids, item["reason"]
 

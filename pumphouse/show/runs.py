@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pumphouse.model import Json, Outcome, State
+from pumphouse.model import Json, Outcome, State, kind_title
 from pumphouse.run.record import ACTIVE_STATES
 from pumphouse.run.summary import seconds_between
 from pumphouse.show.console import PrintableConsole, styled
@@ -78,14 +78,10 @@ def print_ids(found: Sequence[Json], out: PrintableConsole) -> None:
         out,
         _IDS,
         [
-            (_title(item["kind"]), item["name"], item["source_id"], item["destination_id"], item["run"])
+            (kind_title(item["kind"]), item["name"], item["source_id"], item["destination_id"], item["run"])
             for item in found
         ],
     )
-
-
-def _title(kind: str) -> str:
-    return kind.replace("_", " ")
 
 
 def print_run(data: Json, out: PrintableConsole, *, with_tasks: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.model import Json, Ref
+from pumphouse.model import Json, Ref, kind_title
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.tasks import KINDS as MIGRATED
 from pumphouse.verify import KINDS, Verification
@@ -60,7 +60,7 @@ def print_verification(found: Verification, out: PrintableConsole, *, show_equal
     kinds = {finding.kind for finding in found.findings}
     for kind, fields in not_compared().items():
         for name, why in fields.items() if kind in kinds else ():
-            out.print(f"not compared: {name} of each {kind.replace('_', ' ')}: {why}", style="dim")
+            out.print(f"not compared: {name} of each {kind_title(kind)}: {why}", style="dim")
     if not found.deep:
         out.print("not compared: the bytes of images themselves; --deep reads them", style="dim")
     counts = ", ".join(
@@ -72,7 +72,7 @@ def print_verification(found: Verification, out: PrintableConsole, *, show_equal
 
 def _line(finding: Finding) -> Text:
     text = styled(f"{finding.verdict.value:9}", _COLOURS[finding.verdict])
-    text.append_text(styled(f" {finding.kind.replace('_', ' ')} {finding.name}", "default"))
+    text.append_text(styled(f" {kind_title(finding.kind)} {finding.name}", "default"))
     if finding.verdict is Verdict.EQUAL:
         fields = len(finding.compared)
         text.append_text(styled(f": {fields} fields" if fields else ": it is there", "dim"))

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pumphouse.cloud.rights import REFUSED, Rights, can_make, can_see
-from pumphouse.model import Json, Record, Ref, Step, Twin
+from pumphouse.model import Json, Record, Ref, Step, Twin, kind_title
 from pumphouse.tasks.fields import Fields
 
 if TYPE_CHECKING:
@@ -214,4 +214,4 @@ class Kind:
     @property
     def title(self) -> str:
         """How it is called in a sentence, e.g. `security group`."""
-        return self.name.replace("_", " ")
+        return kind_title(self.name)

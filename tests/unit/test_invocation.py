@@ -20,6 +20,7 @@ from pumphouse.cli.invocation import Invocation, invocation_options, refuse_othe
 from pumphouse.cli.options import until_option, yes_option
 from pumphouse.config.settings import CloudConfig, Config, Policies
 from pumphouse.errors import ConfigError
+from pumphouse.run.execute import is_past
 
 
 def cloud(name: str) -> Any:
@@ -82,9 +83,9 @@ def test_a_time_of_day_is_the_next_one(given: str) -> None:
     assert until is not None
     assert f"{until:%H:%M}" == given
     assert now < until <= now + timedelta(days=1)
-    assert not found[0].is_late
+    assert not is_past(until)
     assert CliRunner().invoke(command, ["--until", "2020-01-01 04:00"]).exit_code == 0
-    assert found[1].is_late
+    assert is_past(found[1].until)
 
 
 def test_an_invocation_does_not_change() -> None:

@@ -11,7 +11,7 @@ from taskflow import task
 
 from pumphouse.cloud import call
 from pumphouse.cloud.rights import REFUSED
-from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
+from pumphouse.model import Json, Record, Ref, Step, Twin, kind_title, symbol
 from pumphouse.tasks.base import (
     BaseEnsureTask,
     Ensured,
@@ -146,7 +146,7 @@ def _record(policy: Json, names: Mapping[str, str]) -> Record:
     data = {**{field: policy[field] for field in fields}, "target_name": names.get(target)}
     thing = _thing(policy)
     who = "everybody" if target == EVERYBODY else f"tenant {names.get(target, target)}"
-    name = f"{thing.kind.replace('_', ' ')} {thing.id} with {who}"
+    name = f"{kind_title(thing.kind)} {thing.id} with {who}"
     needs = (Ref("tenant", policy["project_id"]), thing)
     return Record(Ref(NAME, policy["id"]), name, data, needs, answer=policy)
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from taskflow import task
 
 from pumphouse.cloud import call
-from pumphouse.cloud.check import clock_difference_s
+from pumphouse.cloud.check import CLOCK_PRECISION, clock_difference_s
 from pumphouse.errors import ConflictError, PumphouseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
@@ -35,8 +35,6 @@ NAME = "keypair"
 # The public key's comment may differ, and Nova's fingerprint does not see it.
 IDENTITY = ("type", "fingerprint")
 FIELDS = (*IDENTITY, "public_key")
-# Nova tells times in whole seconds, and so does the difference of the clocks.
-_CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -116,7 +114,7 @@ class EnsureKeypair(BaseEnsureTask):
             return True
         noted = datetime.fromisoformat(self.before) + timedelta(seconds=clock_difference_s(self.cloud) or 0.0)
         latest = noted + timedelta(seconds=(self.cloud.outages.limit_s or 0.0) + self.cloud.outages.answer_s)
-        return noted - _CLOCK_TOLERANCE <= datetime.fromisoformat(made_at).replace(tzinfo=UTC) <= latest
+        return noted - CLOCK_PRECISION <= datetime.fromisoformat(made_at).replace(tzinfo=UTC) <= latest
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Delete the keypair if it was made; it takes its user, which its id does not tell for certain."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
@@ -39,7 +39,8 @@ def check_command(tenant: str | None, speed: bool, invocation: Invocation) -> No
     if invocation.is_table:
         print_check(found, invocation.console, obstacles, rates)
         if plan:
-            print_plan(plan, invocation.console, Detail.PROBLEMS)
+            # What stands in its way has just been said.
+            print_plan(replace(plan, obstacles=()), invocation.console, Detail.PROBLEMS)
     else:
         more = {"obstacles": [asdict(obstacle) for obstacle in obstacles], "bytes_per_s": rates}
         invocation.print_data({**check_data(found), **more})

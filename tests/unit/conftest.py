@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,3 +36,20 @@ def store() -> Iterator[Backend]:
     """A state store in memory."""
     with closing(open_store("memory://")) as opened:
         yield opened
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, the home as well, with nothing of the machine's; loggers are put back."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CONFIG_DIRS"):
+        monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
+    for name in ("PUMPHOUSE_CONFIG", "OS_CLIENT_CONFIG_FILE", "NO_COLOR", "PUMPHOUSE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    loggers = [logging.getLogger(), logging.getLogger("pumphouse")]
+    before = [(each, list(each.handlers), each.level) for each in loggers]
+    yield tmp_path
+    for each, handlers, level in before:
+        each.handlers[:] = handlers
+        each.setLevel(level)
+    logging.captureWarnings(False)

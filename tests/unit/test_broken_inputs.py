@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,23 +290,12 @@ CASES |= {
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in, the home as well, with a clouds.yaml."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
-    for name in ("PUMPHOUSE_CONFIG", "OS_CLIENT_CONFIG_FILE"):
-        monkeypatch.delenv(name, raising=False)
+def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home, with a clouds.yaml."""
     monkeypatch.setattr(outage, "LOGIN_S", 0.2)
     monkeypatch.setattr(outage, "NOTICE_S", 0.2)
-    (tmp_path / "clouds.yaml").write_text("clouds: {old: {}, new: {}}\n")
-    loggers = [logging.getLogger(), logging.getLogger("pumphouse")]
-    before = [(each, list(each.handlers), each.level) for each in loggers]
-    yield tmp_path
-    for each, handlers, level in before:
-        each.handlers[:] = handlers
-        each.setLevel(level)
-    logging.captureWarnings(False)
+    (home / "clouds.yaml").write_text("clouds: {old: {}, new: {}}\n")
+    return home
 
 
 def told(

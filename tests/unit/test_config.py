@@ -32,15 +32,10 @@ AUTH = f"{{auth_url: https://old/v3, username: me, password: {SECRET}, project_n
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, the home as well, with a clouds.yaml."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
-    for name in ("PUMPHOUSE_CONFIG", "OS_CLIENT_CONFIG_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "clouds.yaml").write_text("clouds: {old: {}, new: {}}\n")
-    return tmp_path
+def folder(home: Path) -> Path:
+    """The home, with a clouds.yaml."""
+    (home / "clouds.yaml").write_text("clouds: {old: {}, new: {}}\n")
+    return home
 
 
 def loaded(text: str, **flags: str) -> config.Config:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import stat
@@ -33,20 +32,9 @@ CLOUD = (
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in, the home as well."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
-    for name in ("PUMPHOUSE_CONFIG", "OS_CLIENT_CONFIG_FILE", "NO_COLOR", "PUMPHOUSE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    loggers = [logging.getLogger(), logging.getLogger("pumphouse")]
-    before = [(each, list(each.handlers), each.level) for each in loggers]
-    yield tmp_path
-    for each, handlers, level in before:
-        each.handlers[:] = handlers
-        each.setLevel(level)
-    logging.captureWarnings(False)
+def folder(home: Path) -> Iterator[Path]:
+    """The home; what a command was told of colours is forgotten."""
+    yield home
     os.environ.pop("PUMPHOUSE_COLOR", None)
 
 

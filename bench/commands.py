@@ -34,7 +34,7 @@ def page() -> str:
 
 
 def _parts(command: click.Command, context: click.Context) -> Iterator[str]:
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    usage = " ".join([context.command_path, *_usage(command, context)])
     about = inspect.cleandoc(command.help or "").replace("\b\n", "")
     yield "\n".join(
         [f"## {context.command_path}", "", f"    {usage}", "", about, *_options(command, context)]
@@ -46,8 +46,17 @@ def _parts(command: click.Command, context: click.Context) -> Iterator[str]:
             yield from _parts(child, click.Context(child, info_name=name, parent=context))
 
 
+def _usage(command: click.Command, context: click.Context) -> list[str]:
+    """What follows the command's name; of a group the same with each release of click, which has changed it."""
+    if not isinstance(command, click.Group):
+        return command.collect_usage_pieces(context)
+    return ["[OPTIONS]", "[COMMAND]" if command.invoke_without_command else "COMMAND", "[ARGS]..."]
+
+
 def _options(command: click.Command, context: click.Context) -> list[str]:
-    records = [record for item in command.get_params(context) if (record := item.get_help_record(context))]
+    """The table of options: click from 8.5.1 on lists the arguments too, which stand in the usage."""
+    options = [item for item in command.get_params(context) if isinstance(item, click.Option)]
+    records = [record for item in options if (record := item.get_help_record(context))]
     rows = [f"| `{_cell(option)}` | {_cell(about)} |" for option, about in records]
     return ["", "| option | meaning |", "|---|---|", *rows] if rows else []
 

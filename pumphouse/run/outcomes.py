@@ -64,9 +64,11 @@ def _left_out(plan: Plan) -> set[Ref]:
     """What the operator left out, and what is skipped for want of nothing else."""
     skipped = {step.ref: step for step in plan.steps() if step.action is Action.SKIP}
     asked = {ref for ref, step in skipped.items() if step.reason in (LEFT_OUT, not_made(ref.kind))}
-    absent = skipped.keys() | {step.ref for step in plan.steps() if step.action is Action.CONFLICT}
+    known = {step.ref for step in plan.steps()}
+    there = {step.ref for step in plan.steps() if step.action in (Action.CREATE, Action.REUSE)}
+    # What is needed may not even be known, such as a volume of a source whose catalog has no Cinder.
     wants = {
-        ref: absent & {*step.record.needs, step.record.part_of}
+        ref: ({*step.record.needs} | known & {step.record.part_of}) - there
         for ref, step in skipped.items()
         if not step.record.skip
     }

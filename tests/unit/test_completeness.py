@@ -105,6 +105,14 @@ def test_a_server_and_its_port_that_want_each_other_are_left_out_together(is_ask
     assert {outcome.ref.kind for outcome in left_behind(found)} == lost
 
 
+def test_a_server_and_its_port_that_want_what_the_source_does_not_have_are_left_behind() -> None:
+    port, volume = Ref("port", "p"), Ref("volume", "v")
+    server = skipped(f"needs {volume}, which the source does not have", volume, port)
+    parts = step("port", "p", server.ref, part_of=server.ref, action=Action.SKIP)
+    found = report(planned(TENANT, server, parts))
+    assert {outcome.ref.kind for outcome in left_behind(found)} == {"server", "port"}
+
+
 def test_a_skip_that_a_policy_asks_for_needs_no_decision() -> None:
     assert ending(skipped("not asked", skip="not asked", settled=True))[0] == EXIT_DONE
 

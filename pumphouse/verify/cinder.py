@@ -9,7 +9,7 @@ from pumphouse.cloud import Cloud, call, get_all, or_none
 from pumphouse.errors import http_status
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind
-from pumphouse.verify.fields import ATTEMPT, STAMP, all_of, counted, mapped, metadata, own_stamp, plain
+from pumphouse.verify.fields import ATTEMPT, STAMP, all_of, counted, mapped, metadata, own_stamp, plain, zones
 
 # What Cinder itself keeps among a volume's metadata, and writes about the image that a volume came from.
 _ADMIN = ("readonly", "attached_mode")
@@ -41,7 +41,7 @@ VOLUME = Kind(
     (
         *plain("name", "description", "status", "size"),
         mapped("type", "volume_types", "volume_type"),
-        mapped("availability_zone", "availability_zones", "availability_zone"),
+        zones("availability_zone"),
         Field("bootable", lambda raw: _is_true(raw["bootable"])),
         *plain("multiattach"),
         Field("readonly", lambda raw: _is_true(raw["metadata"].get("readonly"))),

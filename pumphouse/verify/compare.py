@@ -30,10 +30,14 @@ ABSENT, NOT_KNOWN = Untold
 
 @dataclass(frozen=True, order=True)
 class Named:
-    """A name that a mapping of the configuration may change on its way, e.g. of a volume type."""
+    """A name that a mapping of the configuration may change on its way, e.g. of a volume type.
+
+    unmapped: what it was before the mapping changed it.
+    """
 
     mapping: str
     name: str
+    unmapped: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, order=True)
@@ -164,7 +168,7 @@ class Twins:
                 return self.items[value].ref if value in self.items else Missing(value)
             case Named():
                 names = self.mappings.get(value.mapping, {})
-                return Named(value.mapping, names.get(value.name, value.name))
+                return Named(value.mapping, names.get(value.name, value.name), value.name)
             case tuple():
                 return tuple(self.translate(part) for part in value)
             case frozenset():

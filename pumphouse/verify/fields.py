@@ -46,6 +46,29 @@ def mapped(name: str, mapping: str, key: str) -> Field:
     return Field(name, lambda raw: Named(mapping, raw[key]) if raw.get(key) else None)
 
 
+def zones(name: str) -> Field:
+    """The availability zones, or the one, in which something is to be."""
+
+    def read(raw: Json) -> Any:
+        found = raw.get(name)
+        if isinstance(found, list):
+            return frozenset(Named("availability_zones", zone) for zone in found)
+        return Named("availability_zones", found) if found else None
+
+    return Field(name, read, _kept_zones)
+
+
+def _kept_zones(wanted: Any, actual: Any) -> str:
+    """One mapping serves all services, and often only Nova has the zones that it names."""
+    mine, theirs = (value if isinstance(value, frozenset) else {value} - {None} for value in (wanted, actual))
+    kept = {zone.name for zone in theirs} <= {name for zone in mine for name in (zone.name, zone.unmapped)}
+    return (
+        "the mapping may be of zones of another service: it has kept its name"
+        if kept and len(mine) == len(theirs)
+        else ""
+    )
+
+
 def others(*known: str) -> Callable[[Json], Json]:
     """The fields that are not these: what a service lets people add under names of their own."""
     return lambda raw: {

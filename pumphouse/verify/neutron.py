@@ -25,6 +25,7 @@ from pumphouse.verify.fields import (
     tag_stamp,
     tags,
     unordered,
+    zones,
 )
 
 _TAGS = Field("tags", tags)
@@ -162,7 +163,7 @@ NETWORK = Kind(
         *plain(
             "name", "description", "admin_state_up", "mtu", "port_security_enabled", "shared", "dns_domain"
         ),
-        unordered("availability_zone_hints"),
+        zones("availability_zone_hints"),
         renamed("external", "router:external"),
         Field("gateways of others", lambda raw: raw["gateways"]),
         _OWNER,

@@ -119,6 +119,20 @@ def _user_data(raw: Json) -> Any:
     return f"sha256:{hashlib.sha256(value.encode()).hexdigest()[:16]}" if value else None
 
 
+def _zone(raw: Json) -> Any:
+    """The zone that a server was asked for, which Nova tells since 2.96; before that only where it is."""
+    name = raw.get("pinned_availability_zone", raw.get("OS-EXT-AZ:availability_zone"))
+    return Named("availability_zones", name) if name else None
+
+
+def _chosen_zone(wanted: Any, _actual: Any) -> str:
+    return (
+        ""
+        if wanted
+        else "the source's was asked for no zone, and the destination does not tell whether its was"
+    )
+
+
 def _owner(_wanted: Any, _actual: Any) -> str:
     return "a server belongs to the user who booted it: the migration's operator"
 
@@ -178,7 +192,7 @@ SERVER = Kind(
         Field("user_data", _user_data),
         Field("config_drive", lambda raw: str(raw["config_drive"]).lower() == "true"),
         renamed("hostname", "OS-EXT-SRV-ATTR:hostname"),
-        mapped("availability_zone", "availability_zones", "OS-EXT-AZ:availability_zone"),
+        Field("availability_zone", _zone, _chosen_zone),
         Field("flavor", _server_flavor),
         Field("flavor's values", _flavor_values),
         Field("server_groups", lambda raw: refs("server_group", raw.get("server_groups") or ())),

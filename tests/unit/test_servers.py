@@ -82,7 +82,8 @@ def zoned(zone: str | None, **mapping: str) -> tuple[str, ...]:
 def test_a_zone_that_the_destination_lacks_is_said() -> None:
     assert zoned(None) == zoned("nova") == zoned("old", old="here") == ()
     assert "availability zone old is not at the destination" in zoned("old")[0]
-    assert "availability zone old is not at the destination" in zoned("old", old="gone")[0]
+    assert "availability zone gone is not at the destination" in zoned("old", old="gone")[0]
+    assert "zone nova is mapped to gone, which is not there: it stays nova" in zoned("nova", nova="gone")[0]
 
 
 def test_marks_are_never_one_item_too_many() -> None:

@@ -41,7 +41,7 @@ from pumphouse.verify.compare import (
 )
 from pumphouse.verify.fields import STAMP, mapped, plain, reference, tag_stamp, tags
 from pumphouse.verify.glance import IMAGE
-from pumphouse.verify.neutron import SECURITY_GROUP, Floating, _elsewhere, _item
+from pumphouse.verify.neutron import NETWORK, SECURITY_GROUP, Floating, _elsewhere, _item
 from pumphouse.verify.nova import FLAVOR, SERVER
 
 BOX = Kind("box", plain("name"), lambda raw: raw["name"])
@@ -445,6 +445,35 @@ def test_only_the_group_that_neutron_made_and_nobody_changed_is_tolerated() -> N
 def test_a_floating_address_is_given_up_only_where_the_network_has_it_not(cidr: str, excused: bool) -> None:
     wanted = Floating("172.24.0.9", frozenset({"172.24.0.0/24"}))
     assert bool(_elsewhere(wanted, Floating("172.25.0.3", frozenset({cidr})))) is excused
+
+
+def excused(kind: Kind, wanted: Json, actual: Json, **mapping: str) -> list[tuple[str, str]]:
+    """The fields that say which zone something is in, as far as they differ, each with its excuse."""
+    fields = [f for f in kind.fields if "zone" in f.name]
+    twins = pair([], {}, {}, {"availability_zones": mapping}, {})
+    read = [(f, twins.translate(f.read(wanted)), f.read(actual)) for f in fields]
+    return [(f.name, f.excuse(mine, theirs)) for f, mine, theirs in read if mine != theirs]
+
+
+def test_zones_are_compared_by_their_mapping_and_a_service_may_have_none_of_the_mapped_ones() -> None:
+    fields = ((VOLUME, "availability_zone", str), (NETWORK, "availability_zone_hints", lambda zone: [zone]))
+    for kind, name, told in fields:
+        mine, mapped_one, other = ({name: told(zone)} for zone in ("old", "new", "other"))
+        assert excused(kind, mine, mapped_one, old="new") == []
+        assert "kept its name" in excused(kind, mine, mine, old="new")[0][1]
+        assert excused(kind, mine, other, old="new") == [(name, "")]
+
+
+def test_a_server_that_was_asked_for_no_zone_may_be_in_any() -> None:
+    def server(where: str, **asked: str | None) -> Json:
+        pinned = {f"pinned_availability_{name}": zone for name, zone in asked.items()}
+        return {"OS-EXT-AZ:availability_zone": where, **pinned}
+
+    free, old = server("a", zone=None), server("a")
+    assert excused(SERVER, free, server("b", zone=None)) == []
+    assert "asked for no zone" in excused(SERVER, free, server("b"))[0][1]
+    assert excused(SERVER, old, server("c", zone="b"), a="b") == []
+    assert excused(SERVER, old, server("b", zone=None), a="b") == [("availability_zone", "")]
 
 
 def test_every_kind_of_the_registry_is_compared() -> None:

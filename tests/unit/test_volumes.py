@@ -11,7 +11,14 @@ from pumphouse.flows import unit_flow
 from pumphouse.model import Action, Json, Record, Ref, Step, Unit
 from pumphouse.tasks.base import STAMP, Ensured, Migration
 from pumphouse.tasks.cinder import volume, volume_snapshot
-from pumphouse.tasks.cinder.common import ATTEMPT, UNFINISHED, at_destination, own_metadata
+from pumphouse.tasks.cinder.common import (
+    ATTEMPT,
+    UNFINISHED,
+    at_destination,
+    own_metadata,
+    zone_at_destination,
+    zone_notes,
+)
 from pumphouse.tasks.glance.transfer import TransferLimits
 from pumphouse.tasks.nova import server, server_boot
 
@@ -115,7 +122,7 @@ def test_a_type_or_zone_that_is_not_there_is_noted() -> None:
     assert arriving(record()).notes == ()
     assert arriving(record(), {"standard": "fast"}).notes == ()
     assert "standard, the default" in arriving(record(volume_type="gone")).notes[0]
-    assert "zone-7" in arriving(record(availability_zone="zone-7")).notes[0]
+    assert "zone-7 is not at the destination" in arriving(record(availability_zone="zone-7")).notes[0]
     with pytest.raises(ConfigError, match="nowhere"):
         arriving(record(), {"standard": "nowhere"})
 
@@ -134,6 +141,16 @@ def test_multiattach_needs_a_type_that_has_it() -> None:
 )
 def test_names_at_the_destination(name: str | None, mapping: dict[str, str], expected: str | None) -> None:
     assert at_destination(name, mapping, ["a", "b"]) == expected
+
+
+def test_a_zone_that_only_another_service_has_is_kept_and_noted() -> None:
+    mapping, there = {"nova": "az1", "old": "az1"}, ["nova"]
+    assert zone_at_destination("nova", mapping, there) == "nova"
+    assert zone_at_destination("old", mapping, there) is zone_at_destination(None, mapping, there) is None
+    assert zone_at_destination("old", mapping, ["az1", "old"]) == "az1"
+    assert zone_notes("nova", mapping, ["az1"]) == zone_notes(None, mapping, there) == []
+    assert "zone nova is mapped to az1, which is not there" in zone_notes("nova", mapping, there)[0]
+    assert "zone az1 is not at the destination" in zone_notes("old", mapping, there)[0]
 
 
 def twins(*volumes: Json) -> list[tuple[str, bool, str]]:

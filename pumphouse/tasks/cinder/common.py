@@ -96,6 +96,25 @@ def at_destination(name: str | None, mapping: Mapping[str, str], there: Iterable
     return wanted if wanted is not None and wanted in there else None
 
 
+def zone_at_destination(zone: str | None, mapping: Mapping[str, str], there: Collection[str]) -> str | None:
+    """The zone that stands for one of the source: the mapped one, else the same; None where neither is there.
+
+    One mapping serves Nova, Neutron and Cinder, and often only Nova has the zones that it names.
+    """
+    return next((name for name in (mapping.get(zone or ""), zone) if name in there), None)
+
+
+def zone_notes(zone: str | None, mapping: Mapping[str, str], there: Collection[str]) -> list[str]:
+    """What a plan says of a zone that a service of the destination does not have; nothing where it has it."""
+    wanted, found = mapping.get(zone or "", zone), zone_at_destination(zone, mapping, there)
+    if not zone or found == wanted:
+        return []
+    if found:
+        return [f"its availability zone {zone} is mapped to {wanted}, which is not there: it stays {found}"]
+    chosen = "which chooses one (mappings.availability_zones names another)"
+    return [f"its availability zone {wanted} is not at the destination, {chosen}"]
+
+
 def is_multiattach(volume_type: Json) -> bool:
     """Whether volumes of a type can be attached to several servers."""
     return str((volume_type.get("extra_specs") or {}).get("multiattach", "")).lower() == "<is> true"

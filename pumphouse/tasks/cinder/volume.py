@@ -26,6 +26,7 @@ from pumphouse.tasks.cinder.common import (
     owned,
     remove,
     volume_types,
+    zone_notes,
     zones,
 )
 from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task, temporaries
@@ -264,9 +265,7 @@ def _arriving(
             f"its type {data['volume_type']} is not at the destination: it becomes {default}, the default "
             "(mappings.volume_types chooses another)"
         )
-    zone = data["availability_zone"]
-    if at_destination(zone, mappings["availability_zones"], there) is None:
-        notes.append(f"its availability zone {zone} is not at the destination, which chooses one")
+    notes += zone_notes(data["availability_zone"], mappings["availability_zones"], there)
     lost = data["multiattach"] and not is_multiattach(types.get(name or default, {}))
     if lost and len(data["attachments"]) > 1:
         several = (

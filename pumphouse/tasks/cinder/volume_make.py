@@ -36,6 +36,7 @@ from pumphouse.tasks.cinder.common import (
     wait_for_item,
     wait_until_available,
     wait_until_in_use,
+    zone_at_destination,
     zones,
 )
 
@@ -113,7 +114,9 @@ class EnsureVolume(BaseEnsureTask):
             "description": data["description"],
             "size": data["size"],
             "volume_type": at_destination(data["volume_type"], self.types, volume_types(self.cloud)),
-            "availability_zone": at_destination(data["availability_zone"], self.zones, zones(self.cloud)),
+            "availability_zone": zone_at_destination(
+                data["availability_zone"], self.zones, zones(self.cloud)
+            ),
             "metadata": {**data["metadata"], STAMP: data["id"], UNFINISHED: data["attempt"]},
             "imageRef": image_id,
         }

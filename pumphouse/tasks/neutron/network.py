@@ -111,11 +111,15 @@ class EnsureNetwork(EnsureItem):
         return {**carried(data, CREATED), **optional, **self._zone_hints(data)}
 
     def _zone_hints(self, data: Json) -> Json:
-        wanted = [self.zones.get(zone, zone) for zone in data["availability_zone_hints"]]
-        if not wanted:
+        if not data["availability_zone_hints"]:
             return {}
         zones = get_all(self.cloud.neutron, "/availability_zones", "availability_zones")
         known = {zone["name"] for zone in zones if zone["resource"] == NAME}
+        # One mapping serves all services, and often only Nova has the zones that it names.
+        wanted = [
+            next((name for name in (self.zones.get(zone), zone) if name in known), zone)
+            for zone in data["availability_zone_hints"]
+        ]
         self.notes += [
             f"availability zone hint {zone} is not carried: the destination has no such zone for networks"
             for zone in wanted

@@ -15,7 +15,7 @@ from taskflow import task
 from pumphouse.cloud import get_all, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import BaseRetrieveTask, Before, Migration, Search, differences, ensure, retrieve
-from pumphouse.tasks.cinder.common import VOLUMES, at_destination, owned
+from pumphouse.tasks.cinder.common import VOLUMES, owned, zone_notes
 from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.kind import Found, Kind, matching
 from pumphouse.tasks.neutron.common import PORTS, closed_networks, shares_with
@@ -132,13 +132,8 @@ def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
 
 
 def _with_zone(search: Search, zones: Collection[str], record: Record) -> Record:
-    zone = record.data["availability_zone"]
-    if not zone or at_destination(zone, search.mappings["availability_zones"], zones):
-        return record
-    chosen = "which chooses one (mappings.availability_zones names another)"
-    return replace(
-        record, notes=(*record.notes, f"its availability zone {zone} is not at the destination, {chosen}")
-    )
+    notes = zone_notes(record.data["availability_zone"], search.mappings["availability_zones"], zones)
+    return replace(record, notes=(*record.notes, *notes))
 
 
 def _in_tenant(search: Search, tenant_id: str | None, records: Sequence[Record]) -> Iterator[Record]:

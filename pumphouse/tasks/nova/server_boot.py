@@ -21,7 +21,7 @@ from pumphouse.tasks.base import (
     only_twin,
     why_not_undone,
 )
-from pumphouse.tasks.cinder.common import at_destination
+from pumphouse.tasks.cinder.common import zone_at_destination
 from pumphouse.tasks.nova.boot_key import operators_keypair
 from pumphouse.tasks.nova.common import (
     STATE_TIMEOUT_S,
@@ -227,7 +227,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
             "description": data["description"],
             "tags": data["tags"],
             "hostname": data["hostname"],
-            "availability_zone": at_destination(zone, self.zones, server_zones(self.destination))
+            "availability_zone": zone_at_destination(zone, self.zones, server_zones(self.destination))
             if zone
             else None,
             **{field: data.get(field) for field in ADDRESSES},

@@ -35,7 +35,7 @@ from pumphouse.plan.units import units
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Before
 from pumphouse.tasks.kind import Kind
-from pumphouse.words import counted
+from pumphouse.words import counted, plural
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -64,10 +64,15 @@ def discover(
     def read(kind: Kind) -> list[Record]:
         if not kind.is_visible(source):
             return []
-        found = kind.discover(source, tenant_id)
+        found = [_movable(kind, source, record) for record in kind.discover(source, tenant_id)]
         return [kind.apply_policies(_as_before(kind, record, before), policies) for record in found]
 
     return {record.ref: record for records in pool.map(read, KINDS.values()) for record in records}
+
+
+def _movable(kind: Kind, source: Cloud, record: Record) -> Record:
+    """The record; one that cannot be moved where the source lacks a service that it is moved by."""
+    return replace(record, skip=record.skip or kind.hindrance(source))
 
 
 def _as_before(kind: Kind, record: Record, before: Mapping[Ref, Before]) -> Record:
@@ -146,15 +151,15 @@ def absent(source: Cloud, destination: Cloud, steps: Mapping[Ref, Step]) -> Iter
     """A note for each service and extension that one of the clouds lacks, with what is not carried for that."""
     unseen: dict[str, list[str]] = defaultdict(list)
     for kind in KINDS.values():
-        if not all(map(source.has, (kind.service, *kind.moved_by))):
-            unseen[kind.absence(source)].append(f"{kind.title}s")
+        if not source.has(kind.service):
+            unseen[kind.absence(source)].append(plural(kind.title))
     for lack, titles in unseen.items():
         yield f"{lack}: {', '.join(titles)} are not looked for"
+    lacks = {lack for kind in KINDS.values() for lack in (kind.hindrance(source), kind.lack(destination))}
     left: dict[str, Counter[str]] = defaultdict(Counter)
     for step in steps.values():
-        kind = KINDS[step.ref.kind]
-        if step.action is Action.SKIP and step.reason == kind.lack(destination):
-            left[step.reason][kind.title] += 1
+        if step.action is Action.SKIP and step.reason in lacks:
+            left[step.reason][KINDS[step.ref.kind].title] += 1
     for lack, counts in left.items():
         what = ", ".join(counted(count, title) for title, count in counts.items())
         yield f"{lack}: not carried: {what}"
@@ -253,4 +258,5 @@ def _fetch(source: Cloud, refs: Iterable[Ref], pool: Executor) -> dict[Ref, Reco
         ids[ref.kind].append(ref.id)
     there = [kind for kind in ids if not KINDS[kind].absence(source)]
     fetched = pool.map(lambda kind: KINDS[kind].fetch(source, ids[kind]), there)
-    return {record.ref: record for records in fetched for record in records.values()}
+    records = (record for found in fetched for record in found.values())
+    return {record.ref: _movable(KINDS[record.ref.kind], source, record) for record in records}

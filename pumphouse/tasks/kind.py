@@ -51,6 +51,11 @@ def matching(items: Iterable[Mapping[str, Any]], wanted: Json, owner: str) -> li
     return [Found(item["id"], item["name"] or "", item[owner]) for item in found if owner in item]
 
 
+def no_service(cloud: Cloud, service_type: str) -> str:
+    """That a cloud does not have a service, in words."""
+    return f"the {cloud.name} has no {service_type} service"
+
+
 def _same_record(record: Record, policies: Mapping[str, Any]) -> Record:
     return record
 
@@ -108,7 +113,7 @@ class Kind:
 
     name: how Refs, plans and stores write it.
     service: the type of the OpenStack service that has it, e.g. `network`; without that service there is none.
-    moved_by: the types of other services, without which none is moved.
+    moved_by: the types of other services, without which there may be some, and none is moved.
     extension: the alias of the extension of Neutron that has it; empty for what every Neutron has.
     discover: what a tenant of the source owns of it, with list calls.
     fetch: resources of the source by their ids, for those that need them; what is not there is left out.
@@ -184,15 +189,18 @@ class Kind:
 
     def absence(self, cloud: Cloud) -> str:
         """What a cloud lacks for there to be any of this kind; empty when it lacks nothing."""
-        for service in (self.service, *self.moved_by):
-            if not cloud.has(service):
-                return f"the {cloud.name} has no {service} service"
+        if not cloud.has(self.service):
+            return no_service(cloud, self.service)
         is_known = not self.extension or self.extension in cloud.extensions
         return "" if is_known else f"the {cloud.name} has no neutron extension {self.extension}"
 
+    def hindrance(self, cloud: Cloud) -> str:
+        """What a cloud lacks for any of this kind to be moved from it or to it; empty when it lacks nothing."""
+        return next((no_service(cloud, other) for other in self.moved_by if not cloud.has(other)), "")
+
     def lack(self, destination: Cloud) -> str:
         """What the destination lacks for a migration to make any of this kind and know it again; empty for nothing."""
-        if absence := self.absence(destination):
+        if absence := self.absence(destination) or self.hindrance(destination):
             return absence
         if self.service != "network" or _TAGS in destination.extensions:
             return ""

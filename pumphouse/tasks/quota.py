@@ -29,7 +29,7 @@ from pumphouse.tasks.base import (
     retrieve,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, no_service
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -122,8 +122,8 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 
 def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
-    """The records, with notes on what the destination does not have: the service, or single quotas."""
-    return [replace(record, notes=tuple(_unknown(search, record.data))) for record in records]
+    """The records, with notes on single quotas that the destination does not have; none is set without their service."""
+    return [_arriving(search, record) for record in records]
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -265,14 +265,14 @@ def settable(cloud: Cloud, tenant_id: str, data: Json, types: Mapping[str, str])
     }
 
 
-def _unknown(search: Search, data: Json) -> list[str]:
-    service, cloud = SERVICES[data["service"]], search.destination
+def _arriving(search: Search, record: Record) -> Record:
+    service, cloud = SERVICES[record.data["service"]], search.destination
     if not cloud.has(service.type):
-        return ["they are not carried: the destination does not have the service"]
+        return replace(record, skip=no_service(cloud, service.type))
     if not cloud.is_admin:
-        return []
+        return record
     known = service.read(cloud, cloud.project_id, service.default)
-    return _missing(known, data, search.mappings["volume_types"])
+    return replace(record, notes=tuple(_missing(known, record.data, search.mappings["volume_types"])))
 
 
 def _missing(known: Limits, data: Json, types: Mapping[str, str]) -> list[str]:

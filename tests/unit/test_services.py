@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +21,13 @@ from pumphouse.cloud.services import service_types, unversioned
 from pumphouse.errors import CloudError
 from pumphouse.model import Action, Record, Ref
 from pumphouse.plan import uncarried
-from pumphouse.plan.decide import decide_all
-from pumphouse.plan.make import absent, with_needs
+from pumphouse.plan.decide import decide, decide_all
+from pumphouse.plan.make import absent, discover, with_needs
 from pumphouse.tasks import KINDS, quota
 from pumphouse.tasks.glance.common import list_images
+from pumphouse.tasks.neutron.common import SECURITY_GROUPS, list_shares
 from pumphouse.tasks.neutron.port import NOT_CARRIED, EnsurePort
+from pumphouse.tasks.neutron.security_group import MakeDefaultGroup
 from pumphouse.tasks.nova.common import servers_of
 from pumphouse.verify import cinder as verify_cinder
 from pumphouse.verify import glance as verify_glance
@@ -208,7 +210,7 @@ def test_limits_of_volumes_are_a_note_where_there_is_no_cinder(connect: Any) -> 
     record = Record(Ref("quota", "s.volume"), "volume", data)
     search = SimpleNamespace(destination=cloud, ids={Ref("tenant", "s"): "p"}, mappings={"volume_types": {}})
     (adapted,) = quota.adapt(search, [record])
-    assert adapted.notes == ("they are not carried: the destination does not have the service",)
+    assert adapted.skip == "the it has no block-storage service"
     (twin,) = quota.find(search, [record])[record.ref]
     assert (twin.differences, twin.unfinished) == (("volumes is unknown, source has 50",), "")
 
@@ -261,6 +263,32 @@ def test_what_the_destination_has_nothing_for_is_left_out_with_a_note_for_each_l
         "the it has no compute service: flavors, keypairs, server groups, servers are not looked for" in notes
     )
     assert "/v2.0/routers" not in there.requests
+
+
+def test_what_is_there_and_moved_by_a_service_that_is_not_is_left_behind_with_a_note(
+    there: PlainCloud, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.catalog += [("compute", "/compute/v2.1"), ("image", "/image")]
+    web = Record(Ref("server", "s"), "web", {"image_id": None})
+    kind = replace(KINDS["server"], discover=lambda *_: [web], fetch=lambda *_: {"s": web})
+    monkeypatch.setattr("pumphouse.plan.make.KINDS", {"server": kind})
+    with ThreadPoolExecutor() as pool:
+        found = discover(connect(), TENANT, {"root_disk": "snapshot"}, pool)
+        volume = Record(Ref("volume", "v"), "data", {}, needs=(web.ref,))
+        needed = with_needs(connect(), {volume.ref: volume}, pool)
+    assert found[web.ref].skip == needed[web.ref].skip == "the it has no network service"
+    steps = {web.ref: decide(found[web.ref], (), "fail")}
+    assert list(absent(connect(), connect(), steps)) == [
+        "the it has no network service: not carried: 1 server"
+    ]
+
+
+def test_a_cloud_without_neutron_has_nothing_of_it_and_needs_no_default_group(connect: Any) -> None:
+    cloud = connect()
+    assert [*SECURITY_GROUPS.by(cloud, "id", ["g"]), *list_shares(cloud)] == []
+    task = MakeDefaultGroup(cloud, provides="prepared")
+    assert task.execute({"id": "t", "made": True}) == {"groups": []}
+    assert task.revert({"id": "t", "made": True}) is None
 
 
 def test_what_is_needed_of_a_service_that_is_not_there_is_not_read(connect: Any) -> None:

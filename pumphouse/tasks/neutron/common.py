@@ -74,7 +74,9 @@ class Collection:
         return f"/{self.name.replace('_', '-')}s"
 
     def all(self, cloud: Cloud, **filters: Any) -> list[Json]:
-        """All items that pass the filters; none where the cloud has not loaded the extension that they are of."""
+        """All items that pass the filters; none where there is no Neutron, or none with the extension that they are of."""
+        if not cloud.has("network"):
+            return []
         return or_none(get_all, cloud.neutron, self.path, f"{self.name}s", **filters) or []
 
     def owned(self, cloud: Cloud, tenant_id: str) -> list[Json]:
@@ -215,7 +217,9 @@ def carried(item: Json, fields: Iterable[str]) -> Json:
 
 
 def list_shares(cloud: Cloud, **filters: Any) -> list[Json]:
-    """The shares with single tenants or with all; none where the cloud does not have the extension."""
+    """The shares with single tenants or with all; none where there is no Neutron, or none with the extension."""
+    if not cloud.has("network"):
+        return []
     return or_none(get_all, cloud.neutron, "/rbac-policies", "rbac_policies", action=SHARED, **filters) or []
 
 

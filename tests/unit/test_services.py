@@ -26,7 +26,9 @@ from pumphouse.plan.make import absent, discover, with_needs
 from pumphouse.tasks import KINDS, quota
 from pumphouse.tasks.glance.common import list_images
 from pumphouse.tasks.neutron.common import SECURITY_GROUPS, list_shares
-from pumphouse.tasks.neutron.port import NOT_CARRIED, EnsurePort
+from pumphouse.tasks.neutron.floating_ip import AssociateFloatingIp
+from pumphouse.tasks.neutron.port import EnsurePort
+from pumphouse.tasks.neutron.port_forwardings import at_port
 from pumphouse.tasks.neutron.security_group import MakeDefaultGroup
 from pumphouse.tasks.nova.common import servers_of
 from pumphouse.verify import cinder as verify_cinder
@@ -326,11 +328,22 @@ def test_a_proxy_of_which_a_service_does_not_know_is_not_left(
     assert get_all(adapter, "/types", "types") == [1]
 
 
-def test_what_nobody_may_choose_of_a_port_is_left_to_neutron(there: PlainCloud, connect: Any) -> None:
+@pytest.mark.parametrize(
+    ("forbidden", "left"),
+    [
+        (("mac_address",), "MAC"),
+        (("ip_address",), "addresses"),
+        (("mac_address", "ip_address"), "MAC, addresses"),
+        (("port_security_enabled",), "MAC, addresses, port security, allowed address pairs"),
+    ],
+)
+def test_what_nobody_may_choose_of_a_port_is_left_to_neutron(
+    there: PlainCloud, connect: Any, forbidden: tuple[str, ...], left: str
+) -> None:
     there.catalog.append(("network", ""))
 
     def made(body: Any) -> tuple[int, Any]:
-        if "mac_address" in body["port"]:
+        if any(field in json.dumps(body) for field in forbidden):
             return 403, {"NeutronError": {"message": "not by the policy"}}
         return 201, {"port": {**body["port"], "id": "new"}}
 
@@ -338,12 +351,26 @@ def test_what_nobody_may_choose_of_a_port_is_left_to_neutron(there: PlainCloud, 
     task = EnsurePort(connect(), provides="p", rebind={"data": "x"})
     task.notes = []
     chosen = {"mac_address": "fa:16:3e:00:00:01", "fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.5"}]}
-    assert task._created({"name": "web", **chosen}) == "new"
-    assert task.notes == [f"{NOT_CARRIED}: the cloud answered 403: not by the policy"]
+    assert task._created({"name": "web", **chosen, "port_security_enabled": True}) == "new"
+    assert task.notes == [f"Neutron chooses its {left}: the cloud answered 403: not by the policy"]
+    assert task.asked["fixed_ips"][0]["subnet_id"] == "s"
 
     there.made = lambda body: (403, {"NeutronError": {"message": "none at all"}})
     with pytest.raises(HttpError, match="none at all"):
         task._created({"name": "web", "fixed_ips": []})
+
+
+@pytest.mark.parametrize(("held", "leads_to"), [("10.0.0.5", "10.0.0.5"), ("10.0.0.77", "10.0.0.77")])
+def test_what_leads_to_a_port_leads_to_an_address_that_it_has(
+    there: PlainCloud, connect: Any, held: str, leads_to: str
+) -> None:
+    there.catalog.append(("network", ""))
+    fixed = [{"subnet_id": "s", "ip_address": ip} for ip in ("fd00::5", held)]
+    there.answers["/v2.0/ports?id=p"] = {"ports": [{"id": "p", "fixed_ips": fixed}]}
+    forwarding = {"internal_port_id": "p", "internal_ip_address": "10.0.0.5", "protocol": "tcp"}
+    assert at_port(connect(), forwarding)["internal_ip_address"] == leads_to
+    address = AssociateFloatingIp(connect(), provides="a")._address("p", {"fixed_ip_address": "10.0.0.5"})
+    assert address == ({"fixed_ip_address": "10.0.0.5"} if held == "10.0.0.5" else {})
 
 
 USERS = [{"id": str(number), "name": f"user {number}"} for number in range(3)]

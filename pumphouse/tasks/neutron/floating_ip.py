@@ -32,6 +32,7 @@ from pumphouse.tasks.neutron.common import (
     DERIVED,
     FLOATING_IPS,
     NO_QOS,
+    PORTS,
     SUBNETS,
     TWIN_TENANT,
     UNFINISHED,
@@ -39,6 +40,7 @@ from pumphouse.tasks.neutron.common import (
     blocks,
     carried,
     finish,
+    held_ips,
     is_stamped,
     is_unfinished,
     is_within,
@@ -194,7 +196,7 @@ class AssociateFloatingIp(BaseCloudTask):
         if port_id and not actual["port_id"]:
             self.journal()
         # Neutron takes no other change of an address that leads to one of several addresses of a port.
-        place = {"port_id": port_id, "fixed_ip_address": data["fixed_ip_address"]} if port_id else {}
+        place = {"port_id": port_id, **self._address(port_id, data)} if port_id else {}
         try:
             finish(self.cloud, FLOATING_IPS, actual["id"], data, **place)
         except Exception as error:
@@ -213,6 +215,12 @@ class AssociateFloatingIp(BaseCloudTask):
         if self.begun and not left:
             self.journal(False)
         return kept_result(left)
+
+    def _address(self, port_id: str, data: Json) -> Json:
+        """To which address of the port it is to lead; Neutron knows where the port has another one."""
+        address = data["fixed_ip_address"]
+        port = self.cloud.batch(PORTS.items).get(port_id)
+        return {"fixed_ip_address": address} if address in held_ips(port) else {}
 
     def _release(self, floating_ip_id: str) -> None:
         FLOATING_IPS.update(self.cloud, floating_ip_id, port_id=None)

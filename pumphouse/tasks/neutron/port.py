@@ -66,12 +66,16 @@ FIELDS = ("name", "description", "tags", "fixed_ips", "security_groups", *CREATE
 REMEDY = "give the server a port of its own tenant"
 # Neutron keeps these in no order.
 LISTS = ("allowed_address_pairs", "extra_dhcp_opts")
-# What only the owner of a network chooses for its ports by Neutron's default policies, or an administrator.
-OF_OWNER = ("mac_address", "port_security_enabled", "allowed_address_pairs")
-NOT_CARRIED = "its MAC, addresses, port security and allowed address pairs are not carried"
-NOT_CHOSEN = (
-    f"{NOT_CARRIED}: only the owner of its network or an administrator of the destination chooses them"
-)
+# What only the owner of a network chooses for its ports by Neutron's default policies, or an administrator, in words.
+CHOSEN = {
+    "mac_address": "MAC",
+    "fixed_ips": "addresses",
+    "port_security_enabled": "port security",
+    "allowed_address_pairs": "allowed address pairs",
+}
+# What is left to Neutron where policies forbid even administrators to choose, the least first.
+LEFT_TO_NEUTRON = (("mac_address",), ("fixed_ips",), ("mac_address", "fixed_ips"), tuple(CHOSEN))
+NOT_CHOSEN = "its MAC, addresses, port security and allowed address pairs are not carried: only the owner of its network or an administrator of the destination chooses them"
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
@@ -157,17 +161,30 @@ class EnsurePort(EnsureItem):
             **asked_addresses(self.cloud, {**data, "fixed_ips": fixed_ips}),
             "security_groups": [ensured_id(ensured, "security_group", i) for i in data["security_groups"]],
         }
-        return fields if self._may_choose(network_id) else self._left_to_neutron(fields, NOT_CHOSEN)
+        if self._may_choose(network_id):
+            return fields
+        self.notes.append(NOT_CHOSEN)
+        return _without(fields, CHOSEN)
 
     def _created(self, fields: Json) -> str:
-        """Make the port; with what Neutron chooses where the destination's policies forbid even administrators to choose."""
+        """Make the port; without what the destination's policies forbid even administrators to choose."""
         try:
             return super()._created(fields)
         except Exception as error:
             if http_status(error) != 403:
                 raise
-            note = f"{NOT_CARRIED}: {explain(error).what}"
-        return super()._created(self._left_to_neutron(fields, note))
+            refusal = error
+        for left in LEFT_TO_NEUTRON:
+            try:
+                created = super()._created(_without(fields, left))
+            except Exception as error:
+                if http_status(error) != 403:
+                    raise
+                continue
+            what = ", ".join(CHOSEN[field] for field in left)
+            self.notes.append(f"Neutron chooses its {what}: {explain(refusal).what}")
+            return created
+        raise refusal
 
     def may_differ(self, field: str, wanted: Any) -> bool:
         """Its addresses, by those that Neutron adds itself in subnets with automatic ones."""
@@ -183,11 +200,6 @@ class EnsurePort(EnsureItem):
         network = self.cloud.batch(NETWORKS.items).get(network_id)
         return bool(network["project_id"] == self.cloud.project_id)
 
-    def _left_to_neutron(self, fields: Json, note: str) -> Json:
-        self.notes.append(note)
-        fixed_ips = [{"subnet_id": fixed["subnet_id"]} for fixed in fields["fixed_ips"]]
-        return {**{k: v for k, v in fields.items() if k not in OF_OWNER}, "fixed_ips": fixed_ips}
-
     def _explain(self, error: Exception, data: Json, network_id: str) -> None:
         port = (
             holder(self.cloud, network_id, held_ips(data), data["mac_address"])
@@ -199,6 +211,13 @@ class EnsurePort(EnsureItem):
                 f"an address of the port is taken: {describe_holder(port)}",
                 "delete that port, or free the address",
             ) from error
+
+
+def _without(fields: Json, left: Collection[str]) -> Json:
+    """What to ask for that leaves fields of CHOSEN to Neutron: of addresses, in which subnets they are."""
+    subnets = [{"subnet_id": fixed["subnet_id"]} for fixed in fields["fixed_ips"]]
+    kept = {field: value for field, value in fields.items() if field not in left}
+    return {**kept, "fixed_ips": subnets if "fixed_ips" in left else fields["fixed_ips"]}
 
 
 def _tenant(record: Record) -> Ref:

@@ -19,12 +19,14 @@ from pumphouse.tasks.base import (
     kept_result,
     why_not_undone,
 )
+from pumphouse.tasks.neutron.common import PORTS as NEUTRON_PORTS
+from pumphouse.tasks.neutron.common import held_ips
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
 # With ranges (Neutron 20, Yoga) the single ports of a forwarding are empty where it has a real range.
-PORTS = (("internal_port", "internal_port_range"), ("external_port", "external_port_range"))
+SPANS = (("internal_port", "internal_port_range"), ("external_port", "external_port_range"))
 FIELDS = ("protocol", "internal_ip_address", "description")
 Key = tuple[Any, ...]
 
@@ -34,7 +36,7 @@ class EnsurePortForwardings(BaseCloudTask):
 
     def execute(self, data: Json, floating_ip: Json, **ensured: Ensured) -> Json:
         """Make them; provides the ids of those that were made."""
-        wanted = [mapped(forwarding, ensured) for forwarding in data["port_forwardings"]]
+        wanted = [at_port(self.cloud, mapped(item, ensured)) for item in data["port_forwardings"]]
         if not wanted:
             return {"id": floating_ip["id"], "added": []}
         there = self._keys(floating_ip["id"])
@@ -111,15 +113,27 @@ def delete(cloud: Cloud, floating_ip_id: str, forwarding_id: str) -> None:
 
 
 def key(forwarding: Json) -> Key:
-    """What tells one forwarding of an address from another, however its ports are written."""
-    ports = (_range(forwarding, single, span) for single, span in PORTS)
-    return forwarding["protocol"], forwarding["internal_ip_address"], forwarding["internal_port_id"], *ports
+    """What tells one forwarding of an address from another, however its ports are written.
+
+    Not to which address of the port it leads: the destination may have given the port others.
+    """
+    ports = (_range(forwarding, single, span) for single, span in SPANS)
+    return forwarding["protocol"], forwarding["internal_port_id"], *ports
 
 
 def mapped(forwarding: Json, ensured: Mapping[str, Ensured]) -> Json:
     """The forwarding as the destination is to have it."""
     port_id = ensured_id(ensured, "port", forwarding["internal_port_id"])
     return {**{k: v for k, v in forwarding.items() if v is not None}, "internal_port_id": port_id}
+
+
+def at_port(cloud: Cloud, forwarding: Json) -> Json:
+    """The forwarding to an address that its port has, where the destination gave the port others than it was to have."""
+    held = held_ips(cloud.batch(NEUTRON_PORTS.items).get(forwarding["internal_port_id"]))
+    own = sorted(address for address in held if ":" not in address)
+    if not own or forwarding["internal_ip_address"] in own:
+        return forwarding
+    return {**forwarding, "internal_ip_address": own[0]}
 
 
 def missing(search: Search, record: Record, floating_ip: Json) -> list[str]:
@@ -145,7 +159,7 @@ def _path(floating_ip_id: str) -> str:
 
 def _data(item: Json) -> Json:
     data = {field: item.get(field) for field in (*FIELDS, "internal_port_id")}
-    for single, span in PORTS:
+    for single, span in SPANS:
         field = single if item.get(single) else span
         data[field] = item[field]
     return data
@@ -157,5 +171,5 @@ def _range(forwarding: Json, single: str, span: str) -> str:
 
 
 def _text(forwarding: Json) -> str:
-    outer, inner = (forwarding.get(single) or forwarding.get(span) for single, span in reversed(PORTS))
+    outer, inner = (forwarding.get(single) or forwarding.get(span) for single, span in reversed(SPANS))
     return f"{forwarding['protocol']} {outer} to {forwarding['internal_ip_address']} {inner}"

@@ -36,7 +36,9 @@ class Release:
 
 
 NEWEST = Release("newest", green_threads=False, compiled=False)
+WALLABY = Release("wallaby", python="3.8", volume_path="/v3/%(project_id)s")
 TRAIN = Release("train", python="3.7", volume_path="/v3/%(project_id)s")
 RELEASES = {
-    release.name: release for release in (NEWEST, Release("epoxy"), Release("caracal"), Release("zed"), TRAIN)
+    release.name: release
+    for release in (NEWEST, Release("epoxy"), Release("caracal"), Release("zed"), WALLABY, TRAIN)
 }

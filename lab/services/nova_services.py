@@ -5,6 +5,7 @@ They meet over oslo.messaging's in-memory transport, so no message broker is nee
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -54,7 +55,9 @@ def start() -> Callable[..., Iterable[bytes]]:
 def _configure() -> None:
     files = wsgi_app._get_config_files()
     if hasattr(wsgi_app, "init_global_data"):
-        wsgi_app.init_global_data(files, "osapi_compute", *PROGRAM)
+        # It is told the service since Xena, and the program since 2025.2.
+        told = inspect.signature(wsgi_app.init_global_data).parameters
+        wsgi_app.init_global_data(*(files, "osapi_compute", *PROGRAM)[: len(told)])
     else:  # before Ussuri the application reads the files itself, which can be done only once
         nova.config.parse_args([], default_config_files=files)
         wsgi_app.config = SimpleNamespace(parse_args=lambda *_, **__: None)

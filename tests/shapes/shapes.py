@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pumphouse
 from tests.faults.rules import Page, Rule
 from tests.shapes.traits import (
     Capped,
     Forbidden,
+    Limits,
     NoExtensions,
     NoHashes,
+    OldCinders,
     Only,
     Paged,
     Regions,
@@ -32,8 +37,9 @@ class Shape:
     changes: of each cloud's settings in clouds.yaml.
     notes: texts of which each is in one of the notes of the plan.
     absent: the kinds of which nothing is made because a cloud lacks them.
-    failed: those of which something fails.
-    exit_code: of the migration; verified: of `verify` after it.
+    failed: those of which something fails; missing: those of which `verify` then misses some.
+    different: the fields that it finds otherwise, as `port.mac_address`; the kinds of which there are others.
+    exit_code: of the migration.
     rules: makes those of the Front; leaves_links, idle_s: as a Front has them.
     """
 
@@ -42,8 +48,9 @@ class Shape:
     notes: Collection[str] = ()
     absent: Collection[str] = ()
     failed: Collection[str] = ()
+    missing: Collection[str] = ()
+    different: Collection[str] = ()
     exit_code: int = 0
-    verified: int = 0
     rules: Callable[[], Sequence[Rule]] = tuple
     leaves_links: bool = False
     idle_s: float | None = None
@@ -88,7 +95,19 @@ ADDRESS_GROUPS = NoExtensions(
     "^/v2.0/address-groups",
     ("remote_address_group_id",),
 )
-NETWORK_KINDS = ("network", "subnet", "security_group", "port", "router", "server")
+NETWORK_KINDS = (
+    *(
+        "network",
+        "subnet",
+        "security_group",
+        "address_group",
+        "port",
+        "trunk",
+        "router",
+        "floating_ip",
+        "server",
+    ),
+)
 
 ENDPOINTS = {
     "identity_endpoint_override": "{url}/identity/v3",
@@ -106,6 +125,12 @@ API_VERSIONS = {
     "compute_api_version": "2.96",
 }
 
+
+# Writes that are answered by pages of HTML, and were not carried out, or were.
+def _pages(chance: float, *pages: Page, method: str) -> Callable[[], list[Rule]]:
+    return lambda: [Rule([*pages], method=method, chance=chance)]
+
+
 # Where the services are, and how they answer.
 ADDRESSES = {
     "versions and project ids in the catalog": Shape(both(Versioned(WITH_PROJECT, PLAIN_TYPES))),
@@ -118,10 +143,11 @@ ADDRESSES = {
     "endpoints of clouds.yaml": Shape(both(Only("none")), each(**ENDPOINTS)),
     "versions of clouds.yaml": Shape(changes=each(**API_VERSIONS)),
     "pages of two items": Shape(both(Paged(2))),
+    "three Cinders in the catalog": Shape(both(OldCinders())),
     "reads that are answered by pages of HTML": Shape(
-        rules=lambda: [Rule([Page(502), Page(504)], method="GET|HEAD", chance=0.1)]
+        rules=_pages(0.1, Page(502), Page(504), method="GET|HEAD")
     ),
-    "connections that are cut after each answer": Shape(idle_s=0),
+    "connections that are cut when nothing is sent": Shape(idle_s=0.05),
 }
 # What a cloud does not have.
 LACKS = {
@@ -129,44 +155,72 @@ LACKS = {
         source(Without(["block-storage"])),
         notes=["the source has no block-storage service: volumes, volume snapshots are not looked for"],
         absent=("volume",),
+        missing=("server", "port"),
+        exit_code=3,
     ),
     "no Cinder at the destination": Shape(
         destination(Without(["block-storage"])),
         notes=["the destination has no block-storage service: not carried: 2 volumes"],
         absent=("volume",),
+        missing=("volume", "server", "port", "quota"),
         exit_code=3,
-        verified=6,
     ),
-    "no L3 at the source": Shape(source(L3), absent=("router", "floating_ip")),
+    # The ports of the routers that are not seen are still there.
+    "no L3 at the source": Shape(
+        source(L3), absent=("router", "floating_ip"), different=("network.gateways of others",)
+    ),
     "no L3 at the destination": Shape(
         destination(L3),
-        notes=["the destination has no neutron extension router: not carried: 1 router"],
+        notes=["the destination has no neutron extension router: not carried: 1 router, 1 floating ip"],
         absent=("router", "floating_ip"),
+        missing=("router", "floating_ip"),
         exit_code=3,
-        verified=6,
     ),
     "an old Neutron at the source": Shape(
         source(TRUNK, POOLS, SHARES, QOS, TAGS, ADDRESS_GROUPS), absent=("trunk", "address_group")
     ),
-    "no trunks, pools, shares and QoS at the destination": Shape(destination(TRUNK, POOLS, SHARES, QOS)),
+    # A port whose server has booted becomes no trunk any more: the server waits for the trunk.
+    "no trunks, pools, shares and QoS at the destination": Shape(
+        destination(TRUNK, POOLS, SHARES, QOS),
+        notes=["the destination has no neutron extension trunk: not carried: 1 trunk"],
+        absent=("trunk",),
+        missing=("port", "trunk", "floating_ip", "server"),
+        exit_code=3,
+    ),
+    "no address groups at the destination": Shape(
+        destination(ADDRESS_GROUPS),
+        notes=["the destination has no neutron extension address-group: not carried: 1 address group"],
+        absent=("address_group",),
+        missing=(
+            *("address_group", "security_group", "port", "trunk", "floating_ip"),
+            *("server", "volume"),
+        ),
+        exit_code=3,
+    ),
     "no tags at the destination": Shape(
         destination(TAGS),
         notes=["the destination has no neutron extension standard-attr-tag: not carried: "],
         absent=NETWORK_KINDS,
+        missing=(*NETWORK_KINDS, "volume"),
+        different=("security_group.rules",),
         exit_code=3,
-        verified=6,
     ),
     "no Neutron at the destination": Shape(
         destination(Without(["network"])),
         notes=["the destination has no network service: not carried: "],
         absent=NETWORK_KINDS,
+        missing=(*NETWORK_KINDS, "volume", "quota"),
         exit_code=3,
-        verified=6,
     ),
     "no Neutron at the source": Shape(
         source(Without(["network"])),
-        notes=["the source has no network service: networks, "],
+        notes=[
+            "the source has no network service: networks, ",
+            "the source has no network service: not carried: 2 servers",
+        ],
         absent=NETWORK_KINDS,
+        missing=("server", "volume"),
+        exit_code=3,
     ),
     "no Nova at the source": Shape(
         source(Without(["compute"])),
@@ -174,30 +228,67 @@ LACKS = {
             "the source has no compute service: flavors, keypairs, server groups, servers are not looked for"
         ],
         absent=("flavor", "keypair", "server"),
+        missing=("volume",),
+        different=("port.dns_name", "port.device"),
+        exit_code=3,
+    ),
+    "no Glance at the source": Shape(
+        source(Without(["image"])),
+        notes=[
+            "the source has no image service: images are not looked for",
+            "the source has no image service: not carried: 2 volumes, 2 servers",
+        ],
+        absent=("image", "server", "volume"),
+        missing=("server", "volume", "port", "trunk", "floating_ip"),
+        exit_code=3,
     ),
     "no Glance at the destination": Shape(
         destination(Without(["image"])),
         notes=["the destination has no image service: not carried: "],
         absent=("image", "server", "volume"),
+        missing=("image", "server", "volume", "port", "trunk", "floating_ip"),
         exit_code=3,
-        verified=6,
     ),
     "an old Glance at the source": Shape(source(NoHashes())),
     "an old Glance at the destination": Shape(destination(NoHashes())),
 }
-# A port's address and MAC are chosen by nobody.
-NO_CHOICE = Forbidden("neutron", "POST", "^/v2.0/ports", "mac_address")
-POLICIES = {
-    "nobody chooses addresses": Shape(destination(NO_CHOICE), verified=6),
-    "nobody chooses owners": Shape(
-        destination(Forbidden("neutron", "POST", "^/v2.0/networks", "project_id")),
-        failed=("network", "subnet"),
-        exit_code=3,
-        verified=6,
+WRITES = {
+    "writes that are answered by pages of HTML": Shape(
+        rules=_pages(0.05, Page(502), Page(504), Page(504, is_done=True), method="POST|PUT|PATCH|DELETE")
     ),
 }
-# Each microversion of Nova that is asked for, and the first of all.
-CAPS = ("2.1", "2.3", "2.10", "2.19", "2.52", "2.53", "2.55", "2.70", "2.90")
+# What an administrator may not choose.
+NICS = ("server.NICs", "server.order of NICs")
+POLICIES = {
+    "nobody chooses MACs": Shape(
+        destination(Forbidden("neutron", "POST", "^/v2.0/ports", "mac_address")),
+        different=("port.mac_address", *NICS),
+    ),
+    # A router keeps its addresses, or is not made: its networks know them.
+    "nobody chooses addresses of ports": Shape(
+        destination(Forbidden("neutron", "POST", "^/v2.0/ports", '"ip_address"')),
+        failed=("router",),
+        missing=("router", "floating_ip"),
+        different=("port.fixed_ips", "server.addresses", "network.gateways of others"),
+        exit_code=3,
+    ),
+    "nobody chooses public addresses": Shape(
+        destination(Forbidden("neutron", "POST|PUT", "^/v2.0/floatingips", "floating_ip_address"))
+    ),
+    "nobody chooses owners": Shape(
+        destination(Forbidden("neutron", "POST", "^/v2.0/", "project_id|tenant_id")),
+        failed=("network", "subnet", "address_group", "security_group"),
+        missing=(*NETWORK_KINDS, "volume"),
+        different=("security_group.rules",),
+        exit_code=3,
+    ),
+}
+QUOTAS = {"no quotas": Shape(both(Limits(-1)))}
+# Each microversion of Nova at which our code does something else or is told something else, as it says itself.
+_PLACES = ("tasks/nova/*.py", "verify/nova.py", "cloud/services.py")
+_FILES = [file for place in _PLACES for file in Path(pumphouse.__file__).parent.glob(place)]
+_STEPS = {step for file in _FILES for step in re.findall(r"\b2(?:\.|, )(\d+)\b", file.read_text())}
+CAPS = [f"2.{step}" for step in sorted(_STEPS, key=int)]
 CAPPED = {
     f"microversion {most} at the {side}": Shape({side: [Capped(most)]}) for most in CAPS for side in SIDES
 }

@@ -12,10 +12,11 @@ import pytest
 from lab import Lab
 from lab.populate import Sample
 from lab.sample.base import connect, get, post, put, send
+from tests.real.listing import NOTHING, Listing, changes, listing
 from tests.shapes.certificates import Certificates
-from tests.shapes.conftest import Operator
+from tests.shapes.conftest import Arrival, Operator, arrival
 from tests.shapes.front import fronted
-from tests.shapes.shapes import Shape, both, each
+from tests.shapes.shapes import SIDES, Shape, both, each
 from tests.shapes.traits import Regions
 
 PLAN = ("migrate", "tenant")
@@ -53,24 +54,42 @@ def planned(operator: Operator, tenant: Sample, **settings: Any) -> Any:
 
 
 @pytest.mark.exhaustive
-def test_a_token_plans_as_its_user_does(lab: Lab, operator: Operator, tenant: Sample) -> None:
-    token = connect(lab.clouds_yaml, "source").identity.get_token()
+def test_tokens_move_a_tenant_as_their_users_do(
+    lab: Lab, operator: Operator, tenant: Sample, empty: Listing
+) -> None:
     nobody = {"username": None, "password": None, "user_domain_name": None}
-    plan = planned(operator, tenant, auth_type="v3token", auth={**nobody, "token": token})
-    assert plan["summary"]["create"] > 10
-    assert [note for note in plan["notes"] if "administrator's" in note] == []
+    tokens = {name: connect(lab.clouds_yaml, name).identity.get_token() for name in SIDES}
+    logins = {
+        name: {"auth_type": "v3token", "auth": {**nobody, "token": token}} for name, token in tokens.items()
+    }
+    operator.sees(Shape(changes=logins))
+    assert arrival(operator, tenant) == Arrival()
+    operator.run("revert", "last", "--yes", exit_code=0)
+    assert changes(empty, listing(lab.clouds_yaml, "destination")) == NOTHING
+
+
+def by_credential(application_credential: dict[str, str]) -> dict[str, Any]:
+    """The settings of a cloud for a login by an application credential."""
+    nobody = dict.fromkeys(
+        ("username", "password", "user_domain_name", "project_name", "project_domain_name"), None
+    )
+    return {"auth_type": "v3applicationcredential", "auth": {**nobody, **application_credential}}
 
 
 def test_an_application_credential_plans_and_check_says_what_it_cannot_do(
     operator: Operator, tenant: Sample, application_credential: dict[str, str]
 ) -> None:
-    nobody = dict.fromkeys(
-        ("username", "password", "user_domain_name", "project_name", "project_domain_name"), None
-    )
-    settings = {"auth_type": "v3applicationcredential", "auth": {**nobody, **application_credential}}
-    assert planned(operator, tenant, **settings)["summary"]["create"] > 10
+    assert planned(operator, tenant, **by_credential(application_credential))["summary"]["create"] > 10
     told = operator.json("check")["not_possible"]
     assert [text for text in told if "application credential, which is of project admin alone" in text]
+
+
+@pytest.mark.exhaustive
+def test_an_application_credential_moves_what_needs_no_login_in_the_tenant(
+    lab: Lab, operator: Operator, tenant: Sample, empty: Listing, application_credential: dict[str, str]
+) -> None:
+    operator.sees(Shape(changes={"source": by_credential(application_credential)}))
+    assert arrival(operator, tenant) == Arrival()
 
 
 def test_a_manager_of_the_tenant_is_no_administrator(
@@ -79,6 +98,14 @@ def test_a_manager_of_the_tenant_is_no_administrator(
     plan = planned(operator, tenant, auth=manager)
     assert [note for note in plan["notes"] if "the login of the source is not an administrator's" in note]
     assert plan["summary"]["create"] > 10
+
+
+@pytest.mark.exhaustive
+def test_a_manager_of_the_tenant_moves_what_a_member_may_see(
+    operator: Operator, tenant: Sample, empty: Listing, manager: dict[str, str]
+) -> None:
+    operator.sees(Shape(changes={"source": {"auth": manager}}))
+    assert arrival(operator, tenant) == Arrival()
 
 
 def test_an_administrator_of_the_system_is_told_to_name_a_project(operator: Operator, tenant: Sample) -> None:
@@ -109,3 +136,15 @@ def test_certificates_of_a_private_authority(
         assert "certificate is not trusted" in operator.run("check", exit_code=4).stderr
         operator.sees(Shape(changes=each(cacert=str(certificates.authority))))
         assert "wants a certificate of its clients" in operator.run("check", exit_code=4).stderr
+
+
+@pytest.mark.exhaustive
+def test_a_tenant_moves_between_clouds_of_a_private_authority(
+    lab: Lab, tenant: Sample, empty: Listing, certificates: Certificates, tmp_path: Path
+) -> None:
+    client = {"cert": str(certificates.client_cert), "key": str(certificates.client_key)}
+    with fronted(lab, certificates.server) as front:
+        operator = Operator(front, lab, tmp_path)
+        operator.sees(Shape(changes=each(**client, cacert=str(certificates.authority))))
+        assert arrival(operator, tenant) == Arrival()
+        assert any(front.uploaded.values())

@@ -67,6 +67,29 @@ class Versioned(Trait):
 
 
 @dataclass(frozen=True)
+class OldCinders(Trait):
+    """The catalog has the first two APIs of Cinder as well, as all had until Stein, and they come first."""
+
+    def catalog(self, entries: list[Any], token: Mapping[str, Any]) -> list[Any]:
+        (third,) = [entry for entry in entries if entry["type"].startswith(("block", "volume"))][:1]
+        others = [entry for entry in entries if entry is not third and entry["type"] != third["type"]]
+        older = [
+            {
+                **third,
+                "id": f"{third['id']}{version}",
+                "type": kind,
+                "endpoints": [
+                    {**item, "id": f"{item['id']}{version}", "url": f"{item['url']}/{version}/p"}
+                    for item in third["endpoints"]
+                ],
+            }
+            for kind, version in (("volume", "v1"), ("volumev2", "v2"))
+        ]
+        newest = [{**item, "url": f"{item['url']}/v3"} for item in third["endpoints"]]
+        return [*older, {**third, "type": "volumev3", "endpoints": newest}, *others]
+
+
+@dataclass(frozen=True)
 class Regions(Trait):
     """Another region whose endpoints come first and lead nowhere."""
 
@@ -168,40 +191,45 @@ class NoHashes(Trait):
 class Forbidden(Trait):
     """Requests that a policy forbids even to administrators.
 
-    service: the last part of a service's name; method, path, sent: regular expressions that match somewhere.
+    service: the last part of a service's name; method, place, sent: regular expressions, of which the last two match
+        somewhere in the path and in the body.
     """
 
     service: str
     method: str
-    path: str
+    place: str
     sent: str = ""
 
     def action(self, request: Request) -> Action | None:
         is_forbidden = (
             request.service.endswith(f"/{self.service}")
             and re.fullmatch(self.method, request.method)
-            and re.search(self.path, request.path)
+            and re.search(self.place, request.path)
             and re.search(self.sent.encode(), request.body)
         )
         return Answer(403) if is_forbidden else None
 
 
 @dataclass(frozen=True)
-class Zone(Trait):
-    """The only availability zone has another name."""
+class Zones(Trait):
+    """What a tenant has is in several availability zones.
 
-    name: str
+    zones: of servers and volumes by their names.
+    """
+
+    zones: Mapping[str, str]
 
     def body(self, request: Request, body: Any) -> Any:
-        return _renamed(body, "nova", self.name)
+        return _zoned(body, self.zones)
 
 
-def _renamed(value: Any, old: str, new: str) -> Any:
-    if isinstance(value, dict):
-        return {
-            k: new if v == old and "zone" in k.lower() else _renamed(v, old, new) for k, v in value.items()
-        }
-    return [_renamed(item, old, new) for item in value] if isinstance(value, list) else value
+def _zoned(value: Any, zones: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_zoned(item, zones) for item in value]
+    if not isinstance(value, dict):
+        return value
+    zone = zones.get(str(value.get("name")))
+    return {k: zone if zone and "availability_zone" in k else _zoned(v, zones) for k, v in value.items()}
 
 
 @dataclass(frozen=True)
@@ -222,12 +250,13 @@ class Limits(Trait):
 
 @dataclass(frozen=True)
 class Capped(Trait):
-    """Nova has no later microversion."""
+    """A service has no later microversion."""
 
     most: str
+    service: str = "nova"
 
     def body(self, request: Request, body: Any) -> Any:
-        if request.service.endswith("/nova") and isinstance(body, dict):
+        if request.service.endswith(f"/{self.service}") and isinstance(body, dict):
             for version in [*body.get("versions", ()), *([body["version"]] if "version" in body else ())]:
                 if version.get("version"):
                     version["version"] = self.most

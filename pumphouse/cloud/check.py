@@ -22,6 +22,7 @@ from pumphouse.cloud.services import (
     MINIMUM,
     NOT_CARRIED,
     REQUIRED,
+    TAGS,
     UNSEEN_BEFORE,
     service_types,
 )
@@ -262,7 +263,12 @@ def _wrong_clock(cloud: CloudCheck) -> Iterator[str]:
 def _missing_extensions(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
     if not destination.service("network"):
         return
-    for alias in sorted(set(source.extensions) - set(destination.extensions)):
+    if TAGS not in destination.extensions:
+        yield (
+            f"{destination.name} has no neutron extension {TAGS}, by which a migration knows what it has made: "
+            "nothing of neutron's can be moved, nor servers; load it"
+        )
+    for alias in sorted(set(source.extensions) - {*destination.extensions, TAGS}):
         yield (
             f"{destination.name} has no neutron extension {alias}: no {EXTENSIONS[alias]}; "
             "load what brings it, or do without"

@@ -50,13 +50,16 @@ EXTENSIONS = {
     "rbac-policies": "networks shared with single projects",
     "router": "routers and floating IPs",
     "security-group": "security groups",
-    "security-groups-remote-address-group": "security group rules with address groups",
-    "standard-attr-tag": "tags, with which a migration knows its own resources",
+    "security-groups-remote-address-group": "security group rules with address groups, nor groups and servers that have such",
+    "standard-attr-tag": "tags",
     "stateful-security-group": "stateless security groups",
     "subnet-service-types": "service types of subnets",
     "subnet_allocation": "subnet pools",
-    "trunk": "trunk ports",
+    "trunk": "trunk ports, nor servers that have some",
 }
+
+# That by which a migration knows what it has made.
+TAGS = "standard-attr-tag"
 
 # Services whose resources no migration carries, and what becomes of what depends on them.
 NOT_CARRIED = {

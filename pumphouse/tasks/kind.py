@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pumphouse.cloud.rights import REFUSED, Rights, can_make, can_see
+from pumphouse.cloud.services import TAGS
 from pumphouse.model import Json, Record, Ref, Step, Twin, kind_title
 from pumphouse.tasks.fields import Fields
 
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
     from pumphouse.cloud import Cloud
     from pumphouse.tasks.base import Before, Migration, Search
-
-
-# Neutron's, with which a migration knows its own resources.
-_TAGS = "standard-attr-tag"
 
 
 class Found(NamedTuple):
@@ -202,9 +199,9 @@ class Kind:
         """What the destination lacks for a migration to make any of this kind and know it again; empty for nothing."""
         if absence := self.absence(destination) or self.hindrance(destination):
             return absence
-        if self.service != "network" or _TAGS in destination.extensions:
+        if self.service != "network" or TAGS in destination.extensions:
             return ""
-        return f"the {destination.name} has no neutron extension {_TAGS}"
+        return f"the {destination.name} has no neutron extension {TAGS}"
 
     def is_visible(self, cloud: Cloud) -> bool:
         """Whether a cloud has what this kind is of and shows the login its resources."""

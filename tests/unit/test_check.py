@@ -26,7 +26,7 @@ SOURCE = CloudCheck(
     roles=("admin",),
     is_admin=True,
     services=COMPLETE,
-    extensions=("router", "trunk"),
+    extensions=("router", "standard-attr-tag", "trunk"),
     clock_difference_s=0.2,
 )
 DESTINATION = replace(SOURCE, name="new", auth_url="http://new:5000/v3")
@@ -81,8 +81,15 @@ def test_two_complete_clouds_leave_nothing_to_say() -> None:
         ),
         (
             SOURCE,
-            replace(DESTINATION, extensions=("router",)),
-            "new has no neutron extension trunk: no trunk ports; load what brings it, or do without",
+            replace(DESTINATION, extensions=("router", "standard-attr-tag")),
+            "new has no neutron extension trunk: no trunk ports, nor servers that have some; "
+            "load what brings it, or do without",
+        ),
+        (
+            replace(SOURCE, extensions=()),
+            replace(DESTINATION, extensions=("router", "trunk")),
+            "new has no neutron extension standard-attr-tag, by which a migration knows what it has made: "
+            "nothing of neutron's can be moved, nor servers; load it",
         ),
         (
             SOURCE,
@@ -179,6 +186,8 @@ def test_releases_before_the_oldest_tested_one_are_untested() -> None:
 
 def test_what_only_the_destination_has_is_no_lack() -> None:
     rich = replace(
-        DESTINATION, services=(*COMPLETE, Service("dns", "designate")), extensions=("qos", "router", "trunk")
+        DESTINATION,
+        services=(*COMPLETE, Service("dns", "designate")),
+        extensions=("qos", "router", "standard-attr-tag", "trunk"),
     )
     assert list(_not_possible(SOURCE, rich)) == []

@@ -94,6 +94,11 @@ class Arrival:
     missing: frozenset[str] = frozenset()
     different: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, shape: Shape) -> Arrival:
+        """What is to become of it between clouds of a shape."""
+        return cls(shape.exit_code, *map(frozenset, (shape.failed, shape.missing, shape.different)))
+
 
 def arrival(operator: Operator, tenant: Sample) -> Arrival:
     """Migrate a tenant, of which something has to arrive, and verify it."""

@@ -30,6 +30,8 @@ _ARRIVES_OFF = ("PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE",
 _DELETED = ("DELETED", "SOFT_DELETED")
 # Compute API: the tag of each network card in os-interface (Stein), the cards in diagnostics (Pike).
 _TAGS_SINCE, _CARDS_SINCE = (2, 70), (2, 48)
+# And that an administrator is shown the keypairs of others (Mitaka).
+_KEYS_SINCE = (2, 10)
 # What Nova answers of a server that does not run, or where its hypervisor tells none.
 _NO_DIAGNOSTICS = (400, 404, 409, 501)
 _PAGE = 500
@@ -226,15 +228,19 @@ def read(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list
     nova = cloud.adapter("compute")
     query = {"all_tenants": 1, "project_id": tenant_id}
     servers = [s for s in get_all(nova, "/servers/detail", "servers", **query) if s["tenant_id"] == tenant_id]
-    owners = sorted(users)
+    owners = sorted(users) if _version(cloud) >= _KEYS_SINCE else []
+    flavors = get_all(nova, "/flavors/detail", "flavors", is_public="None")
     with ThreadPoolExecutor() as pool:
         list(pool.map(partial(_complete, cloud), servers))
+        list(pool.map(partial(_give_specs, nova), flavors))
         listed = pool.map(lambda user: get_all(nova, "/os-keypairs", "keypairs", user_id=user), owners)
         keypairs = dict(zip(owners, listed, strict=True))
-    _name_deleted_keys(nova, servers)
+    if _version(cloud) >= _KEYS_SINCE:
+        _name_deleted_keys(nova, servers)
+    _name_flavors(servers, flavors)
     used = {server["flavor"].get("original_name") for server in servers}
     return {
-        "flavor": _flavors(nova, tenant_id, used),
+        "flavor": _flavors(nova, flavors, tenant_id, used),
         "keypair": [
             _keypair(wrapped["keypair"], user) for user, listed in keypairs.items() for wrapped in listed
         ],
@@ -247,10 +253,14 @@ def read(cloud: Cloud, tenant_id: str, users: Collection[str]) -> dict[str, list
     }
 
 
+def _version(cloud: Cloud) -> tuple[int, int]:
+    return cloud.nova.api_version.ver_major, cloud.nova.api_version.ver_minor
+
+
 def _complete(cloud: Cloud, server: Json) -> None:
     """Add what no list tells of a server: its volumes, and its network cards."""
     nova, path = cloud.adapter("compute"), f"/servers/{server['id']}"
-    version = (cloud.nova.api_version.ver_major, cloud.nova.api_version.ver_minor)
+    version = _version(cloud)
     attached = server.get("os-extended-volumes:volumes_attached")
     server["volumes"] = (
         call(nova, "GET", f"{path}/os-volume_attachments")["volumeAttachments"] if attached else []
@@ -291,9 +301,25 @@ def _cards(nova: Any, path: str) -> list[str]:
     return [card["mac_address"] for card in found]
 
 
-def _flavors(nova: Any, tenant_id: str, used: Collection[str | None]) -> list[Item]:
+def _give_specs(nova: Any, flavor: Json) -> None:
+    """Add the extra specs of a flavor, which lists have since microversion 2.61 (Rocky)."""
+    if "extra_specs" not in flavor:
+        path = f"/flavors/{quote(flavor['id'], safe='')}/os-extra_specs"
+        flavor["extra_specs"] = call(nova, "GET", path)["extra_specs"]
+
+
+def _name_flavors(servers: Collection[Json], flavors: Collection[Json]) -> None:
+    """Tell the flavors of servers by name and values, as Nova does since microversion 2.47 (Pike); not deleted ones."""
+    known = {flavor["id"]: flavor for flavor in flavors}
+    for told in (server["flavor"] for server in servers):
+        if flavor := known.get(told.get("id", "")):
+            sizes = {key: flavor[key] for key in ("vcpus", "ram", "disk", "extra_specs")}
+            swap, ephemeral = flavor["swap"] or 0, flavor["OS-FLV-EXT-DATA:ephemeral"]
+            told.update(sizes, original_name=flavor["name"], swap=swap, ephemeral=ephemeral)
+
+
+def _flavors(nova: Any, flavors: list[Json], tenant_id: str, used: Collection[str | None]) -> list[Item]:
     """All flavors; the tenant's own are those that it alone may use and those that its servers have."""
-    flavors = get_all(nova, "/flavors/detail", "flavors", is_public="None")
     with ThreadPoolExecutor() as pool:
         granted = pool.map(lambda raw: _access(nova, raw), flavors)
         for raw, tenants in zip(flavors, granted, strict=True):

@@ -11,6 +11,7 @@ from keystoneauth1.exceptions import Forbidden, NotFound
 from pumphouse.cloud.access import RoleLoan
 from pumphouse.cloud.loans import Ledger
 from pumphouse.run.execute import _loan
+from pumphouse.tasks.nova import boot_key
 from pumphouse.tasks.nova.boot_key import KeypairLoan
 
 ROLE, KEY = RoleLoan("t", "u", "r"), KeypairLoan("u", "key", "aa:bb")
@@ -36,14 +37,15 @@ def test_a_loan_gives_itself_back_once() -> None:
 
 
 @pytest.mark.parametrize(("fingerprint", "deleted"), [("aa:bb", 1), ("another", 0)])
-def test_only_the_key_that_was_borrowed_is_deleted(fingerprint: str, deleted: int) -> None:
-    cloud = MagicMock(user_id="u")
-    cloud.nova.keypairs.get.return_value.fingerprint = fingerprint
-    KEY.give_back(cloud)
-    assert cloud.nova.keypairs.delete.call_count == deleted
-    cloud.nova.keypairs.get.side_effect = NotFound
-    KEY.give_back(cloud)
-    assert cloud.nova.keypairs.delete.call_count == deleted
+def test_only_the_key_that_was_borrowed_is_deleted(
+    fingerprint: str, deleted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, str]] = []
+    monkeypatch.setattr(boot_key, "call", lambda _adapter, *request: sent.append(request))
+    for found in ({"fingerprint": fingerprint}, None):
+        monkeypatch.setattr(boot_key, "read_keypair", lambda *_, found=found: found)
+        KEY.give_back(MagicMock(user_id="operator"))
+    assert sent == [("DELETE", "/os-keypairs/key?user_id=u")] * deleted
 
 
 def test_every_change_is_told_with_all_that_is_open() -> None:

@@ -30,12 +30,15 @@ from pumphouse.tasks.neutron.floating_ip import AssociateFloatingIp
 from pumphouse.tasks.neutron.port import EnsurePort
 from pumphouse.tasks.neutron.port_forwardings import at_port
 from pumphouse.tasks.neutron.security_group import MakeDefaultGroup
+from pumphouse.tasks.nova import server as server_kind
+from pumphouse.tasks.nova.boot_key import _borrow, _Use
 from pumphouse.tasks.nova.common import servers_of
 from pumphouse.verify import cinder as verify_cinder
 from pumphouse.verify import glance as verify_glance
 from pumphouse.verify import neutron as verify_neutron
 from pumphouse.verify import nova as verify_nova
 from pumphouse.verify import quotas as verify_quotas
+from pumphouse.verify.compare import Named
 
 TENANT = "p"
 NAMES = {"name": "Default", "id": "default"}
@@ -371,6 +374,62 @@ def test_what_leads_to_a_port_leads_to_an_address_that_it_has(
     assert at_port(connect(), forwarding)["internal_ip_address"] == leads_to
     address = AssociateFloatingIp(connect(), provides="a")._address("p", {"fixed_ip_address": "10.0.0.5"})
     assert address == ({"fixed_ip_address": "10.0.0.5"} if held == "10.0.0.5" else {})
+
+
+@pytest.fixture
+def old_nova(there: PlainCloud, connect: Any) -> Cloud:
+    """A cloud whose Nova knows the first microversion alone."""
+    there.catalog.append(("compute", "/compute/v2.1"))
+    there.offer("/compute", "2.1")
+    return connect()
+
+
+@pytest.mark.parametrize("latest", ["", "2.1", "2.2"])
+def test_a_key_is_borrowed_at_every_nova(there: PlainCloud, connect: Any, latest: str) -> None:
+    there.catalog.append(("compute", "/compute/v2.1"))
+    there.offer("/compute", "2.1", latest)
+    there.answers["/compute/v2.1/os-keypairs"] = {"keypairs": []}
+    sent: list[Any] = []
+    there.made = lambda body: (200, sent.append(body["keypair"]) or body)
+    key = {"name": "laptop", "public_key": "ssh-rsa A", "type": "ssh", "fingerprint": "aa"}
+    _borrow(connect(), key, _Use("aa"))
+    of_type = {"type": "ssh"} if latest == "2.2" else {}
+    assert sent == [{"name": "laptop", "public_key": "ssh-rsa A", **of_type}]
+
+
+def test_keypairs_that_an_old_nova_does_not_make_are_left_out_of_the_plan(old_nova: Cloud) -> None:
+    search = SimpleNamespace(destination=old_nova)
+    (found,) = KINDS["keypair"].adapt(search, [Record(Ref("keypair", "u.laptop"), "laptop", {})])
+    assert "makes no keypairs of others before microversion 2.10" in found.skip
+
+
+def test_keys_of_others_that_an_old_nova_does_not_show_are_no_part_of_a_server(old_nova: Cloud) -> None:
+    data = {"key_name": "laptop", "user_id": "u"}
+    own = server_kind._as_shown(old_nova, Record(Ref("server", "s"), "web", data))
+    assert own.data["key_name"] == "laptop"
+    other = server_kind._as_shown(old_nova, Record(Ref("server", "s"), "web", data | {"user_id": "alice"}))
+    assert other.data["key_name"] is None
+    assert "its keypair laptop is not carried: it is shown to its owner only" in other.notes[0]
+
+
+def test_verify_reads_the_flavors_of_an_old_nova(there: PlainCloud, old_nova: Cloud) -> None:
+    flavor = {"id": "7", "name": "tiny", "vcpus": 1, "ram": 64, "disk": 1, "swap": "", "rxtx_factor": 1.0}
+    flavor |= {"OS-FLV-EXT-DATA:ephemeral": 0, "os-flavor-access:is_public": True}
+    server = {"id": "s", "name": "web", "flavor": {"id": "7"}, "tenant_id": TENANT, "user_id": "u"}
+    server |= {"status": "ACTIVE", "metadata": {}, "key_name": "laptop", "config_drive": "", "addresses": {}}
+    there.answers |= {
+        "/compute/v2.1/servers/detail": {"servers": [server]},
+        "/compute/v2.1/flavors/detail": {"flavors": [flavor]},
+        "/compute/v2.1/flavors/7/os-extra_specs": {"extra_specs": {"hw:x": "1"}},
+        "/compute/v2.1/os-server-groups": {"server_groups": []},
+    }
+    found = verify_nova.read(old_nova, TENANT, ["u"])
+    (web,), (tiny,) = found["server"], found["flavor"]
+    assert web.facts["flavor"] == Named("flavors", "tiny")
+    assert web.facts["flavor's values"]["extra_specs"] == tiny.facts["extra_specs"] == {"hw:x": "1"}
+    assert web.facts["key_name"] == "laptop"
+    assert found["keypair"] == []
+    assert "/compute/v2.1/os-keypairs" not in there.requests
 
 
 USERS = [{"id": str(number), "name": f"user {number}"} for number in range(3)]

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pumphouse.cloud import or_none
+from pumphouse.cloud import call, or_none
 from pumphouse.errors import ConflictError, explain
 from pumphouse.model import Json
-from pumphouse.tasks.nova.common import list_keypairs
+from pumphouse.tasks.nova.common import KEY_TYPES, keypair_path, list_keypairs, read_keypair, supports
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -36,10 +36,10 @@ class KeypairLoan:
 
     def give_back(self, cloud: Cloud) -> None:
         """Delete it if it is still the key that was borrowed, and not one of the operator's that has its name."""
-        owner = {} if self.user_id == cloud.user_id else {"user_id": self.user_id}
-        keypair = or_none(cloud.nova.keypairs.get, self.name, **owner)
-        if keypair and keypair.fingerprint == self.fingerprint:
-            or_none(cloud.nova.keypairs.delete, self.name, **owner)
+        keypair = read_keypair(cloud, self.user_id, self.name)
+        if keypair and keypair["fingerprint"] == self.fingerprint:
+            path = keypair_path(cloud, self.user_id, self.name)
+            or_none(call, cloud.adapter("compute"), "DELETE", path)
 
 
 @dataclass
@@ -59,17 +59,17 @@ _changed = threading.Condition()
 
 
 @contextmanager
-def operators_keypair(destination: Cloud, key: Any) -> Iterator[None]:
+def operators_keypair(destination: Cloud, key: Json) -> Iterator[None]:
     """Let the operator have a keypair of a source user at the destination, for the length of a create call.
 
     Calls for the same key share it; one for another key of the same name waits.
 
     Raises ConflictError when the operator has another key of that name.
     """
-    place = destination.user_id, key.name
+    place = destination.user_id, key["name"]
     with _changed:
-        _changed.wait_for(lambda: place not in _uses or _uses[place].fingerprint == key.fingerprint)
-        use = _uses.setdefault(place, _Use(key.fingerprint))
+        _changed.wait_for(lambda: place not in _uses or _uses[place].fingerprint == key["fingerprint"])
+        use = _uses.setdefault(place, _Use(key["fingerprint"]))
         use.users += 1
         try:
             if use.users == 1:
@@ -100,17 +100,20 @@ def _end(destination: Cloud, place: tuple[str, str], use: _Use) -> None:
         destination.loans.returned(use.loan)
 
 
-def _borrow(destination: Cloud, key: Any, use: _Use) -> None:
+def _borrow(destination: Cloud, key: Json, use: _Use) -> None:
     """Give the key to the operator, unless he has it already."""
+    name = key["name"]
     own = {keypair["name"]: keypair for keypair in list_keypairs(destination, destination.user_id)}
-    if key.name in own:
-        if own[key.name]["fingerprint"] == key.fingerprint:
+    if name in own:
+        if own[name]["fingerprint"] == key["fingerprint"]:
             return
         raise ConflictError(
-            f"the operator has another keypair named {key.name} at the destination",
+            f"the operator has another keypair named {name} at the destination",
             "rename or delete it there: the server is booted by the operator, with a key of this name",
         )
-    loan = KeypairLoan(destination.user_id, key.name, key.fingerprint)
+    loan = KeypairLoan(destination.user_id, name, key["fingerprint"])
     destination.loans.record(loan)
     use.loan = loan
-    destination.nova.keypairs.create(key.name, public_key=key.public_key, key_type=key.type)
+    fields = ("name", "public_key", *(["type"] if supports(destination, KEY_TYPES) else []))
+    body = {"keypair": {field: key[field] for field in fields if field in key}}
+    call(destination.adapter("compute"), "POST", "/os-keypairs", body)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-from pumphouse.cloud import call, get_all
+from pumphouse.cloud import call, get_all, or_none
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import WaitError, http_status
 from pumphouse.model import Json
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 STATE_TIMEOUT_S = 600.0
 TASK = "OS-EXT-STS:task_state"
 ATTEMPTS = 3
-# From Mitaka on, an administrator sees and makes the keypairs of others.
+# From Mitaka on, an administrator sees and makes the keypairs of others; keypairs have types since Liberty.
 OWNERS = "2.10"
+KEY_TYPES = "2.2"
 # The mark that a server has from its create call until nothing is left to do for it.
 UNFINISHED = "pumphouse_unfinished"
 # From Queens on, a server can be booted with tags.
@@ -55,6 +56,19 @@ def list_server_groups(cloud: Cloud) -> list[Json]:
 def list_flavors(cloud: Cloud) -> list[Json]:
     """All flavors, public or not, page by page: what is beyond the first one was not deleted."""
     return get_all(cloud.adapter("compute"), "/flavors/detail", "flavors", is_public="None")
+
+
+def read_keypair(cloud: Cloud, user_id: str, name: str) -> Json | None:
+    """A keypair of a user; None where there is none. Before OWNERS, Nova knows that of the operator only."""
+    path = keypair_path(cloud, user_id, name)
+    found = or_none(call, cloud.adapter("compute"), "GET", path)
+    return found["keypair"] if found else None
+
+
+def keypair_path(cloud: Cloud, user_id: str, name: str) -> str:
+    """Where a keypair of a user is."""
+    owner = "" if user_id == cloud.user_id else f"?user_id={quote(user_id, safe='')}"
+    return f"/os-keypairs/{quote(name, safe='')}{owner}"
 
 
 def list_keypairs(cloud: Cloud, user_id: str) -> list[Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -53,6 +54,14 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
     return {record.ref.id: record for record in _records(source, owners) if record.ref.id in ids}
 
 
+def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
+    """The records; none can be made where Nova makes keypairs for nobody else."""
+    if not records or supports(search.destination, OWNERS):
+        return list(records)
+    reason = f"the destination's Nova makes no keypairs of others before microversion {OWNERS} (Mitaka)"
+    return [replace(record, skip=f"{reason}: the user imports it") for record in records]
+
+
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The keypair of the same name of the same user (unique there)."""
     owners = {record.ref: search.ids.get(Ref("user", record.data["user_id"])) for record in records}
@@ -92,7 +101,7 @@ class EnsureKeypair(BaseEnsureTask):
         """A keypair of that user from the same public key."""
         if not supports(self.cloud, OWNERS):
             raise PumphouseError(
-                f"keypair {data['name']}: Nova of {self.cloud} makes no keypairs for other users",
+                f"keypair {data['name']}: Nova of the {self.cloud.name} makes no keypairs for other users",
                 f"it takes microversion {OWNERS} (Mitaka); the user has to import the public key",
             )
         user_id = ensured_id(ensured, "user", data["user_id"])
@@ -199,6 +208,7 @@ KIND = Kind(
     fetch,
     find,
     tasks,
+    adapt=adapt,
     common=always,
     nameable=True,
     recognised="user, name and fingerprint",

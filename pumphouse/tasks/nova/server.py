@@ -339,11 +339,12 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
 
 
 def _as_shown(source: Cloud, record: Record) -> Record:
-    """The record with notes on what Nova shows only to administrators, and without what it refers to of that."""
-    if source.is_admin:
-        return record
-    notes, data = [*record.notes, USER_DATA_UNSEEN], record.data
-    if data["key_name"] and data["user_id"] != source.user_id:
+    """The record with notes on what Nova shows only to administrators, if to them, and without what it refers to of that."""
+    notes, data = list(record.notes), record.data
+    if not source.is_admin:
+        notes.append(USER_DATA_UNSEEN)
+    is_shown = source.is_admin and supports(source, OWNERS)
+    if data["key_name"] and data["user_id"] != source.user_id and not is_shown:
         owner = f"user {data['user_id']}"
         notes.append(f"its keypair {data['key_name']} is not carried: it is shown to its owner only, {owner}")
         data = {**data, "key_name": None}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from pumphouse.cloud import call, or_none
+from pumphouse.cloud import call
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import PumphouseError, WaitError
 from pumphouse.model import Json
@@ -30,6 +30,7 @@ from pumphouse.tasks.nova.common import (
     bring_to,
     is_unfinished,
     marked,
+    read_keypair,
     server_zones,
     servers_by_key,
     stamp_of,
@@ -187,7 +188,7 @@ class EnsureServer(BaseEnsureFromSourceTask):
         key, groups = self._key(data), _groups(data, ensured)
         server = _with_image(self._body(data, ensured), image_id)
         server["networks"] = server["networks"] or "none"
-        once = {"key_name": key and key.name, "user_data": source.get(USER_DATA)}
+        once = {"key_name": key and key["name"], "user_data": source.get(USER_DATA)}
         server |= {field: value for field, value in once.items() if value}
         self.once = {**once, "imageRef": server.get("imageRef")}
         hints = {"os:scheduler_hints": {"group": groups[0]}} if groups else {}
@@ -203,11 +204,11 @@ class EnsureServer(BaseEnsureFromSourceTask):
         """Delete the server and wait until its ports are free."""
         remove(self.destination, destination_id)
 
-    def _key(self, data: Json) -> Any:
+    def _key(self, data: Json) -> Json | None:
         """The keypair of the source, which has to be the operator's own for as long as the create call takes."""
         if not data["key_name"]:
             return None
-        key = or_none(self.source.nova.keypairs.get, data["key_name"], user_id=data["user_id"])
+        key = read_keypair(self.source, data["user_id"], data["key_name"])
         if key is None:
             self.notes.append(f"its keypair {data['key_name']} was deleted at the source meanwhile")
         return key

@@ -25,7 +25,7 @@ REQUIRED = {
 
 # The first microversion of Nova that has a feature, from its REST API Version History.
 MICROVERSIONS: tuple[tuple[str, str], ...] = (
-    ("2.3", "user data of servers"),
+    ("2.3", "user data and hostnames of servers"),
     ("2.10", "keypairs of other users than the operator"),
     ("2.19", "descriptions of servers"),
     ("2.52", "tags of servers"),

@@ -284,11 +284,27 @@ POLICIES = {
     ),
 }
 QUOTAS = {"no quotas": Shape(both(Limits(-1)))}
-# Each microversion of Nova at which our code does something else or is told something else, as it says itself.
+# Each microversion of Nova at which our code does something else, as it says itself.
 _PLACES = ("tasks/nova/*.py", "verify/nova.py", "cloud/services.py")
 _FILES = [file for place in _PLACES for file in Path(pumphouse.__file__).parent.glob(place)]
-_STEPS = {step for file in _FILES for step in re.findall(r"\b2(?:\.|, )(\d+)\b", file.read_text())}
-CAPS = [f"2.{step}" for step in sorted(_STEPS, key=int)]
+_STEPS = {step for file in _FILES for step in re.findall(r'["(]2(?:\.|, )(\d+)[")]', file.read_text())}
+
+
+def _capped(step: int, side: str) -> Shape:
+    """A cloud whose Nova has no later microversion than 2.`step`, and what an older one cannot tell or take."""
+    traits = {side: [Capped(f"2.{step}")]}
+    if side == "source":
+        unseen = {"port.dns_name": 3, "server.key_name": 10}
+        lost = [field for field, since in unseen.items() if step < since]
+        return Shape(traits, different=lost, exit_code=3 if step < 10 else 0)
+    untaken = {"server.tags": range(52), "port.dns_name": range(90), "server.hostname": range(3, 90)}
+    lost = [field for field, steps in untaken.items() if step in steps]
+    kinds = ("keypair",) if step < 10 else ()
+    return Shape(traits, different=lost, missing=kinds, exit_code=3 if kinds else 0)
+
+
 CAPPED = {
-    f"microversion {most} at the {side}": Shape({side: [Capped(most)]}) for most in CAPS for side in SIDES
+    f"microversion 2.{step} at the {side}": _capped(step, side)
+    for step in sorted(map(int, _STEPS))
+    for side in SIDES
 }

@@ -132,7 +132,7 @@ def test_what_an_old_source_does_not_have_is_no_lack() -> None:
 
 def test_what_an_old_source_has_and_does_not_show_is_named() -> None:
     assert list(_not_possible(nova(SOURCE, ""), DESTINATION)) == [
-        "old has nova 2.1, not 2.3: it does not show user data of servers; set them by hand",
+        "old has nova 2.1, not 2.3: it does not show user data and hostnames of servers; set them by hand",
         "old has nova 2.1, not 2.10: it does not show keypairs of other users than the operator; set them by hand",
     ]
 

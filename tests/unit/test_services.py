@@ -412,22 +412,40 @@ def test_keys_of_others_that_an_old_nova_does_not_show_are_no_part_of_a_server(o
     assert "its keypair laptop is not carried: it is shown to its owner only" in other.notes[0]
 
 
+def test_what_an_old_nova_does_not_take_of_a_server_is_noted(old_nova: Cloud) -> None:
+    notes = list(server_kind._untaken(old_nova, {"description": "d", "tags": ["t"], "nic_tags": {"p": "x"}}))
+    assert [note.partition(",")[0] for note in notes] == [
+        "not carried: its description",
+        "not carried: its tags",
+        "not carried: its tags of NICs and volumes",
+    ]
+    assert not list(server_kind._untaken(old_nova, {"description": None, "tags": []}))
+
+
 def test_verify_reads_the_flavors_of_an_old_nova(there: PlainCloud, old_nova: Cloud) -> None:
     flavor = {"id": "7", "name": "tiny", "vcpus": 1, "ram": 64, "disk": 1, "swap": "", "rxtx_factor": 1.0}
     flavor |= {"OS-FLV-EXT-DATA:ephemeral": 0, "os-flavor-access:is_public": True}
     server = {"id": "s", "name": "web", "flavor": {"id": "7"}, "tenant_id": TENANT, "user_id": "u"}
     server |= {"status": "ACTIVE", "metadata": {}, "key_name": "laptop", "config_drive": "", "addresses": {}}
+    server |= {"os-extended-volumes:volumes_attached": [{"id": "v"}]}
     there.answers |= {
         "/compute/v2.1/servers/detail": {"servers": [server]},
         "/compute/v2.1/flavors/detail": {"flavors": [flavor]},
         "/compute/v2.1/flavors/7/os-extra_specs": {"extra_specs": {"hw:x": "1"}},
         "/compute/v2.1/os-server-groups": {"server_groups": []},
+        "/compute/v2.1/servers/s/os-volume_attachments": {
+            "volumeAttachments": [{"volumeId": "v", "device": "/dev/vda"}]
+        },
     }
     found = verify_nova.read(old_nova, TENANT, ["u"])
     (web,), (tiny,) = found["server"], found["flavor"]
     assert web.facts["flavor"] == Named("flavors", "tiny")
     assert web.facts["flavor's values"]["extra_specs"] == tiny.facts["extra_specs"] == {"hw:x": "1"}
     assert web.facts["key_name"] == "laptop"
+    told = (Ref("volume", "v"), "/dev/vda", False, "boot")
+    assert "do not tell all of it" in verify_nova._untold(web.facts["volumes"], (told,))
+    assert not verify_nova._untold(web.facts["volumes"], (told, told))
+    assert not verify_nova._untold(web.facts["volumes"], ((Ref("volume", "v"), "/dev/vdb", False, None),))
     assert found["keypair"] == []
     assert "/compute/v2.1/os-keypairs" not in there.requests
 

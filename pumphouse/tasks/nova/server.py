@@ -40,6 +40,8 @@ from pumphouse.tasks.nova.common import (
 from pumphouse.tasks.nova.nics import UNTOLD, in_nic_order, nic_tags, untold
 from pumphouse.tasks.nova.server_boot import (
     ADDRESSES,
+    DEVICE_TAGS,
+    SINCE,
     CompleteServer,
     EnsureServer,
     StopBootedServer,
@@ -136,6 +138,21 @@ def _with_zone(search: Search, zones: Collection[str], record: Record) -> Record
     return replace(record, notes=(*record.notes, *notes))
 
 
+def _untaken(destination: Cloud, data: Json) -> Iterator[str]:
+    """What an old Nova does not take of a server; its hostname is told of when it is booted."""
+    version = destination.nova.api_version
+    known = (version.ver_major, version.ver_minor)
+    tagged = data.get("nic_tags") or any(volume.get("tag") for volume in data.get("volumes", ()))
+    fields = (
+        ("description", data.get("description"), SINCE["description"]),
+        ("tags", data.get("tags"), SINCE["tags"]),
+        ("tags of NICs and volumes", tagged, DEVICE_TAGS),
+    )
+    for field, value, (major, minor) in fields:
+        if value and known < (major, minor):
+            yield f"not carried: its {field}, which Nova takes since microversion {major}.{minor}"
+
+
 def _in_tenant(search: Search, tenant_id: str | None, records: Sequence[Record]) -> Iterator[Record]:
     """The records with what the destination allows in their tenant; None for one that is yet to be made."""
     networks = {record.ref: _networks(search, record) for record in records}
@@ -144,7 +161,9 @@ def _in_tenant(search: Search, tenant_id: str | None, records: Sequence[Record])
     for_tags = supports(search.destination, BOOT_TAGS)
     for record in records:
         names = sorted(closed[i] for i in networks[record.ref] if i in closed)
-        yield _with_room(replace(record, must_exist="; ".join(map(_not_shared, names))), items_max, for_tags)
+        notes = (*record.notes, *_untaken(search.destination, record.data))
+        known = replace(record, must_exist="; ".join(map(_not_shared, names)), notes=notes)
+        yield _with_room(known, items_max, for_tags)
 
 
 def _networks(search: Search, record: Record) -> list[str]:

@@ -50,11 +50,11 @@ REFUSALS = (400, 401, 403)
 _HOSTNAME = re.compile(r"[a-zA-Z0-9-._]{1,255}")
 _SHORT_HOSTNAME = re.compile(r"(?=.{2,63}$)[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+")
 # From Pike on, for NICs and volumes.
-_DEVICE_TAGS = (2, 42)
+DEVICE_TAGS = (2, 42)
 # The addresses by which a server says that it is reached; sent only when they are set.
 ADDRESSES = ("accessIPv4", "accessIPv6")
 # The microversion from which Nova takes a field of the create call (compute API history).
-_SINCE = {"description": (2, 19), "tags": (2, 52), "hostname": (2, 90)}
+SINCE = {"description": (2, 19), "tags": (2, 52), "hostname": (2, 90)}
 
 
 class StopServer(BaseCloudTask):
@@ -243,11 +243,11 @@ def as_taken(body: Json, known: tuple[int, int]) -> Json:
     taken = {
         key: value for key, value in body.items() if value not in (None, "", [], {}) or key == "networks"
     }
-    taken = {key: value for key, value in taken.items() if known >= _SINCE.get(key, (2, 1))}
+    taken = {key: value for key, value in taken.items() if known >= SINCE.get(key, (2, 1))}
     pattern = _HOSTNAME if known >= (2, 94) else _SHORT_HOSTNAME
     if not pattern.fullmatch(taken.get("hostname", "")):
         taken.pop("hostname", None)
-    if known < _DEVICE_TAGS:
+    if known < DEVICE_TAGS:
         for key in ("networks", "block_device_mapping_v2"):
             taken[key] = [{k: v for k, v in item.items() if k != "tag"} for item in taken.get(key, ())]
     return taken

@@ -183,8 +183,13 @@ def _not_possible(source: CloudCheck, destination: CloudCheck) -> Iterator[str]:
         )
     for cloud in (source, destination):
         yield from _missing_services(cloud)
-        yield from _one_project(cloud)
         yield from _wrong_clock(cloud)
+    if source.is_of_one_project:
+        yield (
+            f"{source.user} logs in to {source.name} by an application credential, to which keystone shows no trusts: "
+            "whether the tenant has some is not seen; use a user name and a password"
+        )
+    yield from _one_project(destination)
     if source.service("block-storage") and not destination.service("block-storage"):
         yield (
             f"{destination.name} has no cinder: volumes cannot be moved, nor servers that have some; "
@@ -208,7 +213,7 @@ def _one_project(cloud: CloudCheck) -> Iterator[str]:
     if cloud.is_of_one_project:
         yield (
             f"{cloud.user} logs in to {cloud.name} by an application credential, which is of project {cloud.project} "
-            "alone: whatever is made or stopped in another fails; use a user name and a password"
+            "alone: servers, server groups and volumes cannot be made in another; use a user name and a password"
         )
 
 

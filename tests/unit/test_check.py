@@ -59,7 +59,13 @@ def test_two_complete_clouds_leave_nothing_to_say() -> None:
             SOURCE,
             replace(DESTINATION, is_of_one_project=True),
             "operator logs in to new by an application credential, which is of project admin "
-            "alone: whatever is made or stopped in another fails; use a user name and a password",
+            "alone: servers, server groups and volumes cannot be made in another; use a user name and a password",
+        ),
+        (
+            replace(SOURCE, is_of_one_project=True),
+            DESTINATION,
+            "operator logs in to old by an application credential, to which keystone shows no trusts: "
+            "whether the tenant has some is not seen; use a user name and a password",
         ),
         (
             SOURCE,

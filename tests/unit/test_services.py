@@ -38,7 +38,8 @@ from pumphouse.verify import glance as verify_glance
 from pumphouse.verify import neutron as verify_neutron
 from pumphouse.verify import nova as verify_nova
 from pumphouse.verify import quotas as verify_quotas
-from pumphouse.verify.compare import Named
+from pumphouse.verify.compare import NOT_KNOWN, Named
+from pumphouse.verify.keystone import read_credentials
 
 TENANT = "p"
 NAMES = {"name": "Default", "id": "default"}
@@ -218,6 +219,16 @@ def test_limits_of_volumes_are_a_note_where_there_is_no_cinder(connect: Any) -> 
     assert adapted.skip == "the it has no block-storage service"
     (twin,) = quota.find(search, [record])[record.ref]
     assert (twin.differences, twin.unfinished) == (("volumes is unknown, source has 50",), "")
+
+
+def test_verify_does_not_know_of_trusts_that_are_not_shown_to_the_login(
+    there: PlainCloud, connect: Any
+) -> None:
+    there.answers |= {"/v3/OS-TRUST/trusts": 403, "/v3/credentials": {"credentials": []}}
+    (trusts,) = read_credentials(connect(), TENANT, [])["trusts"]
+    assert trusts.facts == {"number": NOT_KNOWN}
+    assert "is not shown" in trusts.not_expected
+    assert trusts.tolerated
 
 
 def test_verify_reads_clouds_without_nova_and_neutron(connect: Any) -> None:

@@ -48,11 +48,15 @@ def _prefixed(admin: Connection, name: str) -> Inventory:
     return found | {"keypair": keypairs}
 
 
+def _images(admin: Connection, project_id: str) -> dict[str, str]:
+    listed = [admin.image.images(owner=project_id, is_hidden=hidden) for hidden in (False, True)]
+    return _ids(chain(*listed))
+
+
 def _owned(admin: Connection, project_id: str) -> Inventory:
-    images = [admin.image.images(owner=project_id, is_hidden=hidden) for hidden in (False, True)]
     ours: dict[str, Any] = {"all_projects": True, "project_id": project_id}
     return {
-        "image": _ids(chain(*images)),
+        "image": _images(admin, project_id),
         "server": _ids(admin.compute.servers(**ours)),
         "server_group": _ids(
             group
@@ -122,7 +126,8 @@ def _remove_owned(admin: Connection, project_id: str) -> None:
     # Those that were to be deleted with their server are on their way out already.
     left = [volume.id for volume in storage.volumes(**ours) if volume.status != "deleting"]
     delete(storage, "volumes", left)
-    image_ids = list(owned["image"].values())
+    # Nova has removed those of shelved servers with them.
+    image_ids = list(_images(admin, project_id).values())
     together(lambda image_id: admin.image.update_image(image_id, is_protected=False), image_ids)
     delete(admin.image, "images", image_ids)
     until_none_left(lambda: len(list(storage.volumes(**ours))), "volumes deleted")

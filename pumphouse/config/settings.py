@@ -91,6 +91,8 @@ class Policies:
     passwords_file: Path = field(default_factory=lambda: _state_file("passwords.csv"))
     root_disk: Literal["snapshot", "image"] = "snapshot"
     source_servers: Literal["stop", "leave"] = "stop"
+    paused_servers: Literal["stopped", "started"] = "stopped"
+    broken_servers: Literal["skip", "move"] = "skip"
     keep_snapshots: bool = False
     on_failure: Literal["revert", "keep"] = "revert"
     fail_fast: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from pumphouse.cloud import Cloud, get_all
+from pumphouse.cloud import Cloud, call, get_all, or_none
 from pumphouse.errors import PumphouseError, http_status
 from pumphouse.model import Json, Ref
 from pumphouse.verify.compare import Field, Item, Kind
@@ -95,13 +95,20 @@ KINDS = (IMAGE,)
 
 
 def read(cloud: Cloud, tenant_id: str, *, deep: bool) -> list[Item]:
-    """All images, because the tenant's servers may use those of others; the bytes of its own when deep."""
+    """All images, because the tenant's servers may use those of others; the bytes of its own when deep.
+
+    But for those that are the disks of shelved servers: they come and go with these.
+    """
     if not cloud.has("image"):
         return []
     glance = cloud.adapter("image")
     # Before Rocky Glance takes os_hidden for a property, which no image has.
     listed = [*_listed(glance, "all"), *_listed(glance, "all", os_hidden="true")]
-    images = list({image["id"]: image for image in listed}.values())
+    images = [
+        image
+        for image in {image["id"]: image for image in listed}.values()
+        if not _is_of_shelved(cloud, image)
+    ]
     with ThreadPoolExecutor() as pool:
         members = pool.map(lambda image: _members(glance, image, tenant_id), images)
         for image, found in zip(images, members, strict=True):
@@ -129,6 +136,14 @@ def _members(glance: Any, image: Json, tenant_id: str) -> list[Json]:
     if image["owner"] != tenant_id or image["visibility"] != "shared":
         return []
     return get_all(glance, f"/images/{image['id']}/members", "members")
+
+
+def _is_of_shelved(cloud: Cloud, raw: Json) -> bool:
+    """Whether Nova keeps an image for as long as a server is shelved: it names it so, and tells of none by its id."""
+    if not _is_snapshot(raw) or not str(raw["name"]).endswith("-shelved") or not cloud.has("compute"):
+        return False
+    server = or_none(call, cloud.adapter("compute"), "GET", f"/servers/{raw['instance_uuid']}")
+    return server is not None and server["server"]["status"].startswith("SHELVED")
 
 
 def _item(raw: Json, tenant_id: str) -> Item:

@@ -26,7 +26,9 @@ from pumphouse.verify.fields import (
     tags,
 )
 
-_ARRIVES_OFF = ("PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "RESCUE", "STOPPED")
+_ARRIVES_OFF = ("PAUSED", "SUSPENDED", "RESCUE", "ERROR", "VERIFY_RESIZE", "STOPPED")
+_HALTED = ("PAUSED", "SUSPENDED")
+_SHELVED = ("SHELVED", "SHELVED_OFFLOADED")
 _DELETED = ("DELETED", "SOFT_DELETED")
 # Compute API: the tag of each network card in os-interface (Stein), the cards in diagnostics (Pike).
 _TAGS_SINCE, _CARDS_SINCE = (2, 70), (2, 48)
@@ -63,6 +65,10 @@ def _flavor_values(raw: Json) -> Json:
 def _status(wanted: Any, actual: Any) -> str:
     if wanted in _ARRIVES_OFF and actual == "SHUTOFF":
         return f"a server that is {wanted} arrives SHUTOFF"
+    if wanted in _HALTED and actual == "ACTIVE":
+        return f"a server that is {wanted} is started where policies.paused_servers says so"
+    if {wanted, actual} <= {*_SHELVED}:
+        return "each cloud says by itself when the host of a shelved server gives it up"
     if wanted == STOPPED and actual in ("ACTIVE", "SHUTOFF"):
         return "no recorded run tells whether it ran before the migration"
     return ""

@@ -393,6 +393,7 @@ def test_everything_arrives(folder: Path) -> None:
         "mappings: {flavors: {m1.small: 2}, users: {a: null-user, 10: no}}\n"
         "policies: {on_conflict: rename, user_passwords: disabled, passwords_file: ~/x.csv,\n"
         "  root_disk: image, source_servers: leave, keep_snapshots: true,\n"
+        "  paused_servers: started, broken_servers: move,\n"
         "  on_failure: keep, fail_fast: true, allow_same_cloud: True, volume_format: qcow2,\n"
         "  volume_snapshots: copy}\n"
         "limits: {workers: 2, transfers: 1.0, bytes_per_second: 100 MiB}\nstate: {url: 'memory://'}\n"
@@ -405,7 +406,19 @@ def test_everything_arrives(folder: Path) -> None:
         destination=CloudConfig("new", folder / "clouds.yaml", region_name="S", interface="admin"),
         mappings=Mappings(flavors={"m1.small": "2"}, users={"a": "null-user", "10": "no"}),
         policies=Policies(
-            "rename", "disabled", passwords, "image", "leave", True, "keep", True, True, "qcow2", "copy"
+            "rename",
+            "disabled",
+            passwords,
+            "image",
+            "leave",
+            "started",
+            "move",
+            True,
+            "keep",
+            True,
+            True,
+            "qcow2",
+            "copy",
         ),
         limits=Limits(2, 1, 100 << 20),
         state_url="memory://",

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from taskflow import task
 
+from pumphouse.cloud import or_none
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import TransferError, WaitError, http_status
 from pumphouse.model import Json, Ref, symbol
@@ -69,6 +70,8 @@ NOVAS = (
     "base_image_ref", "bdm_v2", "boot_roles", "clean_attempts", "image_location", "image_state", "image_type",
     "instance_owner", "instance_uuid", "owner_id", "owner_project_name", "owner_user_name", "user_id",
 )  # fmt: skip
+# What Nova calls the image of a server that it shelves, behind the server's name.
+SHELVED = "-shelved"
 # Those that an image may have, one after the other, for a Glance that cannot be asked for all.
 _VISIBILITIES = ("public", "community", "shared", "private")
 # How many properties and how many tags an image may have, as Glance is delivered (image_property_quota, image_tag_quota).
@@ -115,6 +118,14 @@ def images_by_id(cloud: Cloud, ids: Collection[str]) -> dict[str, Mapping[str, A
 def is_snapshot(image: Mapping[str, Any]) -> bool:
     """Whether Nova made an image, of a server."""
     return image.get("image_type") in ("snapshot", "backup") and bool(image.get("instance_uuid"))
+
+
+def is_disk_of_shelved(cloud: Cloud, image: Mapping[str, Any]) -> bool:
+    """Whether an image is what Nova keeps of a server for as long as that is shelved; Nova is asked where it may be."""
+    if not is_snapshot(image) or not str(image["name"]).endswith(SHELVED) or not cloud.has("compute"):
+        return False
+    server = or_none(cloud.nova.servers.get, image["instance_uuid"])
+    return server is not None and server.status.startswith("SHELVED")
 
 
 def custom_properties(image: Mapping[str, Any]) -> Json:

@@ -38,6 +38,7 @@ from pumphouse.tasks.glance.common import (
     custom_properties,
     image_data,
     images_by_id,
+    is_disk_of_shelved,
     is_snapshot,
     is_twin,
     list_images,
@@ -57,8 +58,12 @@ FLAGS = ("os_hidden", "protected")
 
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
-    """The images that the tenant owns, hidden ones too, with their members."""
-    images = [image for image in list_images(source, owner=tenant_id) if image["owner"] == tenant_id]
+    """The images that the tenant owns, hidden ones too, with their members; not the disks of shelved servers."""
+    images = [
+        image
+        for image in list_images(source, owner=tenant_id)
+        if image["owner"] == tenant_id and not is_disk_of_shelved(source, image)
+    ]
     members = _members(source, images)
     return [
         _record(image, (Ref("tenant", tenant_id), *_parts(image)), members[image["id"]]) for image in images
@@ -341,7 +346,11 @@ def is_common(record: Record) -> bool:
 
 def strangers(cloud: Cloud, tenant_id: str) -> list[str]:
     """The images of a tenant that no migration has made."""
-    return [image["id"] for image in list_images(cloud, owner=tenant_id) if not stamp_of(image)]
+    return [
+        image["id"]
+        for image in list_images(cloud, owner=tenant_id)
+        if not stamp_of(image) and not is_disk_of_shelved(cloud, image)
+    ]
 
 
 def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:

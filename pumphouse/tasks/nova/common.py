@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from pumphouse.cloud import call, get_all, or_none
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import WaitError, http_status
+from pumphouse.errors import PumphouseError, WaitError, http_status
 from pumphouse.model import Json
 from pumphouse.tasks.base import STAMP, in_doubt, stamp_tag, stamps_among, without_stamps
 
@@ -137,8 +137,13 @@ def own_tags(server: Json) -> list[str]:
 
 
 def unmark(cloud: Cloud, server_id: str) -> None:
-    """Take the stamp off a server."""
+    """Take the stamp off a server; PumphouseError where it is shelved, because Nova then changes nothing of it."""
     server = cloud.nova.servers.get(server_id).to_dict()
+    if server["status"].startswith("SHELVED"):
+        raise PumphouseError(
+            f"server {server['name']} is shelved, and Nova takes no mark off a shelved server",
+            f"openstack server unshelve {server_id}, then finalize again",
+        )
     if marks := [mark for mark in (STAMP, UNFINISHED) if mark in server["metadata"]]:
         cloud.nova.servers.delete_meta(server_id, marks)
     for tag in set(server.get("tags", ())) - set(own_tags(server)):
@@ -202,14 +207,16 @@ def wait_until_idle(cloud: Cloud, tenant_id: str, server_id: str) -> Json:
     )
 
 
-def bring_to(cloud: Cloud, tenant_id: str, server_id: str, status: str, act: Callable[[str], Any]) -> None:
-    """Have a server reach a status, whatever Nova is doing with it at the moment.
+def bring_to(
+    cloud: Cloud, tenant_id: str, server_id: str, statuses: Collection[str], act: Callable[[str], Any]
+) -> None:
+    """Have a server reach one of some statuses, whatever Nova is doing with it at the moment.
 
     act: the call that has it do so; repeated when it may not have been carried out.
     """
 
     def act_where_needed() -> bool:
-        if wait_until_idle(cloud, tenant_id, server_id)["status"] == status:
+        if wait_until_idle(cloud, tenant_id, server_id)["status"] in statuses:
             return False
         act(server_id)
         return True
@@ -223,8 +230,8 @@ def bring_to(cloud: Cloud, tenant_id: str, server_id: str, status: str, act: Cal
         cloud,
         tenant_id,
         server_id,
-        lambda server: bool(server["status"] == status and not server.get(TASK)),
-        title=f"server {server_id} becoming {status}",
+        lambda server: bool(server["status"] in statuses and not server.get(TASK)),
+        title=f"server {server_id} becoming {' or '.join(statuses)}",
         timeout_s=STATE_TIMEOUT_S,
     )
 

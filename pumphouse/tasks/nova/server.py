@@ -13,6 +13,8 @@ from uuid import uuid4
 from taskflow import task
 
 from pumphouse.cloud import get_all, or_none
+from pumphouse.cloud.wait import wait_for
+from pumphouse.errors import WaitError
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import BaseRetrieveTask, Before, Migration, Search, differences, ensure, retrieve
 from pumphouse.tasks.cinder.common import VOLUMES, owned, zone_notes
@@ -41,6 +43,7 @@ from pumphouse.tasks.nova.nics import UNTOLD, in_nic_order, nic_tags, untold
 from pumphouse.tasks.nova.server_boot import (
     ADDRESSES,
     DEVICE_TAGS,
+    HALTED,
     SINCE,
     CompleteServer,
     EnsureServer,
@@ -50,7 +53,14 @@ from pumphouse.tasks.nova.server_boot import (
     remove,
     state_at_destination,
 )
-from pumphouse.tasks.nova.server_disk import ENSURED, UPLOADED, copy_tasks, removal_tasks, temporaries
+from pumphouse.tasks.nova.server_disk import (
+    ENSURED,
+    UPLOADED,
+    copy_tasks,
+    removal_tasks,
+    temporaries,
+)
+from pumphouse.tasks.nova.shelved import NOTE, OFFLOADED, is_shelved, shelved_image
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -63,8 +73,16 @@ _NO_ROOM = (
     "a migration marks what it makes, and this server has neither room for two metadata items more nor for two "
     "tags more: delete one or two of them, or raise the tenant's quota metadata_items at the destination"
 )
-_ARRIVES_SHUTOFF = ("PAUSED", "SUSPENDED")
-_MIGRATABLE = ("ACTIVE", "SHUTOFF", *_ARRIVES_SHUTOFF)
+_MIGRATABLE = ("ACTIVE", "SHUTOFF", *HALTED, "SHELVED", OFFLOADED)
+# The states in which Nova makes no image of a server's disk, and how to get a server out of each.
+BROKEN = {
+    "ERROR": "look for the reason in `openstack server event list {id}`; if its disk is whole, "
+    "`openstack server set --state active {id}` and stop it",
+    "RESCUE": "end that by `openstack server unrescue {id}`",
+    "VERIFY_RESIZE": "end its resize by `openstack server resize confirm {id}`, or `revert`",
+}
+# How long a plan waits for what Nova is doing with a server: to start, stop or snapshot one takes no longer.
+_BUSY_TIMEOUT_S = 60.0
 _GIB = 1 << 30
 USER_DATA_UNSEEN = "its user data, if it has any, are not carried: Nova shows them to administrators only"
 # The field of a server that lists its volumes.
@@ -73,15 +91,38 @@ ATTACHED = "os-extended-volumes:volumes_attached"
 
 def discover(source: Cloud, tenant_id: str) -> list[Record]:
     """The servers of the tenant, with the ports, volumes, flavors and groups they were given; six list calls."""
-    servers = servers_of(source, tenant_id)
+    servers = _when_idle(source, tenant_id)
     devices = _devices(source, tenant_id, servers)
     flavors = {flavor["name"]: flavor for flavor in list_flavors(source)} if servers else {}
     ports = _ports_by_server(source, servers)
     groups = _groups_by_server(source) if servers else {}
     shares = shares_with(source, tenant_id) if servers else {}
-    records = [_record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())) for s in servers]
+    records = [
+        _with_disk(source, _record(s, flavors, ports[s["id"]], devices, groups.get(s["id"], ())))
+        for s in servers
+    ]
     records = [replace(record, needs=(*record.needs, *_shares(record, shares))) for record in records]
     return _with_keys(source, [_as_shown(source, record) for record in records])
+
+
+def _when_idle(source: Cloud, tenant_id: str) -> list[Json]:
+    """The servers of the tenant, when Nova has done what it is doing with them, or has had time for it."""
+    title = "what the source's Nova does with the tenant's servers"
+    try:
+        found = wait_for(
+            source.batch(_servers_by_tenant), tenant_id, _are_idle, title=title, timeout_s=_BUSY_TIMEOUT_S
+        )
+    except WaitError:
+        return servers_of(source, tenant_id)
+    return found or []
+
+
+def _servers_by_tenant(cloud: Cloud, tenant_ids: Collection[str]) -> dict[str, list[Json]]:
+    return {tenant_id: servers_of(cloud, tenant_id) for tenant_id in tenant_ids}
+
+
+def _are_idle(servers: Sequence[Json] | None) -> bool:
+    return not any(server.get(TASK) for server in servers or ())
 
 
 def _shares(record: Record, shares: Mapping[str, Ref]) -> list[Ref]:
@@ -96,12 +137,31 @@ def fetch(source: Cloud, ids: Collection[str]) -> dict[str, Record]:
 
 
 def apply_policies(record: Record, policies: Mapping[str, Any]) -> Record:
-    """The record as the policy for root disks makes it: with an image instead of bytes of its own."""
+    """The record as the policies make it: with an image instead of bytes of its own, and what becomes of its state."""
+    record = _with_state(record, policies)
     if policies["root_disk"] == "snapshot" or record.skip or not record.data["image_id"]:
         return record
     note = f"its root disk is made anew from image {record.data['image_id']}: changes on the disk are not carried"
     needs = (*record.needs, Ref("image", record.data["image_id"]))
     return replace(record, needs=needs, size_bytes=0, notes=(*record.notes, note))
+
+
+def _with_state(record: Record, policies: Mapping[str, Any]) -> Record:
+    """The record of a server that is halted or broken with what becomes of that."""
+    status = record.data["status"]
+    if status in HALTED and not record.skip:
+        arrives = state_at_destination(record.data, policies)
+        note = f"is {status} and arrives {arrives}: its memory is not carried"
+        return replace(record, notes=(*record.notes, note))
+    if status in BROKEN and record.skip == _refused(record.answer) and _moves_broken(record.data, policies):
+        note = f"is {status} and arrives SHUTOFF, with its volumes as they are (policies.broken_servers)"
+        return replace(record, skip="", notes=(*record.notes, note))
+    return record
+
+
+def _moves_broken(data: Json, policies: Mapping[str, Any]) -> bool:
+    has_disk = data["volumes"] and not data["image_id"] and data["flavor_id"]
+    return bool(has_disk and policies.get("broken_servers") == "move")
 
 
 def as_before(record: Record, before: Before) -> Record:
@@ -274,7 +334,8 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         migration.destination,
         provides=settled,
         rebind=[retrieved, symbol(ref, "ensured")],
-        line=f"bring {title} to its state ({state_at_destination(step.record.data)})",
+        policies=policies,
+        line=f"bring {title} to its state ({state_at_destination(step.record.data, policies)})",
     )
     removal = removal_tasks(migration, step, settled) if copies else []
     complete = CompleteServer(
@@ -354,7 +415,20 @@ def _records(source: Cloud, server_id: str) -> list[Record]:
     devices = _devices(source, server["tenant_id"], [server])
     ports = _ports_by_server(source, [server])[server_id]
     groups = _groups_by_server(source).get(server_id, ())
-    return _with_keys(source, [_as_shown(source, _record(server, flavors, ports, devices, groups))])
+    record = _with_disk(source, _record(server, flavors, ports, devices, groups))
+    return _with_keys(source, [_as_shown(source, record)])
+
+
+def _with_disk(source: Cloud, record: Record) -> Record:
+    """The record with the image that Nova keeps of a shelved server."""
+    if not is_shelved(record.data) or not record.data["image_id"] or record.skip:
+        return record
+    image = shelved_image(source, record.ref.id)
+    if image is None:
+        gone = "it is shelved, and the image that Nova keeps of its disk is not there any more: unshelve it"
+        return replace(record, skip=gone)
+    data = {**record.data, "shelved_image_id": image["id"]}
+    return replace(record, data=data, size_bytes=image["size"] or 0, notes=(*record.notes, NOTE))
 
 
 def _as_shown(source: Cloud, record: Record) -> Record:
@@ -530,10 +604,13 @@ def _sizes(flavor: Json) -> Json:
 def _skip(server: Json, flavor: Json | None) -> str:
     if server.get(TASK):
         return f"Nova is at work on it ({server[TASK]}): wait, then plan again"
-    if server["status"].startswith("SHELVED"):
-        return "it is shelved and has no disk to image: unshelve and stop it, then plan again"
+    if server["status"] == OFFLOADED and server.get(ATTACHED):
+        return (
+            "it is shelved, and Cinder copies none of its volumes for as long as they are reserved for it: "
+            "unshelve and stop it, then plan again"
+        )
     if server["status"] not in _MIGRATABLE:
-        return f"its status is {server['status']}: bring it to ACTIVE or SHUTOFF, then plan again"
+        return _refused(server)
     if not server["image"] and not server.get(ATTACHED):
         return "it has neither an image nor a volume to boot from"
     if flavor is None:
@@ -541,12 +618,19 @@ def _skip(server: Json, flavor: Json | None) -> str:
     return ""
 
 
+def _refused(server: Mapping[str, Any]) -> str:
+    """Why a server in a state that no image can be made of is not moved, and what to do."""
+    status = server["status"]
+    if status not in BROKEN:
+        return f"its status is {status}: bring it to ACTIVE or SHUTOFF, then plan again"
+    forced = "" if server["image"] else ", or move its volumes as they are by policies.broken_servers: move"
+    return f"its status is {status}: {BROKEN[status].format(id=server['id'])}; then plan again{forced}"
+
+
 def _notes(server: Json, flavor: Json | None) -> tuple[str, ...]:
     notes = []
     if flavor and (flavor["ephemeral"] or flavor["swap"]):
         notes.append("its ephemeral and swap disks arrive empty: a snapshot does not hold them")
-    if server["status"] in _ARRIVES_SHUTOFF:
-        notes.append(f"is {server['status']} and arrives SHUTOFF: its memory is not carried")
     return tuple(notes)
 
 

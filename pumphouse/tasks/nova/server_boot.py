@@ -37,7 +37,14 @@ from pumphouse.tasks.nova.common import (
     supports,
     wait_for_server,
 )
-from pumphouse.tasks.nova.server_check import chosen, give_nics, give_volumes, is_member, unlike
+from pumphouse.tasks.nova.server_check import (
+    chosen,
+    give_nics,
+    give_volumes,
+    is_member,
+    unlike,
+)
+from pumphouse.tasks.nova.shelved import is_shelved, shelve
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -46,6 +53,8 @@ BOOT_TIMEOUT_S = 1800.0
 USER_DATA = "OS-EXT-SRV-ATTR:user_data"
 # What Nova answers who has no role in the tenant any more, or what Glance and Neutron then answered Nova.
 REFUSALS = (400, 401, 403)
+# The states of a server whose guest waits in memory.
+HALTED = ("PAUSED", "SUSPENDED")
 # The hostnames that Nova takes since 2.94, and before; what it makes of a name itself may have accents as well.
 _HOSTNAME = re.compile(r"[a-zA-Z0-9-._]{1,255}")
 _SHORT_HOSTNAME = re.compile(r"(?=.{2,63}$)[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+")
@@ -62,7 +71,7 @@ class StopServer(BaseCloudTask):
 
     def execute(self, data: Json) -> Json:
         """Stop it and wait; provides whether it ran."""
-        bring_to(self.cloud, data["tenant_id"], data["id"], "SHUTOFF", self.cloud.nova.servers.stop)
+        bring_to(self.cloud, data["tenant_id"], data["id"], ("SHUTOFF",), self.cloud.nova.servers.stop)
         ran = data["status"] == "ACTIVE"
         return {"ran": ran, "meanwhile": "it is stopped at the source" if ran else ""}
 
@@ -72,7 +81,7 @@ class StopServer(BaseCloudTask):
 
     def _start(self, data: Json) -> None:
         self.cloud.nova.servers.get(data["id"])  # one that was deleted needs no start
-        bring_to(self.cloud, data["tenant_id"], data["id"], "ACTIVE", self.cloud.nova.servers.start)
+        bring_to(self.cloud, data["tenant_id"], data["id"], ("ACTIVE",), self.cloud.nova.servers.start)
 
 
 def remove(cloud: Cloud, server_id: str) -> None:
@@ -286,31 +295,41 @@ def _groups(data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
 
 
 class StopBootedServer(BaseCloudTask):
-    """Stops the booted server if the source's was not running."""
+    """Stops the booted server if the source's was not running.
+
+    policies: those of the run, which say what becomes of one that was halted.
+    """
+
+    def __init__(self, cloud: Cloud, *, policies: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(cloud, **kwargs)
+        self.policies = policies
 
     def execute(self, data: Json, server: Json) -> Json:
         """Bring it to its state, unless an earlier run has and it is in use by now."""
         servers, server_id = self.cloud.nova.servers, server["id"]
         booted = servers.get(server_id).to_dict()
-        if state_at_destination(data) == "SHUTOFF" and is_unfinished(booted):
-            bring_to(self.cloud, booted["tenant_id"], server_id, "SHUTOFF", servers.stop)
+        if state_at_destination(data, self.policies) != "ACTIVE" and is_unfinished(booted):
+            bring_to(self.cloud, booted["tenant_id"], server_id, ("SHUTOFF",), servers.stop)
         return {"id": server_id}
 
 
 class CompleteServer(BaseCloudTask):
-    """Takes the mark off a server that says that something is left to do for it, and locks it if need be.
+    """Takes the mark off a server that says that something is left to do for it; shelves and locks it if need be.
 
-    In this order, because only an administrator changes the metadata of a locked server.
+    In this order, because nobody changes the metadata of a shelved server, and only an administrator those of a
+    locked one.
     """
 
     def execute(self, data: Json, server: Json, last: Json) -> Json:
-        """Delete the mark; lock the server if the source's was locked."""
+        """Delete the mark; shelve and lock the server if the source's was shelved and locked."""
         servers, server_id = self.cloud.nova.servers, server["id"]
         actual = servers.get(server_id).to_dict()
         if UNFINISHED in actual["metadata"]:
             servers.delete_meta(server_id, [UNFINISHED])
         if UNFINISHED in actual.get("tags", ()):
             servers.delete_tag(server_id, UNFINISHED)
+        if is_shelved(data):
+            shelve(self.cloud, data, actual, REFUSALS)
         if data["locked"] and not actual["locked"]:
             # A plan of an earlier release has no reason in it, and Nova takes one from 2.73 (Train) on.
             reason = data.get("locked_reason") if supports(self.cloud, "2.73") else None
@@ -332,6 +351,9 @@ def is_broken(server: Json) -> bool:
     return gone and is_unfinished(server)
 
 
-def state_at_destination(data: Json) -> str:
+def state_at_destination(data: Json, policies: Mapping[str, Any]) -> str:
     """The status that a server is brought to."""
-    return "ACTIVE" if data["status"] == "ACTIVE" else "SHUTOFF"
+    status = str(data["status"])
+    # A plan of an earlier release has no policy for them.
+    started = status in HALTED and policies.get("paused_servers") == "started"
+    return status if status == "ACTIVE" or is_shelved(data) else "ACTIVE" if started else "SHUTOFF"

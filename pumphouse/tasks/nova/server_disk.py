@@ -34,6 +34,7 @@ from pumphouse.tasks.glance.common import (
 )
 from pumphouse.tasks.kind import Temporary
 from pumphouse.tasks.nova.common import wait_until_idle
+from pumphouse.tasks.nova.shelved import FindShelvedImage, is_shelved
 from pumphouse.words import size
 
 if TYPE_CHECKING:
@@ -62,11 +63,14 @@ def copy_tasks(migration: Migration, step: Step, still: str) -> list[task.Task]:
     boot_images = [need for need in step.record.needs if need.kind == "image"]
     taken, retrieved, ensured = (symbol(ref, verb) for verb in (TAKEN, RETRIEVED, ENSURED))
     server, tenant = symbol(ref, "retrieved"), _tenant_symbol(step)
-    clouds = migration.source, migration.destination
+    clouds, is_kept = (migration.source, migration.destination), is_shelved(step.record.data)
+    take, line = (
+        (FindShelvedImage, f"find the image of {title}, which is shelved")
+        if is_kept
+        else (TakeSnapshot, f"take a snapshot of {title}")
+    )
     return [
-        TakeSnapshot(
-            migration.source, provides=taken, rebind=[server, still], line=f"take a snapshot of {title}"
-        ),
+        take(migration.source, provides=taken, rebind=[server, still], line=line),
         RetrieveSnapshot(
             migration.source,
             boot_images=[need.id for need in boot_images],
@@ -202,7 +206,7 @@ class RetrieveSnapshot(BaseCloudTask):
                 + ", ".join(unseen),
                 "set policies.root_disk to image for it, or use the login of an administrator of the source",
             )
-        properties = {**data["properties"], SERVER: server["id"]}
+        properties = {**data["properties"], SERVER: server["id"], ATTEMPT: server["attempt"]}
         return {**data, "properties": properties, "owner": server["tenant_id"], "visibility": "private"}
 
 

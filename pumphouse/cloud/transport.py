@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from functools import partial
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -133,11 +133,19 @@ class CloudSession(session.Session):
         is_safe = method in _SAFE or _is_login(method, url, kwargs)
         is_renewable = allow_reauth and kwargs.get("authenticated") is not False
         send = self._request_with_renewal if is_renewable else self._send
+        attempts = count()
+
+        def attempt() -> requests.Response:
+            next(attempts)
+            return send(url, method, **kwargs)
+
         response = self.outages.wait_out(
-            partial(send, url, method, **kwargs),
+            attempt,
             name=lambda: self._service(url, **kwargs),
             why=lambda state: why_again(state, method, url, is_safe=is_safe),
         )
+        if method == "DELETE" and response.status_code == 404 and next(attempts) > 1:
+            response.status_code = 204  # one of the attempts before has deleted it
         if raise_exc and response.status_code == 401 and self._precedes_login(url, **kwargs):
             raise exceptions.DiscoveryFailure(f"{url} wants a token before it says how to get one")
         if raise_exc and response.status_code >= 400:

@@ -223,6 +223,14 @@ def test_what_is_safe_to_repeat_is_repeated(cloud: SmallCloud, method: str, stat
     assert cloud.counted() == {method: 3}
 
 
+def test_what_is_gone_when_it_is_deleted_again_was_deleted(cloud: SmallCloud) -> None:
+    cloud.answers["DELETE"] = [504, 404]
+    assert session_of(cloud).delete(f"{cloud.url}/servers/s1").status_code == 204
+    cloud.answers["DELETE"] = [404]
+    with pytest.raises(exceptions.NotFound):
+        session_of(cloud).delete(f"{cloud.url}/servers/s1")
+
+
 def test_the_cloud_says_how_long_to_wait(cloud: SmallCloud) -> None:
     cloud.answers["GET"] = [503]
     cloud.headers["Retry-After"] = "1"

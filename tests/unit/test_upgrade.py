@@ -187,7 +187,7 @@ def _without_tasks(plan: Json) -> Json:
     policies = {name: value for name, value in plan["data"]["policies"].items() if name not in LATER}
     return {
         **plan,
-        "data": {**plan["data"], "policies": policies},
+        "data": {**plan["data"], "policies": policies, "settings_digest": None},
         "units": [
             {**step, "tasks": sorted(task["name"] for task in step.get("tasks", ()))} for step in steps
         ],

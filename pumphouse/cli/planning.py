@@ -16,6 +16,7 @@ from pumphouse.cli.completion import complete_tenants
 from pumphouse.cli.invocation import refuse_other_clouds
 from pumphouse.cli.kinds import NAMEABLE_KINDS
 from pumphouse.cli.options import Command
+from pumphouse.cli.waves import servers_of_wave, wave_options
 from pumphouse.model import Selection
 from pumphouse.show.text import printable
 
@@ -41,9 +42,21 @@ def selection_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def select(
-        *args: Any, only: Sequence[str], skip: Sequence[str], servers: tuple[str, ...], **kwargs: Any
+        *args: Any,
+        only: Sequence[str],
+        skip: Sequence[str],
+        servers: tuple[str, ...],
+        wave: str | None,
+        waves: Path | None,
+        **kwargs: Any,
     ) -> Any:
         names = tuple((kind, name) for kind in NAMEABLE_KINDS for name in kwargs.pop(kind))
+        if waves:
+            if wave is None:
+                raise click.UsageError("--waves FILE has several waves: say by --wave which is meant")
+            names += tuple(("server", name) for name in servers_of_wave(waves, wave))
+        elif wave is not None:
+            servers += (f"wave={wave}",)
         kinds = tuple(map(_kind_name, only)), tuple(map(_kind_name, skip))
         selection = Selection(*kinds, names, conditions=servers)
         return command(*args, selection=selection, **kwargs)
@@ -52,9 +65,7 @@ def selection_options(command: Command) -> Command:
         help_text = f"Only this {kind}, and what it needs; may be repeated."
         option = click.option(f"--{kind}", multiple=True, metavar="NAME_OR_ID", help=help_text)
         select = option(select)
-    servers_help = (
-        "Only servers that meet this, and what they need: tag, metadata, name, zone or host, as tag=wave-1, "
-    )
+    servers_help = "Only servers that meet this, and what they need: tag, metadata, name, zone, host or wave, as tag=web, "
     servers_help += "metadata=tier=db or name=web-*; if repeated, those that meet all."
     select = click.option("--servers", multiple=True, metavar="CONDITION", help=servers_help)(select)
     skip_help = "Make nothing of this kind: what needs it is skipped too, unless the destination has it."
@@ -62,7 +73,8 @@ def selection_options(command: Command) -> Command:
         select
     )
     only_help = "Only what is of this kind, as the plan names kinds, and what it needs; may be repeated."
-    return click.option("--only", multiple=True, metavar="KIND", help=only_help)(select)
+    select = click.option("--only", multiple=True, metavar="KIND", help=only_help)(select)
+    return wave_options(select)
 
 
 def _kind_name(text: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import click
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pumphouse.errors import UsageError
+from pumphouse.cli import planning
+from pumphouse.errors import PumphouseError, UsageError
 from pumphouse.model import Action, Plan, Record, Ref, Selection, Step, not_made
 from pumphouse.plan.decide import block, decide
 from pumphouse.plan.make import _selected
@@ -346,6 +349,8 @@ SERVERS = {
         (("metadata=tier=*",), ["web-1", "web-2", "db"]),
         (("host=b",), ["web-2", "db"]),
         (("zone=zone-of-a",), ["web-1"]),
+        (("wave=1",), ["web-1", "db"]),
+        (("wave=2", "host=b"), ["web-2"]),
     ],
 )
 def test_servers_are_selected_that_meet_all_conditions(conditions: tuple[str, ...], names: list[str]) -> None:
@@ -364,6 +369,7 @@ def test_servers_are_selected_that_meet_all_conditions(conditions: tuple[str, ..
         ),
         ("flavor=big", "--servers flavor: expected name=PATTERN, tag=PATTERN, metadata=PATTERN"),
         ("wave-1", "--servers wave-1: expected name=PATTERN"),
+        ("wave=3", "--servers wave=3: no server of the tenant meets this; there are 1, 2"),
     ],
 )
 def test_conditions_that_no_server_meets_select_nothing_and_not_everything(
@@ -371,4 +377,54 @@ def test_conditions_that_no_server_meets_select_nothing_and_not_everything(
 ) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(Selection(conditions=(condition,)), SERVERS, KINDS)
+    assert problem in str(caught.value)
+
+
+def test_metadata_puts_a_server_into_a_wave_too() -> None:
+    records = {made.ref: made for made in (server("a", (), "h", wave="7"), server("b", ("wave-8",), "h"))}
+    assert resolve(Selection(conditions=("wave=7",)), records, KINDS).refs == (Ref("server", "id-a"),)
+
+
+def selected(*arguments: str) -> Selection:
+    """What a command with these arguments selects."""
+    found: list[Selection] = []
+
+    @click.command()
+    @planning.selection_options
+    def command(selection: Selection) -> None:
+        found.append(selection)
+
+    command.main(list(arguments), standalone_mode=False)
+    return found[0]
+
+
+def test_a_wave_is_of_tags_or_of_a_file(tmp_path: Path) -> None:
+    waves = tmp_path / "waves.yaml"
+    waves.write_text("1: [web, db]\nlast: [0815]\n")
+    assert selected("--wave", "1") == Selection(conditions=("wave=1",))
+    assert selected("--waves", str(waves), "--wave", "1") == Selection(
+        names=(("server", "web"), ("server", "db"))
+    )
+    assert selected("--waves", str(waves), "--wave", "last").names == (("server", "0815"),)
+    with pytest.raises(click.UsageError, match="say by --wave which is meant"):
+        selected("--waves", str(waves))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1: [web]\n2: [web]\n", "server web is in wave 1 and in wave 2; expected each once"),
+        ("1: [web]\n1: [db]\n", "waves.yaml:2: "),
+        ("[web]\n", "expected the servers of each wave by name or id, as in 1: [web, db]"),
+        ("1: web\n", "expected the servers of each wave"),
+        ("", "expected the servers of each wave"),
+        ("2: [web]\n", "has no wave 1"),
+        ("1: [web\n", "a list is opened and not closed"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_waves_is_said(tmp_path: Path, text: str, problem: str) -> None:
+    waves = tmp_path / "waves.yaml"
+    waves.write_text(text)
+    with pytest.raises(PumphouseError) as caught:
+        selected("--waves", str(waves), "--wave", "1")
     assert problem in str(caught.value)

@@ -682,10 +682,20 @@ def used(source: Cloud, record: Record, since: datetime) -> str:
     return _said(a for a in _later(source, record.ref.id, since) if a.action != "delete")
 
 
+_WAVE_TAG = "wave-"
+
+
+def _waves(record: Record) -> list[str]:
+    """The waves that an operator has put a server into: by a tag such as `wave-1`, or metadata such as `wave=1`."""
+    tagged = [tag.removeprefix(_WAVE_TAG) for tag in record.data["tags"] if tag.startswith(_WAVE_TAG)]
+    return [*tagged, *filter(None, [record.data["metadata"].get("wave")])]
+
+
 CONDITIONS: dict[str, Callable[[Record], Collection[str]]] = {
     "name": lambda record: [record.name],
     "tag": lambda record: record.data["tags"],
     "metadata": lambda record: [f"{key}={value}" for key, value in record.data["metadata"].items()],
+    "wave": _waves,
     "zone": lambda record: [record.answer.get("OS-EXT-AZ:availability_zone") or ""],
     "host": lambda record: [record.answer.get("OS-EXT-SRV-ATTR:host") or ""],
 }

@@ -48,7 +48,7 @@ class Invocation:
     force_start: whether to start although something stands in the way.
     plan: the plan whose mappings, policies and limits replace those of the configuration.
     keep_running: whether servers of the source go on running, whatever the configuration says.
-    until: an aware time after which a run begins with nothing new; None for no end.
+    until: an aware time: a run begins with nothing that will not be done by then; None for no end.
     """
 
     config_path: Path | None = None
@@ -60,7 +60,7 @@ class Invocation:
     force_start: bool = False
     plan: Plan | None = None
     keep_running: bool = False
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     until: datetime | None = None
 
@@ -190,7 +190,7 @@ def invocation_options(*formats: str, clouds: bool = True) -> Callable[[Command]
         ) -> Any:
             own = {name: kwargs.pop(name) for name in _OF_SOME_COMMANDS if name in kwargs}
             limits = {name: kwargs.pop(name) for name in _LIMITS if name in kwargs}
-            own["limits"] = {name: value for name, value in limits.items() if value is not None}
+            own["limits"] = {name: value or None for name, value in limits.items() if value is not None}
             invocation = Invocation(config_path, source_cloud, destination_cloud, output_format, **own)
             return command(*args, invocation=invocation, **kwargs)
 

@@ -92,8 +92,12 @@ def cloud_options(command: Command) -> Command:
 def _bytes_per_second(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
     if text is None:
         return None
+    if text == "none":
+        return 0
     if not re.fullmatch(r"[1-9][0-9]{0,14} ?(([kKMGT]i?)?B)?", text.removesuffix("/s")):
-        raise click.BadParameter(f"{text!r}: expected bytes per second, alone or with a unit as in 100MiB")
+        raise click.BadParameter(
+            f"{text!r}: expected bytes per second, alone or with a unit as in 100MiB, or none"
+        )
     from pumphouse.config.settings import number
 
     digits = text.removesuffix("/s")
@@ -102,18 +106,23 @@ def _bytes_per_second(_context: click.Context, _parameter: click.Parameter, text
 
 def limit_options(command: Command) -> Command:
     """`--workers`, `--transfers` and `--limit-rate`, which are for this command instead of the configuration's limits."""
+    workers = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="API calls at a time.")
+    return workers(transfer_options(command))
+
+
+def transfer_options(command: Command) -> Command:
+    """`--transfers` and `--limit-rate`."""
     rate = click.option(
         "--limit-rate",
         "bytes_per_second",
         callback=_bytes_per_second,
         metavar="BYTES",
-        help="Bytes per second of all copies together, e.g. 100MiB.",
+        help="Bytes per second of all copies together, e.g. 100MiB; none for no limit.",
     )
     transfers = click.option(
         "--transfers", type=click.IntRange(1, 64), metavar="N", help="Image copies at a time."
     )
-    workers = click.option("--workers", type=click.IntRange(1, 256), metavar="N", help="API calls at a time.")
-    return workers(transfers(rate(command)))
+    return transfers(rate(command))
 
 
 def yes_option(moment: str) -> Callable[[Command], Command]:
@@ -146,7 +155,8 @@ def until_option(command: Command) -> Command:
         "--until",
         type=click.DateTime(["%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]),
         callback=coming,
-        help="Begin with nothing new after this time, local time; the run is then suspended and can be resumed.",
+        help="Begin with nothing that will not be done by this time, local time, as the plan estimates it; the run is "
+        "then suspended and can be resumed.",
     )(command)
 
 

@@ -14,7 +14,7 @@ import click
 
 from pumphouse.cli.completion import complete_runs, complete_tenants
 from pumphouse.cli.invocation import Invocation, invocation_options, migration_of, refuse_other_clouds
-from pumphouse.cli.options import limit_options, until_option, yes_option
+from pumphouse.cli.options import limit_options, transfer_options, until_option, yes_option
 from pumphouse.cli.running import RESUME, REVERT, Ended, exit_code, work_and_report
 from pumphouse.cli.telling import log_json_option
 from pumphouse.errors import EXIT_DECLINED, EXIT_DONE
@@ -88,6 +88,28 @@ def show_command(run: str, tasks: bool, watch: bool, invocation: Invocation) -> 
             watch_run(read, invocation.console, with_tasks=tasks)
         else:
             print_run(read(), invocation.console, with_tasks=tasks)
+
+
+@runs_command.command("limit")
+@run_argument
+@transfer_options
+@invocation_options(clouds=False)
+def limit_command(run: str, invocation: Invocation) -> None:
+    """Change how much a run copies at a time, and how fast, while it goes on; what is under way goes on, too."""
+    from pumphouse.run.record import ask_limits, find_book, run_id
+
+    if not invocation.limits:
+        raise click.UsageError("expected --transfers N or --limit-rate BYTES, or both")
+    with open_recorded(invocation.config_path, only_read=False) as store:
+        book = find_book(store, run)
+        ask_limits(store, book, invocation.limits)
+    if not invocation.is_table:
+        invocation.print_data({"run": run_id(book), **invocation.limits})
+        return
+    click.echo(
+        f"run {run_id(book)} is asked to: within a few seconds it says that it goes on with these limits",
+        err=True,
+    )
 
 
 @runs_command.command("prune")

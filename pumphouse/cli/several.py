@@ -186,7 +186,7 @@ def _command(invocation: Invocation, plan: Plan, selection: Selection) -> list[s
         "--destination-cloud": invocation.destination_cloud,
         "--until": invocation.until and f"{invocation.until.astimezone():%Y-%m-%d %H:%M}",
     }
-    given |= {_LIMIT_OPTIONS[name]: limit for name, limit in invocation.limits.items()}
+    given |= {_LIMIT_OPTIONS[name]: limit or "none" for name, limit in invocation.limits.items()}
     options += [(name, str(value)) for name, value in given.items() if value]
     flags = [
         "--summary",

@@ -117,21 +117,44 @@ def estimate(plan: Plan) -> Estimate:
     """
     speed, limits = speed_of(plan), plan.cfg["limits"]
     at_once = UNITS_PER_TRANSFER * limits["transfers"]
-    sizes = {unit.name: unit.size_bytes for unit in plan.units if unit.size_bytes}
-    largest = nlargest(at_once, sizes.values())
-    disks = {unit.name: _disk_bytes(unit) for unit in plan.units}
+    sizes = [unit.size_bytes for unit in plan.units if unit.size_bytes]
+    disks = [_disk_bytes(unit) for unit in plan.units]
+    copied_s = _copied_s(plan)
     down = {
-        step.ref: BOOT_S
-        + 2 * disks[unit.name] / DISK_BYTES_PER_S
-        + _beside(sizes.get(unit.name, 0), largest, at_once) / speed.bytes_per_s
+        step.ref: BOOT_S + copied_s[unit.name]
         for unit in plan.units
         for step in unit.steps
         if step.does("stopped")
     }
     work_s = TASK_S * sum(len(step.tasks) for step in plan.steps()) / limits["workers"]
-    copy_s = sum(sizes.values()) / speed.bytes_per_s
-    disk_s = 2 * sum(disks.values()) / DISK_BYTES_PER_S / at_once + BOOT_S * len(down) / at_once
+    copy_s = sum(sizes) / speed.bytes_per_s
+    disk_s = 2 * sum(disks) / DISK_BYTES_PER_S / at_once + BOOT_S * len(down) / at_once
     return Estimate(max(work_s + max(copy_s, disk_s), max(down.values(), default=0)), down, speed)
+
+
+def units_last_s(plan: Plan) -> dict[str, float]:
+    """How long each unit takes from its begin to its end, at most, by its name."""
+    copied_s = _copied_s(plan)
+    return {
+        unit.name: copied_s[unit.name]
+        + TASK_S * sum(len(step.tasks) for step in unit.steps)
+        + BOOT_S * any(step.ref.kind == "server" for step in _made(unit.steps))
+        for unit in plan.units
+    }
+
+
+def _copied_s(plan: Plan) -> dict[str, float]:
+    """How long the bytes of each unit take: its disks are made images of, copied and made disks of.
+
+    That is beside the largest others that may be under way at the same time.
+    """
+    speed, at_once = speed_of(plan), UNITS_PER_TRANSFER * plan.cfg["limits"]["transfers"]
+    largest = nlargest(at_once, (unit.size_bytes for unit in plan.units if unit.size_bytes))
+    return {
+        unit.name: 2 * _disk_bytes(unit) / DISK_BYTES_PER_S
+        + _beside(unit.size_bytes, largest, at_once) / speed.bytes_per_s * bool(unit.size_bytes)
+        for unit in plan.units
+    }
 
 
 def _beside(size_bytes: int, largest: Sequence[int], at_once: int) -> int:

@@ -79,6 +79,14 @@ class Stopping:
 
 
 @dataclass(frozen=True)
+class LimitsChanged:
+    """The run goes on with other limits; bytes_per_second is None for none."""
+
+    transfers: int
+    bytes_per_second: int | None
+
+
+@dataclass(frozen=True)
 class RunBegan:
     """A process begins to work on a run; command is `migrate`, `resume` or `revert`."""
 
@@ -122,6 +130,7 @@ Event = (
     | TaskEnded
     | OutcomeReported
     | Noted
+    | LimitsChanged
     | Stopping
     | RunEnded
 )

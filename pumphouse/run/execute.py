@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
@@ -21,7 +21,7 @@ from pumphouse.cloud.access import RoleLoan
 from pumphouse.cloud.loans import Loan
 from pumphouse.errors import EXIT_CONNECTION, Interruption, PumphouseError, explain
 from pumphouse.model import Action, Json, Outcome, Report, State, Step, Unit, symbol
-from pumphouse.plan.overview import UNITS_PER_TRANSFER
+from pumphouse.plan.overview import UNITS_PER_TRANSFER, units_last_s
 from pumphouse.run.engine import (
     Engines,
     TaskThreads,
@@ -29,7 +29,7 @@ from pumphouse.run.engine import (
     is_revert_unfinished,
     reset_failed_tasks,
 )
-from pumphouse.run.events import Listener, OutcomeReported, Stopping, guarded
+from pumphouse.run.events import LimitsChanged, Listener, OutcomeReported, Stopping, guarded
 from pumphouse.run.outcomes import (
     REVERT_STATES,
     blocking_reason,
@@ -42,11 +42,16 @@ from pumphouse.run.outcomes import (
 from pumphouse.run.record import FINALIZE_STATES, Run, tenant_books
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import Migration
+from pumphouse.tasks.glance.transfer import TRANSFERS_MAX, Slots
 from pumphouse.tasks.nova.boot_key import KeypairLoan
+from pumphouse.words import lasting
 
 LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+# How often it is looked whether somebody has asked for other limits.
+_LIMITS_POLL_S = 2.0
+_CHANGED = ("transfers", "bytes_per_second")
 # What a run may borrow of a cloud, by the kind that state stores have of it.
 _LOANS: dict[str, Callable[..., Loan]] = {loan.kind: loan for loan in (RoleLoan, KeypairLoan)}
 
@@ -64,7 +69,9 @@ class Execution:
     stop: set from outside, halt from within: units under way are suspended and no other is started; with stop,
         also what waits and copies ends.
     active: the engines that are running, by the names of their units.
-    until: an aware time after which no other unit is started.
+    until: an aware time by which all that is started is to be done.
+    last_s: how long each unit takes, where there is such a time.
+    late: the units that were not started for it, and why.
     """
 
     run: Run
@@ -79,6 +86,8 @@ class Execution:
     failed: dict[str, str] = field(default_factory=dict)
     active: dict[str, Any] = field(default_factory=dict)
     until: datetime | None = None
+    last_s: Mapping[str, float] = field(default_factory=dict)
+    late: dict[str, str] = field(default_factory=dict)
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Add outcomes to the report, and notify the listener of each."""
@@ -118,9 +127,9 @@ class Execution:
                 LOG.debug("unit %s was not suspended", name, exc_info=error)
 
 
-def is_past(until: datetime | None) -> bool:
-    """Whether an aware time is over, after which nothing new is begun; never where there is none."""
-    return until is not None and datetime.now(UTC) > until
+def is_past(until: datetime | None, needed_s: float = 0) -> bool:
+    """Whether what takes so long would not be done by an aware time if it began now; never where there is none."""
+    return until is not None and datetime.now(UTC) + timedelta(seconds=needed_s) > until
 
 
 @contextmanager
@@ -169,34 +178,78 @@ def execute_run(
     """Execute what is not done yet of a recorded run, and report the outcome of every resource of its plan.
 
     stop: once set, tasks under way are finished, but for those that wait or copy, and no other is started.
-    until: an aware time after which no other unit is started; those under way are finished.
+    until: an aware time: no other unit is started that will not be done by then, as the plan estimates it; those under
+        way are finished.
+
+    Limits that `ask_limits` asks for meanwhile are taken over.
 
     Raises StoreLostError when the state store fails; what was done until then can be resumed.
     """
     limits = run.plan.cfg["limits"]
-    copying = UNITS_PER_TRANSFER * limits["transfers"]
+    copying = Slots(UNITS_PER_TRANSFER * limits["transfers"])
+
+    def run_copying(state: Execution, unit: Unit) -> None:
+        with copying:
+            _run_unit(state, unit)
+
     with (
         explained_store_failures(run),
         ThreadPoolExecutor(limits["workers"], "unit") as unit_threads,
-        ThreadPoolExecutor(copying, "copying-unit") as copying_threads,
+        ThreadPoolExecutor(UNITS_PER_TRANSFER * TRANSFERS_MAX, "copying-unit") as copying_threads,
         open_execution(
             run, migration, listener, stop, keep_failed=run.plan.cfg["on_failure"] == "keep"
         ) as state,
+        _asked_limits_taken_over(state, copying),
     ):
         state.until = until
+        state.last_s = units_last_s(run.plan) if until else {}
         run.begin(states.RUNNING)
         _report_decided_steps(state)
         needs = {unit.name: unit.needs for unit in run.plan.units}
         schedule_units(
             state,
             needs,
-            lambda u: (copying_threads if u.size_bytes else unit_threads).submit(_run_unit, state, u),
+            lambda unit: (
+                copying_threads.submit(run_copying, state, unit)
+                if unit.size_bytes
+                else unit_threads.submit(_run_unit, state, unit)
+            ),
         )
         _report_unstarted_steps(state)
     with explained_store_failures(run):
         conflicts = sum(outcome.state is State.CONFLICT for outcome in state.outcomes)
         run.end(_final_state(state), conflicts=conflicts)
     return Report(run.plan, sorted_by_plan(run.plan, state.outcomes), run.id)
+
+
+@contextmanager
+def _asked_limits_taken_over(state: Execution, copying: Slots) -> Iterator[None]:
+    """Look now and then whether somebody has asked for other limits, and set them; what is under way goes on.
+
+    copying: of the units that copy.
+    """
+    ended, limits = threading.Event(), state.run.plan.cfg["limits"]
+
+    def follow(seen: Json | None) -> None:
+        in_force = LimitsChanged(limits["transfers"], limits["bytes_per_second"])
+        while not ended.wait(_LIMITS_POLL_S):
+            with suppress(StorageFailure):  # whoever records something says so
+                asked = state.run.asked_limits()
+                if asked == seen or asked is None:
+                    continue
+                seen = asked
+                in_force = replace(in_force, **{name: asked[name] for name in _CHANGED if name in asked})
+                state.migration.transfers.change(in_force.transfers, in_force.bytes_per_second)
+                copying.resize(UNITS_PER_TRANSFER * in_force.transfers)
+                state.listener(in_force)
+
+    thread = threading.Thread(target=follow, args=[state.run.asked_limits()], name="limits", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def schedule_units(
@@ -307,12 +360,17 @@ def _report_decided_steps(state: Execution) -> None:
 def _report_unstarted_steps(state: Execution) -> None:
     reported = {outcome.ref for outcome in state.outcomes}
     left = [step for step in state.run.plan.steps() if step.ref not in reported]
-    state.report([_outcome(step, State.PENDING, "not started") for step in left])
+    units = {step.ref: unit.name for unit in state.run.plan.units for step in unit.steps}
+    reasons = {step.ref: state.late.get(units[step.ref], "not started") for step in left}
+    state.report([_outcome(step, State.PENDING, reasons[step.ref]) for step in left])
 
 
 def _run_unit(state: Execution, unit: Unit) -> None:
     """Execute one unit, or report it as blocked when a unit that it needs has failed."""
-    if state.is_halted or is_past(state.until):
+    if state.is_halted:
+        return
+    if reason := _too_late(state, unit):
+        state.late[unit.name] = reason
         return
     steps = [step for step in unit.steps if step.action is Action.CREATE]
     blocker = next((state.failed[name] for name in unit.needs if name in state.failed), "")
@@ -337,6 +395,18 @@ def _run_unit(state: Execution, unit: Unit) -> None:
         if state.run.plan.cfg["fail_fast"]:
             state.halt.set()
     state.report(found)
+
+
+def _too_late(state: Execution, unit: Unit) -> str:
+    """Why a unit is not started any more; empty where it is done already, or will be in time."""
+    if state.until is None or state.run.detail(unit.name).state == states.SUCCESS:
+        return ""
+    if any(name in state.late for name in unit.needs):
+        return "not started, because what it needs was not"
+    needed_s = state.last_s[unit.name]
+    if not is_past(state.until, needed_s):
+        return ""
+    return f"not started, because it takes about {lasting(needed_s)}, which is until after {state.until.astimezone():%H:%M}"
 
 
 def _resume_unit(state: Execution, unit: Unit) -> FlowDetail:

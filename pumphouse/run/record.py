@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from oslo_utils import timeutils, uuidutils
@@ -42,6 +43,7 @@ FINALIZE_STATES = (FINALIZING, FINALIZED, FINALIZE_FAILURE)
 ACTIVE_STATES = (states.RUNNING, states.REVERTING, FINALIZING)
 _PLAN = "plan"
 _REUSED = "reused"
+_LIMITS = "limits"
 _DONE = (states.SUCCESS, states.RUNNING, states.FAILURE)
 _ID_DIGITS = 8
 _ID_MIN_DIGITS = 4
@@ -88,6 +90,18 @@ class Run:
         """Record the state, one of TaskFlow's, in which the process leaves the run, and what needs a decision."""
         self.update_meta(state=state, ended_at=now(), conflicts=conflicts)
 
+    def asked_limits(self) -> Json | None:
+        """The limits that somebody has asked for last, see `ask_limits`; of a run that is at work also by another process."""
+        with closing(self.store.get_connection()) as connection:
+            header: FlowDetail = connection.get_flow_details(self._header, lazy=True)
+        asked: Json | None = header.meta.get(_LIMITS)
+        return asked
+
+    @cached_property
+    def _header(self) -> str:
+        """The uuid of the flow detail that has the plan."""
+        return str(_header_detail(self.store, self.book).uuid)
+
     def detail(self, unit: str) -> FlowDetail:
         """The flow detail of a unit, with its tasks."""
         with closing(self.store.get_connection()) as connection:
@@ -98,6 +112,32 @@ class Run:
         with closing(self.store.get_connection()) as connection:
             flows = list(connection.get_flows_for_book(self.book.uuid))
         return {flow.meta["unit"]: flow for flow in flows if "unit" in flow.meta}
+
+
+def ask_limits(store: Backend, book: LogBook, limits: Mapping[str, int | None]) -> None:
+    """Ask the process that works on a run for other limits.
+
+    limits: `transfers` and `bytes_per_second`, or one of them; what is not in it stays.
+
+    They are not kept with the run's own meta, which only that process writes.
+
+    Raises UsageError when no process is recorded to work on it.
+    """
+    if book.meta["state"] != states.RUNNING:
+        raise UsageError(
+            f"run {run_id(book)} is {book.meta['state']}: no process copies anything for it",
+            f"a run goes on with other limits by: pumphouse resume {run_id(book)} --transfers N --limit-rate BYTES",
+        )
+    header = _header_detail(store, book)
+    header.meta = {**header.meta, _LIMITS: {**limits, "asked_at": now()}}
+    with closing(store.get_connection()) as connection:
+        connection.update_flow_details(header)
+
+
+def _header_detail(store: Backend, book: LogBook) -> FlowDetail:
+    with closing(store.get_connection()) as connection:
+        flows = connection.get_flows_for_book(book.uuid, lazy=True)
+        return next(flow for flow in list(flows) if "unit" not in flow.meta)
 
 
 def run_id(book: LogBook) -> str:

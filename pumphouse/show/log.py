@@ -17,6 +17,7 @@ from pumphouse.model import Json, State
 from pumphouse.run.events import (
     BytesCopied,
     Event,
+    LimitsChanged,
     Noted,
     OutcomeReported,
     RunBegan,
@@ -38,6 +39,7 @@ NAMES: dict[type, str] = {
     TaskEnded: "task_ended",
     OutcomeReported: "resource",
     Noted: "note",
+    LimitsChanged: "limits_changed",
     Stopping: "stopping",
     RunEnded: "run_ended",
 }

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pumphouse.model import Plan
-from pumphouse.run.events import Event, Listener, OutcomeReported, Stopping, TaskRetried
+from pumphouse.run.events import Event, LimitsChanged, Listener, OutcomeReported, Stopping, TaskRetried
 from pumphouse.show.console import PrintableConsole, styled
 from pumphouse.show.report import outcome_text
 from pumphouse.show.status import ECHO_CELLS, both, duration, fit
@@ -73,6 +73,8 @@ class LineListener:
                 self._print(outcome_text(event.outcome, ids=not self._out.is_terminal))
             case TaskRetried():
                 self._print(f"note: {event.line}: tried again: {event.reason}", "yellow")
+            case LimitsChanged():
+                self._print(f"note: {_limits_text(event)}", "yellow")
             case Stopping():
                 self._stop(event.tasks)
 
@@ -173,7 +175,7 @@ class ScreenListener(LineListener):
 
     def _is_full(self) -> bool:
         moving = sum(task.is_moving for task in self.tally.active.values())
-        return moving >= self.tally.plan.cfg["limits"]["transfers"]
+        return moving >= self.tally.transfers
 
     def _in_rows(self, rows: int, now_s: float) -> list[Active | None]:
         """The tasks in flight, each in a row that it keeps; those that take long come first."""
@@ -198,6 +200,12 @@ class ScreenListener(LineListener):
                 verb = "waits" if len(titles) == 1 else "wait"
                 return f"{', '.join(titles[:_NAMED])}{more} {verb} for: {self.tally.active[name].line}"
         return ""
+
+
+def _limits_text(event: LimitsChanged) -> str:
+    rate = event.bytes_per_second
+    speed = f"{size(rate)} a second" if rate else "as fast as they go"
+    return f"the limits are changed: {counted(event.transfers, 'transfer')} at a time, bytes {speed}"
 
 
 def _stopping_text(tasks: int) -> str:

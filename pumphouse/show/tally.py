@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pumphouse.model import Action, Plan, Ref, State, Unit, symbol
-from pumphouse.run.events import BytesCopied, Event, OutcomeReported, TaskBegan, TaskEnded, TaskRetried
+from pumphouse.run.events import (
+    BytesCopied,
+    Event,
+    LimitsChanged,
+    OutcomeReported,
+    TaskBegan,
+    TaskEnded,
+    TaskRetried,
+)
 
 # Rates are means of so much time: long enough to be steady, short enough to show that nothing moves.
 _RATE_WINDOW_S = 20.0
@@ -73,6 +81,8 @@ class Tally:
     def __post_init__(self) -> None:
         self.began_s = self.clock()
         self.rate = Rate(self.began_s)
+        # How many may copy at a time.
+        self.transfers = self.plan.cfg["limits"]["transfers"]
         # A plan may have tens of thousands of steps: nothing here looks through all of them for an event or a screen.
         self._steps = {
             symbol(step.ref, ""): (step.ref, unit) for unit in self.plan.units for step in unit.steps
@@ -103,6 +113,8 @@ class Tally:
                 self.active.pop(event.task, None)
             case BytesCopied():
                 self._copied(event)
+            case LimitsChanged():
+                self.transfers = event.transfers
             case OutcomeReported():
                 ref = event.outcome.ref
                 self.outcomes[ref] = event.outcome.state

@@ -22,10 +22,10 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from pumphouse.errors import EXIT_FAILED
 from pumphouse.model import Ref, symbol
 from pumphouse.run.lock import is_locked
-from pumphouse.run.record import LAST, find_book, load_run, lock_name
+from pumphouse.run.record import LAST, ask_limits, create_run, find_book, load_run, lock_name
 from pumphouse.store import open_store
 from tests.stores.servers import PASSWORD, Server
-from tests.stores.work import FAILING, lines, work_apart
+from tests.stores.work import FAILING, lines, plan, work_apart
 
 KILL_AT = (1, 4, 9)
 # Less than the result of one task.
@@ -132,6 +132,21 @@ def test_a_killed_run_goes_on_and_repeats_nothing_that_was_done(url: str, tmp_pa
     assert len(worker.done()) == 2 * (ALL - 1)
     worker.run()
     assert Counter(lines(worker.log)) == executed
+
+
+def test_limits_that_another_process_asks_for_are_seen_and_survive_what_the_run_records(url: str) -> None:
+    with closing(open_store(url)) as store, closing(open_store(url)) as other:
+        run = create_run(store, plan())
+        run.begin(states.RUNNING)
+        assert run.asked_limits() is None
+        ask_limits(other, find_book(other, run.id), {"transfers": 2, "bytes_per_second": None})
+        run.update_meta(loans={})
+        first = run.asked_limits()
+        assert first is not None
+        assert (first["transfers"], first["bytes_per_second"]) == (2, None)
+        ask_limits(other, find_book(other, run.id), {"transfers": 2, "bytes_per_second": None})
+        assert run.asked_limits() != first
+        assert load_run(store, find_book(store, run.id)).plan == run.plan
 
 
 def test_a_second_process_is_refused_and_told_who_has_it(url: str, tmp_path: Path) -> None:

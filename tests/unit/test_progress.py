@@ -17,6 +17,7 @@ from pumphouse.model import Outcome, Plan, Ref, State, Step
 from pumphouse.run.events import (
     BytesCopied,
     Event,
+    LimitsChanged,
     Noted,
     OutcomeReported,
     RunBegan,
@@ -289,6 +290,15 @@ def test_what_is_tried_again_is_said_with_the_reason() -> None:
     assert file.getvalue() == "note: copy image a: tried again: the cloud answered 503\n"
 
 
+@pytest.mark.parametrize(("rate", "said"), [(50_000_000, "47.7 MiB a second"), (None, "as fast as they go")])
+def test_limits_that_are_changed_are_said_and_counted_with(rate: int | None, said: str) -> None:
+    file = io.StringIO()
+    listener = LineListener(PrintableConsole(file=file, width=400), small_plan(), "resume")
+    listener(LimitsChanged(7, rate))
+    assert file.getvalue() == f"note: the limits are changed: 7 transfers at a time, bytes {said}\n"
+    assert listener.tally.transfers == 7
+
+
 # JSON and notify.
 
 EVENTS: list[Event] = [
@@ -299,6 +309,7 @@ EVENTS: list[Event] = [
     TaskEnded("image-a-uploaded", "copy image a", "done", 1.5, "", 7, ("req-1",)),
     OutcomeReported(Outcome(Ref("image", "a"), "a\n", State.FAILED, None, "it has {'password': 'hush'}")),
     Noted("the image service does not answer"),
+    LimitsChanged(2, None),
     Stopping(2),
     ENDED,
 ]

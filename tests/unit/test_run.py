@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,13 +17,13 @@ import pytest
 from taskflow.persistence.base import Backend
 
 from pumphouse import flows
-from pumphouse.errors import PumphouseError
+from pumphouse.errors import PumphouseError, UsageError
 from pumphouse.model import Action, Outcome, Record, Ref, Report, State, Step, Unit
 from pumphouse.run import engine
-from pumphouse.run.events import Event
+from pumphouse.run.events import Event, LimitsChanged
 from pumphouse.run.execute import execute_run
 from pumphouse.run.outcomes import executed_outcomes
-from pumphouse.run.record import create_run, load_run
+from pumphouse.run.record import ask_limits, create_run, find_book, load_run
 from pumphouse.store import open_store
 from tests.unit import memory
 from tests.unit.memory import (
@@ -135,6 +137,83 @@ def test_when_the_time_is_over_what_is_under_way_is_finished_and_nothing_else_is
     assert run.book.meta["state"] == "SUSPENDED"
     report, _ = memory.execute(run, world)
     assert report.count() == {State.CREATED: 2}
+
+
+def test_what_would_not_be_done_in_time_is_not_begun_nor_what_needs_it_and_the_rest_is(
+    store: Backend, world: World
+) -> None:
+    """A disk of 600 GiB takes hours, by the estimate."""
+    big = step("server", "big", TENANT.ref)
+    big = replace(big, record=replace(big.record, size_bytes=600 << 30))
+    after, small = step("thing", "after", big.ref), step("thing", "small", TENANT.ref)
+    run = create_run(store, planned(TENANT, big, after, small))
+    until = datetime.now(UTC) + timedelta(hours=1)
+    report = execute_run(run, migration(world), RecordingListener(), threading.Event(), until=until)
+    assert states(report) == {
+        "t": State.CREATED,
+        "small": State.CREATED,
+        "big": State.PENDING,
+        "after": State.PENDING,
+    }
+    assert re.fullmatch(
+        r"not started, because it takes about \d+ h( \d+ min)?, which is until after \d\d:\d\d",
+        reason(report, "big"),
+    )
+    assert reason(report, "after") == "not started, because what it needs was not"
+    assert run.book.meta["state"] == "SUSPENDED"
+    # What is done stays so, whatever the time is.
+    late = datetime.now(UTC) - timedelta(hours=1)
+    again = execute_run(run, migration(world), RecordingListener(), threading.Event(), until=late)
+    assert (states(again)["small"], states(again)["big"]) == (State.CREATED, State.PENDING)
+    report, _ = memory.execute(run, world)
+    assert report.count() == {State.CREATED: 4}
+
+
+def sized(item: Step) -> Step:
+    """A step that copies bytes."""
+    return replace(item, record=replace(item.record, size_bytes=1))
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/state.db", "dir://{}/state"])
+def test_limits_that_are_asked_for_are_taken_over_while_a_run_goes_on(
+    url: str, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two slots let four units copy at a time; with three the fifth and the sixth begin beside these four."""
+    monkeypatch.setattr("pumphouse.run.execute._LIMITS_POLL_S", 0.01)
+    monkeypatch.setitem(LIMITS, "workers", 16)
+    url = url.format(tmp_path)
+    four, six = threading.Barrier(5), threading.Barrier(7)
+    names = [f"d{number}" for number in range(6)]
+    asked = threading.Event()
+
+    def on_make(name: str) -> None:
+        if name in names:
+            if not asked.is_set():
+                four.wait(10)
+            six.wait(10)
+
+    world.on_make = on_make
+    listener = RecordingListener()
+    disks = [sized(step("thing", name, TENANT.ref)) for name in names]
+    with closing(open_store(url)) as store, closing(open_store(url)) as other, ThreadPoolExecutor(1) as pool:
+        # The database in memory is that of its store alone.
+        other = store if url == "memory://" else other
+        run = create_run(store, planned(TENANT, *disks))
+        with pytest.raises(UsageError, match="is PENDING: no process copies anything"):
+            ask_limits(other, find_book(other, run.id), {"transfers": 3})
+        moving = migration(world)
+        running = pool.submit(execute_run, run, moving, listener, threading.Event())
+        four.wait(10)
+        asked.set()
+        ask_limits(other, find_book(other, run.id), {"transfers": 3, "bytes_per_second": 9})
+        six.wait(10)
+        assert running.result(10).count() == {State.CREATED: 7}
+        assert [e for e in listener.events if isinstance(e, LimitsChanged)] == [LimitsChanged(3, 9)]
+        assert moving.transfers.chunk_bytes == 1 << 14
+        # What was asked of an earlier process is not asked of the next one.
+        quiet = RecordingListener()
+        execute_run(run, migration(world), quiet, threading.Event())
+        assert not any(isinstance(event, LimitsChanged) for event in quiet.events)
 
 
 def test_an_interrupted_run_starts_no_unit_that_waits_for_a_thread(world: World) -> None:

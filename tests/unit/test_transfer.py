@@ -26,7 +26,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from pumphouse.errors import BrokenOffError, Interruption, TransferError
-from pumphouse.tasks.glance.transfer import CHUNK_BYTES, Copied, Hashes, TransferLimits, copy_image
+from pumphouse.tasks.glance.transfer import CHUNK_BYTES, Copied, Hashes, Slots, TransferLimits, copy_image
 
 SIZE_BYTES = 24 * CHUNK_BYTES + 12345
 HALF_BYTES = SIZE_BYTES // 2
@@ -541,6 +541,50 @@ def test_rate_is_never_exceeded(rate: int, steps: list[tuple[int, float]]) -> No
 def test_rate_is_shared_and_reached() -> None:
     limits = TransferLimits(4, 1000, clock=lambda: 0.0)
     assert [limits.delay_s(250) for _ in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_rate_that_is_changed_holds_from_then_on() -> None:
+    limits = TransferLimits(4, 1000, clock=lambda: 0.0)
+    assert [limits.delay_s(60_000) for _ in range(2)] == [0.0, 60.0]
+    limits.change(4, 4000)
+    assert [limits.delay_s(1000) for _ in range(3)] == [0.0, 0.25, 0.5]
+    limits.change(4, None)
+    assert limits.delay_s(1 << 40) == 0
+
+
+def test_more_slots_are_given_at_once_and_fewer_as_they_become_free() -> None:
+    slots, inside, leave = Slots(1), threading.Semaphore(0), threading.Semaphore(0)
+
+    def work() -> None:
+        with slots:
+            inside.release()
+            leave.acquire()
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(work)
+        inside.acquire()
+        assert not inside.acquire(timeout=0.1)
+        slots.resize(3)
+        assert inside.acquire(timeout=5)
+        assert inside.acquire(timeout=5)
+        slots.resize(2)
+        leave.release()
+        assert not inside.acquire(timeout=0.1)
+        leave.release()
+        assert inside.acquire(timeout=5)
+        leave.release(2)
+
+
+def test_a_transfer_that_waits_for_its_turn_goes_on_when_the_rate_is_changed(pair: Pair) -> None:
+    """At the first rate the second piece would come after two minutes."""
+    data = BYTES[: 1 << 18]
+    pair.hold(data)
+    limits = TransferLimits(1, bytes_per_second=128)
+    threading.Timer(0.5, limits.change, (1, None)).start()
+    before_s = time.monotonic()
+    pair.copy(limits)
+    assert time.monotonic() - before_s < 30
 
 
 def test_no_rate_no_delay() -> None:

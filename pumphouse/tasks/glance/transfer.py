@@ -33,6 +33,8 @@ STALL_S = 300
 # Glance looks at the token when the upload starts, not when it ends.
 TOKEN_LIFE_S = 600
 POLL_S = 0.5
+# As many as a configuration may ask for.
+TRANSFERS_MAX = 64
 # Of the answers 4xx those that another attempt may not get: a token that was revoked, a record that still waits
 # for the bytes of an earlier attempt, a limit of the rate.
 PASSING_STATUSES = (401, 408, 409, 429)
@@ -84,12 +86,36 @@ class Copied:
     digest: str
 
 
+class Slots:
+    """A semaphore whose size can be changed; whoever holds a slot keeps it when there are fewer."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._taken = size, 0
+        self._changed = threading.Condition()
+
+    def resize(self, size: int) -> None:
+        """Let so many be held at a time from now on."""
+        with self._changed:
+            self._size = size
+            self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < self._size)
+            self._taken += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify()
+
+
 class TransferLimits:
     """How many transfers run at a time, and how fast all of them together may be; shared by a run.
 
-    slot: a semaphore, to be held while bytes move.
+    slot: to be held while bytes move.
     stop: once set, no byte is moved any more.
-    chunk_bytes: how much to read at once, small enough for an even flow at a low rate.
+    bytes_per_second: None for no limit.
     """
 
     def __init__(
@@ -98,22 +124,32 @@ class TransferLimits:
         bytes_per_second: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.slot = threading.BoundedSemaphore(transfers)
+        self.slot = Slots(transfers)
         self.stop = threading.Event()
-        self.chunk_bytes = min(CHUNK_BYTES, max(1 << 14, (bytes_per_second or CHUNK_BYTES * 8) // 8))
-        self._bytes_per_second = bytes_per_second
+        self.bytes_per_second = bytes_per_second
         self._clock = clock
         self._lock = threading.Lock()
         self._due_s = clock()
 
+    @property
+    def chunk_bytes(self) -> int:
+        """How much to read at once, small enough for an even flow at a low rate."""
+        return min(CHUNK_BYTES, max(1 << 14, (self.bytes_per_second or CHUNK_BYTES * 8) // 8))
+
+    def change(self, transfers: int, bytes_per_second: int | None) -> None:
+        """Set other limits; transfers under way go on, at the new speed."""
+        self.slot.resize(transfers)
+        with self._lock:
+            self.bytes_per_second, self._due_s = bytes_per_second, self._clock()
+
     def delay_s(self, size_bytes: int) -> float:
         """Book size_bytes, and return how long to wait before moving them; 0.25 s may be caught up."""
-        if not self._bytes_per_second:
-            return 0.0
         with self._lock:
+            if not self.bytes_per_second:
+                return 0.0
             now_s = self._clock()
             start_s = max(self._due_s, now_s - 0.25)
-            self._due_s = start_s + size_bytes / self._bytes_per_second
+            self._due_s = start_s + size_bytes / self.bytes_per_second
         return max(0.0, start_s - now_s)
 
 
@@ -249,7 +285,7 @@ class _Stream:
         yield held
 
     def _read(self, size_bytes: int, left_bytes: int) -> bytes:
-        self._stop.wait(self._limits.delay_s(size_bytes))
+        self._wait_for_turn(size_bytes)
         done = _of(self._size_bytes - left_bytes, self._size_bytes)
         broken = f"{self._title}: the source broke off after {done}"
         with _blaming(broken):
@@ -257,6 +293,14 @@ class _Stream:
         if not chunk and not self._stop.is_set():
             raise BrokenOffError(broken, _HINT)
         return chunk
+
+    def _wait_for_turn(self, size_bytes: int) -> None:
+        """Wait as long as the speed wants, unless that is changed meanwhile: at a low one it may be minutes."""
+        speed = self._limits.bytes_per_second
+        end_s = time.monotonic() + self._limits.delay_s(size_bytes)
+        while self._limits.bytes_per_second == speed and (left_s := end_s - time.monotonic()) > 0:
+            if self._stop.wait(min(left_s, POLL_S)):
+                return
 
     def _check_end(self) -> None:
         if self._size_bytes and self._response.raw.read(1):

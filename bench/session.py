@@ -9,25 +9,19 @@ The tenant is made for it and removed afterwards, on both sides.
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import termios
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
+from bench.terminal import COLUMNS, ROOT, Terminal
 from lab import Lab
 from lab.layout import default_dir
 from lab.populate import populate
 from lab.sample.base import Sizes, connect
 from lab.sample.inventory import remove_tenant
 
-PAGE = Path(__file__).parents[1] / "docs" / "session.md"
+PAGE = ROOT / "docs" / "session.md"
 TENANT = "shop"
-COLUMNS, ROWS = 80, 24
 ABOVE = f"""# A migration, as its operator sees it
 
 A small tenant moves between the two clouds of the lab; then it is compared, and the run is taken back. Made by
@@ -43,13 +37,8 @@ class Session:
     """
 
     def __init__(self, lab: Lab, home: Path) -> None:
-        self.home, self.text = home, ABOVE
-        (home / "pumphouse.yaml").write_text(
-            f"clouds_file: {lab.clouds_yaml}\nsource: {{cloud: source}}\ndestination: {{cloud: destination}}\n"
-        )
-        self.environment = {**os.environ, "HOME": str(home), "TERM": "dumb"}
-        for name in ("COLUMNS", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "PUMPHOUSE_CONFIG"):
-            self.environment.pop(name, None)
+        self.terminal, self.text = Terminal(lab, home), ABOVE
+        (home / "pumphouse.yaml").write_text("source: {cloud: source}\ndestination: {cloud: destination}\n")
 
     def run(self, title: str, *arguments: str, until: Callable[[str], bool] | None = None) -> None:
         """Run a command of pumphouse to its end.
@@ -57,31 +46,10 @@ class Session:
         until: the line after which Ctrl-C is pressed.
         """
         print(title, flush=True)
-        ours, theirs = os.openpty()
-        termios.tcsetwinsize(theirs, (ROWS, COLUMNS))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pumphouse", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=self.home,
-            env=self.environment,
-        )
-        os.close(theirs)
-        said = f"$ pumphouse {' '.join(arguments)}\n"
-        for line in _lines(ours):
-            said += line.replace(str(self.home), "~").rstrip() + "\n"
-            if until and until(line):
-                said += "^C\n"
-                process.send_signal(signal.SIGINT)
-                until = None
-        self.text += f"\n## {title}\n\n```text\n{said}```\n\nExit code {process.wait()}.\n"
-
-
-def _lines(terminal: int) -> Iterator[str]:
-    """What is written to a terminal, until whoever writes has ended."""
-    with open(terminal, encoding="utf-8") as reader, suppress(OSError):
-        yield from reader
+        command = f"pumphouse {' '.join(arguments)}"
+        ran = self.terminal.run(command, until)
+        said = "\n".join([f"$ {command}", *ran.lines])
+        self.text += f"\n## {title}\n\n```text\n{said}\n```\n\nExit code {ran.code}.\n"
 
 
 def main() -> None:

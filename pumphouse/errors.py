@@ -19,6 +19,20 @@ EXIT_DIFFERENT = 6
 EXIT_LOCKED = 7
 EXIT_DECLINED = 8
 EXIT_INTERRUPTED = 130
+# What each means: in the help of the command line, and in docs/exit-codes.md.
+EXIT_CODES = {
+    EXIT_DONE: "done: all is there, or was left out by --only, --skip, an edit of the plan or a policy",
+    EXIT_FAILED: "failed",
+    EXIT_USAGE: "usage or configuration",
+    EXIT_INCOMPLETE: "finished, but something of the tenant is not at the destination: it failed, needs a decision, or no "
+    "migration carries it",
+    EXIT_CONNECTION: "authentication or connection",
+    EXIT_STALE: "the plan file is out of date",
+    EXIT_DIFFERENT: "verify found a difference",
+    EXIT_LOCKED: "another run works on the tenant",
+    EXIT_DECLINED: "not started: you said no, and nothing was changed",
+    EXIT_INTERRUPTED: "interrupted, and can be resumed",
+}
 
 
 # A screen is not to be filled with what has changed.

@@ -12,7 +12,7 @@ import click
 from pumphouse import __version__
 from pumphouse.cli.logs import log_file, log_warnings
 from pumphouse.cli.options import logging_options
-from pumphouse.errors import EXIT_CONNECTION, EXIT_FAILED, EXIT_INTERRUPTED, explain
+from pumphouse.errors import EXIT_CODES, EXIT_CONNECTION, EXIT_FAILED, EXIT_INTERRUPTED, explain
 from pumphouse.show.text import printable
 
 LOG = logging.getLogger(__name__)
@@ -83,6 +83,11 @@ class LateGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+
 
 def main() -> None:
     """Run the command line; errors become one clear message and the documented exit code."""
@@ -137,10 +142,4 @@ def _fail(error: Exception) -> None:
 @click.version_option(__version__, prog_name="pumphouse")
 @logging_options
 def cli() -> None:
-    """Move a tenant from one OpenStack cloud to another.
-
-    Exit codes: 0 all is there or was left out by you, 1 failed, 2 usage or configuration, 3 finished but
-    something of the tenant is not at the destination, 4 authentication or connection, 5 the plan is out of date, 6 verify
-    found differences, 7 another run works on the tenant, 8 not started because you said no, 130 interrupted
-    and can be resumed.
-    """
+    """Move a tenant from one OpenStack cloud to another."""

@@ -34,10 +34,10 @@ def validate(document: Document, schema: Mapping[str, Any]) -> Document:
 
     validator = Draft202012Validator(schema, registry=_registry())
     document = replace(document, data=copy.deepcopy(document.data))
-    for error in list(validator.iter_errors(document.data)):
-        if error.validator == "type" and error.absolute_path:
-            _adapt(document, error)
-    errors = validator.iter_errors(document.data)
+    errors = list(validator.iter_errors(document.data))
+    adapted = [_adapt(document, error) for error in errors]
+    if any(adapted):
+        errors = list(validator.iter_errors(document.data))
     found = [problem for error in errors for problem in _explain(document, error)]
     return replace(document, problems=(*document.problems, *found))
 
@@ -58,13 +58,21 @@ def closest(name: str, known: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, known, 1, _LIKENESS)), None)
 
 
-def _adapt(document: Document, error: Any) -> None:
-    """Where the schema allows it, put text in the place of another scalar, the default in that of nothing."""
+def _adapt(document: Document, error: Any) -> bool:
+    """Where the schema allows it, put text in the place of another scalar, the default in that of nothing.
+
+    Returns whether it did.
+    """
     keys = tuple(error.absolute_path)
+    if error.validator != "type" or not keys:
+        return False
     if isinstance(error.instance, bool | int | float) and "string" in _types(error.schema):
         put(document.data, keys, document.text(keys))
     elif error.instance is None and "default" in error.schema:
         put(document.data, keys, copy.deepcopy(error.schema["default"]))
+    else:
+        return False
+    return True
 
 
 def _explain(document: Document, error: Any) -> list[Problem]:

@@ -191,6 +191,26 @@ def test_the_page_of_a_thousand_servers_opens_sorted_and_filtered(opened: Any) -
     assert cells(dom, "resources", "name") == [f"server-{n:04}" for n in range(799, 699, -1)]
 
 
+def test_what_is_noted_of_several_is_one_row_and_failures_come_first(opened: Any) -> None:
+    data = big_run(7)
+    servers = [item for item in data["resources"] if item["kind"] == "server"]
+    for item in servers:
+        item["notes"] = ["its disk arrives empty"]
+    servers[3] |= {"outcome": "failed", "reason": "no room"}
+    dom = opened(data)
+    assert cells(dom, "notes", "what") == ["no room", "its disk arrives empty"]
+    assert cells(dom, "notes", "how many") == ["", "7"]
+    named = ", ".join(f"server server-{number:04}" for number in range(5))
+    assert cells(dom, "notes", "of which") == ["server server-0003", f"{named}, and 2 more"]
+
+
+def test_a_column_of_nothing_is_left_out(opened: Any) -> None:
+    data = big_run(1)
+    assert cells(opened(data), "resources", "why") == []
+    data["resources"][0]["reason"] = "already there"
+    assert cells(opened(data), "resources", "why")[0] == "already there"
+
+
 def test_no_name_is_obeyed_by_the_page(opened: Any) -> None:
     data = big_run(1)
     data["tenant"]["name"] = data["resources"][0]["name"] = data["units"][0]["tasks"][0]["line"] = EVIL

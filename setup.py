@@ -67,7 +67,7 @@ setup(
             "types-PyYAML>=6.0.12.20250915",
             "types-requests>=2.32.4.20250611",
         ],
-        "dev": ["build>=1.2", "pyte>=0.8.2", "setuptools>=77", "tox>=4.67", "tox-uv>=1.37"],
+        "dev": ["build>=1.2", "pillow>=10.3", "pyte>=0.8.2", "setuptools>=77", "tox>=4.67", "tox-uv>=1.37"],
     },
     cmdclass={"build_py": BuildPy},
     entry_points={"console_scripts": ["pumphouse = pumphouse.cli:main"]},

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyte
+from PIL import Image
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
@@ -35,7 +36,7 @@ FOLDER = ROOT / "docs" / "pictures"
 TENANT = "shop"
 ROWS = 30
 # Pixels, as far as a screenshot goes down.
-SHOTS = {"report-375": (375, 2400), "report-1600": (1600, 1800)}
+SHOTS = {"report-375": (375, 2000), "report-1600": (1600, 1800)}
 # Without these, Chromium looks for hosts of its maker at each start.
 FLAGS = [
     "--headless",
@@ -48,8 +49,8 @@ FLAGS = [
     "--disable-sync",
     "--hide-scrollbars",
 ]
-# What a rate is shown with, while bytes are copied.
-_COPYING = re.compile(r"\d %  .*/s")
+# A copy that is under way.
+_COPYING = re.compile(r"%.*[KMG]iB/s.*:\d\d$", re.MULTILINE)
 # rich's pictures load a font from elsewhere.
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _COLOURS = {"brown": "yellow"}
@@ -79,8 +80,7 @@ def _take(terminal: Terminal) -> None:
     # With whom the sample tenant shares a network is not at the destination.
     migrate = f"pumphouse migrate tenant {TENANT} --skip rbac_policy --yes"
     screens = list(_screens(terminal, migrate))
-    copying = [screen for screen in screens if any(map(_COPYING.search, screen.plain.splitlines()))]
-    _draw("progress", migrate, max(copying, key=_tasks_shown))
+    _draw("progress", migrate, max(screens, key=lambda screen: len(_COPYING.findall(screen.plain))))
     _draw("end", migrate, screens[-1])
     _last(terminal, "pumphouse report last -o report.html")
     for name, (width, height) in SHOTS.items():
@@ -95,6 +95,8 @@ def shoot(page: Path, picture: Path, width: int, height: int, *flags: str) -> No
     with tempfile.TemporaryDirectory() as profile:
         shot = f"--screenshot={picture}", f"--window-size={width},{height}", f"--user-data-dir={profile}"
         subprocess.run([browser, *FLAGS, *flags, *shot, page.as_uri()], check=True, capture_output=True)
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(256).save(picture, optimize=True)
 
 
 def _screens(terminal: Terminal, command: str) -> Iterator[Text]:
@@ -106,9 +108,9 @@ def _screens(terminal: Terminal, command: str) -> Iterator[Text]:
     with suppress(OSError):
         while data := os.read(ours, 1 << 16):
             stream.feed(data)
-            yield _shown(screen)
+            yield _shown(screen, str(terminal.home))
     os.close(ours)
-    yield _shown(screen)
+    yield _shown(screen, str(terminal.home))
     if code := process.wait():
         raise SystemExit(f"{command} has ended with exit code {code}")
 
@@ -118,8 +120,8 @@ def _last(terminal: Terminal, command: str) -> Text:
     return last
 
 
-def _shown(screen: pyte.Screen) -> Text:
-    """A screen with its colours, down to its last line that has something."""
+def _shown(screen: pyte.Screen, home: str) -> Text:
+    """A screen with its colours, down to its last line that has something; the home is called `~`."""
     lines = []
     for number in range(ROWS):
         line = Text()
@@ -128,14 +130,11 @@ def _shown(screen: pyte.Screen) -> Text:
             colour = None if cell.fg == "default" else _COLOURS.get(cell.fg, cell.fg)
             line.append(cell.data, Style(color=colour, bold=cell.bold, italic=cell.italics))
         line.rstrip()
-        lines.append(line)
+        before, found, _ = line.plain.partition(home)
+        lines.append(line[: len(before)] + Text("~") + line[len(before) + len(home) :] if found else line)
     while lines and not lines[-1]:
         lines.pop()
     return Text("\n").join(lines)
-
-
-def _tasks_shown(screen: Text) -> int:
-    return len(re.findall(r"\d+:\d\d$", screen.plain, re.MULTILINE))
 
 
 def _draw(name: str, title: str, screen: Text) -> None:

@@ -32,8 +32,8 @@ ELISION = "..."
 _BLOCK = re.compile(r"(?ms)^(?P<indent> *)```(?P<kind>console|sh)\n(?P<text>.*?)^ *```$")
 # Lines that come in another order each time.
 _UNORDERED = re.compile(r"(created|reused|reverted|read) ")
-# What is told of a run that takes long.
-_STATUS = re.compile(r"\d\d:\d\d:\d\d ")
+# What is told every half minute of a run that takes long, with the lines that it goes on in.
+_STATUS = re.compile(r"(?m)^\d\d:\d\d:\d\d .*\n(?:    .*\n)*")
 # What is another one each time: ids and hashes, addresses and ports, times and amounts.
 _CHANGING = [
     (re.compile(pattern), name)
@@ -58,12 +58,7 @@ class Sample:
         """What a run has done that the page does not say; empty where there is nothing."""
         if ran.code:
             return "\n".join([f"$ {self.command}", *ran.lines, f"has ended with exit code {ran.code}"])
-        printed = _normal(ran.lines)
-        parts = [_normal(part) for part in _parts(self.lines)]
-        pattern = r"(?: .*)? ".join(map(re.escape, filter(None, parts)))
-        before = r"(?:.* )?" if parts and not parts[0] else ""
-        after = r"(?: .*)?" if parts and not parts[-1] else ""
-        if re.fullmatch(f"{before}{pattern}{after}", printed):
+        if _is_in(list(map(_words, _parts(self.lines))), _words(ran.lines)):
             return ""
         return "\n".join([f"$ {self.command}", *ran.lines, "is on the page:", *self.lines])
 
@@ -107,7 +102,9 @@ def run(lab: Lab, page: Path) -> Iterator[tuple[Sample, Ran]]:
         with tempfile.TemporaryDirectory() as home:
             terminal = Terminal(lab, Path(home))
             for sample in samples(page.read_text()):
-                yield sample, terminal.run(sample.command)
+                lines, code = terminal.run(sample.command)
+                text = _STATUS.sub("", "".join(f"{line}\n" for line in lines))
+                yield sample, Ran(text.splitlines(), code)
     finally:
         for cloud in ("source", "destination"):
             remove_tenant(connect(lab.clouds_yaml, cloud), TENANT)
@@ -174,9 +171,24 @@ def _parts(lines: Sequence[str]) -> list[list[str]]:
     return parts
 
 
-def _normal(lines: Sequence[str]) -> str:
+def _is_in(parts: Sequence[list[str]], words: list[str]) -> bool:
+    """Whether words are these parts, with any words between one and the next."""
+    first, *others = parts
+    if not others:
+        return words == first
+    *middle, last = others
+    if words[: len(first)] != first or words[len(words) - len(last) :] != last:
+        return False
+    place, end = len(first), len(words) - len(last)
+    for part in middle:
+        starts = range(place, end - len(part) + 1)
+        start = next((start for start in starts if words[start : start + len(part)] == part), end)
+        place = start + len(part)
+    return place <= end
+
+
+def _words(lines: Sequence[str]) -> list[str]:
     """The words of lines, without what is another one each time: not even the breaks of lines are the same."""
-    lines = [line for line in lines if not _STATUS.match(line)]
     ordered = [
         line
         for is_unordered, group in groupby(lines, key=lambda line: bool(_UNORDERED.match(line)))
@@ -185,17 +197,17 @@ def _normal(lines: Sequence[str]) -> str:
     text = " ".join(ordered)
     for pattern, name in _CHANGING:
         text = pattern.sub(name, text)
-    return " ".join(text.split())
+    return text.split()
 
 
 def _place(lines: Sequence[str], part: Sequence[str], begin: int) -> tuple[int, int] | None:
     """Where a part of a sample is in what was printed, by its first and its last line."""
-    normal = [_normal([line]) for line in lines]
-    first, last = _normal([part[0]]), _normal([part[-1]])
-    starts = (number for number in range(begin, len(lines)) if normal[number] == first)
+    words = [_words([line]) for line in lines]
+    first, last = _words([part[0]]), _words([part[-1]])
+    starts = (number for number in range(begin, len(lines)) if words[number] == first)
     for start in starts:
         for end in range(start, len(lines)):
-            if normal[end] == last and (end > start or len(part) == 1):
+            if words[end] == last and (end > start or len(part) == 1):
                 return start, end + 1
     return None
 

@@ -34,7 +34,8 @@ NOT_RUN = {
 @pytest.mark.parametrize("page", samples.PAGES, ids=lambda page: page.stem)
 def test_what_a_page_shows_is_what_its_commands_print(lab: Lab, page: Path) -> None:
     for sample, ran in samples.run(lab, page):
-        assert sample.difference(ran) == ""
+        if difference := sample.difference(ran):
+            pytest.fail(difference)  # which says all of it, unlike an assertion
 
 
 def test_no_command_of_a_page_is_left_out_unsaid() -> None:
@@ -44,6 +45,14 @@ def test_no_command_of_a_page_is_left_out_unsaid() -> None:
         outside = re.sub(r"(?ms)^ *```(console|sh)$.*?^ *```$", "", page)
         # What has a <placeholder> says how a command is called.
         assert re.findall(r"(?m)^(?: {4,}|\$ )(?:\$ )?(?:pumphouse|tox|pip|python) [^<]*$", outside) == []
+
+
+def test_an_elision_is_anything_and_nothing() -> None:
+    assert samples.Sample("x", ("...",)).difference(Ran([], 0)) == ""
+    assert samples.Sample("x", ("...",)).difference(Ran(["a", "b"], 0)) == ""
+    assert samples.Sample("x", ("a", "...", "b", "...")).difference(Ran(["a b"], 0)) == ""
+    assert samples.Sample("x", ("a", "...", "b", "...", "c")).difference(Ran(["a", "c"], 0)) != ""
+    assert samples.Sample("x", ()).difference(Ran(["a"], 0)) != ""
 
 
 SAMPLE = samples.Sample(

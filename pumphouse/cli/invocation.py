@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -94,8 +96,9 @@ class Invocation:
         destination = Cloud(config.destination, name="destination", limits=config.limits, read_only=True)
         for cloud in (source, destination):
             cloud.outages.say = lambda line: click.echo(printable(f"note: {line}"), err=True)
+        for cloud, login in [(cloud, _begun_login(cloud)) for cloud in (source, destination)]:
             with status_line(f"logging in to the {cloud.name}, {cloud.auth_url}"):
-                cloud.login()
+                login.result()
         if config.policies.user_passwords == "hash":
             from pumphouse.tasks.keystone.password_hashes import check_databases
 
@@ -167,6 +170,22 @@ class Invocation:
             return True
         click.echo("nothing was changed", err=True)
         return False
+
+
+def _begun_login(cloud: Cloud) -> Future[None]:
+    """A login that has begun; a command that ends does not wait for it."""
+    login: Future[None] = Future()
+
+    def log_in() -> None:
+        try:
+            cloud.login()
+        except BaseException as error:  # for whoever asks for the result
+            login.set_exception(error)
+        else:
+            login.set_result(None)
+
+    threading.Thread(target=log_in, name=f"login-{cloud.name}", daemon=True).start()
+    return login
 
 
 def invocation_options(*formats: str, clouds: bool = True) -> Callable[[Command], Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +81,25 @@ def test_to_look_at_runs_takes_no_client_no_kind_and_no_engine(world: World, tmp
         loaded = loaded_by("runs", *command, config=config)
         assert "pumphouse.run.summary" in loaded
         assert loaded & unused == set()
+
+
+def test_a_migration_takes_no_engine_and_no_client_of_a_service_to_its_first_request(tmp_path: Path) -> None:
+    auth = {"auth_url": "http://127.0.0.1:1/v3", "username": "u", "password": "p", "project_name": "p"}
+    cloud = {"auth": {**auth, "user_domain_name": "Default", "project_domain_name": "Default"}}
+    config = tmp_path / "pumphouse.yaml"
+    config.write_text(json.dumps({"source": cloud, "destination": cloud}))
+    # The process says what it has loaded, and ends, when its first request begins.
+    code = (
+        "import os, sys, requests\nfrom pumphouse.cli import main\n"
+        "def send(*_, **__):\n    os.write(1, ' '.join(sys.modules).encode())\n    os._exit(0)\n"
+        "requests.Session.send = send\n"
+        f"sys.argv = ['pumphouse', 'migrate', 'tenant', 't', '--yes', '--config', {str(config)!r}]\nmain()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert "pumphouse.cloud.login" in loaded
+    clients = {f"{service}client" for service in ("keystone", "nova", "glance", "cinder", "neutron")}
+    assert loaded & {*clients, "alembic", "networkx", "sqlalchemy", "taskflow"} == set()
 
 
 def test_a_shell_completes_the_ids_of_runs(world: World, tmp_path: Path) -> None:

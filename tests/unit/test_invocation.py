@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 from contextlib import suppress
 from dataclasses import FrozenInstanceError
 from datetime import datetime, timedelta
@@ -18,8 +19,9 @@ from click.testing import CliRunner
 import pumphouse.cli
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_other_clouds, refuse_same_cloud
 from pumphouse.cli.options import until_option, yes_option
+from pumphouse.cloud import Cloud
 from pumphouse.config.settings import CloudConfig, Config, Policies
-from pumphouse.errors import ConfigError
+from pumphouse.errors import CloudError, ConfigError
 from pumphouse.run.execute import is_past
 
 
@@ -104,6 +106,40 @@ def test_the_configuration_is_read_once_and_its_warnings_are_printed_once(
     invocation = Invocation(path)
     assert invocation.config is invocation.config
     assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def both_clouds(folder: Path) -> Invocation:
+    auth = (
+        "{auth: {auth_url: 'http://127.0.0.1:1/v3', username: u, password: p, project_name: p,"
+        " user_domain_name: Default, project_domain_name: Default}}"
+    )
+    config = folder / "pumphouse.yaml"
+    config.write_text(f"source: {auth}\ndestination: {auth}\nstate: {{url: 'sqlite:///{folder}/s.db'}}\n")
+    config.chmod(0o600)
+    return Invocation(config)
+
+
+def test_both_clouds_are_logged_in_to_at_the_same_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=10)
+    monkeypatch.setattr(Cloud, "login", lambda _cloud: both.wait())
+    assert [each.name for each in both_clouds(home).clouds] == ["source", "destination"]
+
+
+def test_of_two_logins_that_are_refused_that_of_the_source_is_said_and_the_other_not_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def refuse(cloud: Cloud) -> None:
+        if cloud.name == "destination":
+            let_go.wait(10)
+        raise CloudError(f"{cloud.name} is not there")
+
+    monkeypatch.setattr(Cloud, "login", refuse)
+    with pytest.raises(CloudError, match="source is not there"):
+        _ = both_clouds(home).clouds
+    assert not let_go.is_set()
+    let_go.set()
 
 
 def test_clouds_are_writable_for_as_long_as_the_context_lasts(invocation: Invocation) -> None:

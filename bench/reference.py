@@ -59,7 +59,7 @@ _ABOUT = {
     " beside it.",
     (_CLOUD, "auth"): "What the login takes.",
 }
-_SCHEMAS = ("plan-2", "plan", "run", "runs", "ids", "check", "verification")
+_SCHEMAS = ("plan-3", "plan", "run", "runs", "ids", "check", "verification")
 
 
 def pages() -> dict[Path, str]:

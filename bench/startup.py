@@ -18,8 +18,7 @@ from tempfile import TemporaryDirectory
 
 from pumphouse.config.settings import CloudConfig, Config
 from pumphouse.model import Action, Plan, Record, Ref, Step
-from pumphouse.plan.data import plan_data
-from pumphouse.plan.file import save
+from pumphouse.plan.file import save_plan
 from pumphouse.plan.make import settings_of
 from pumphouse.plan.task_lines import with_tasks
 from pumphouse.plan.units import units
@@ -62,7 +61,7 @@ def _prepare(folder: Path) -> tuple[str, str]:
             create_run(store, plan)
     config = folder / "pumphouse.yaml"
     config.write_text(f"state: {{url: '{url}'}}\n")
-    save(plan_data(plan), folder / "plan.yaml")
+    save_plan(plan, folder / "plan.yaml")
     return str(config), str(folder / "plan.yaml")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,6 +27,9 @@ from pumphouse.cli.planning import (
     tenants_argument,
 )
 from pumphouse.model import Selection
+
+if TYPE_CHECKING:
+    from pumphouse.model import Plan
 
 
 @click.group("plan")
@@ -64,15 +68,27 @@ def tenant_command(
 @logging_options
 def show_command(file: Path, output_format: str, detail: str | None) -> None:
     """Print a plan file; `-f dot` draws its units for Graphviz."""
-    from pumphouse.plan.file import load
-    from pumphouse.plan.task_lines import with_tasks
     from pumphouse.show.dot import plan_dot
 
-    plan = load(file).plan
+    plan = _recorded(file)
     if output_format == "dot":
         click.echo(plan_dot(plan))
     else:
-        show_plan(Invocation(output_format=output_format, detail=detail), with_tasks(plan), None)
+        show_plan(Invocation(output_format=output_format, detail=detail), plan, None)
+
+
+def _recorded(file: Path) -> Plan:
+    """The plan in a file, with its tasks: those that stand there, unless anybody has edited it."""
+    from pumphouse.config import yamlfile
+    from pumphouse.plan.data import as_written
+
+    document = yamlfile.load(yamlfile.read(file), str(file))
+    if not document.problems and (plan := as_written(document.data)):
+        return plan
+    from pumphouse.plan.file import load
+    from pumphouse.plan.task_lines import with_tasks
+
+    return with_tasks(load(file).plan)
 
 
 @plan_command.command("refresh")

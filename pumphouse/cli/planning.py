@@ -198,10 +198,11 @@ def show_plan(invocation: Invocation, plan: Plan, output: Path | None, detail: s
     detail: how much of it is printed unless an option says so, by the names of `pumphouse.show.plan.Detail`.
     """
     from pumphouse.plan.data import plan_data
-    from pumphouse.plan.file import save_plan
     from pumphouse.show.plan import Detail, print_plan
 
     if output:
+        from pumphouse.plan.file import save_plan
+
         save_plan(plan, output)
     if not invocation.is_table:
         invocation.print_data(plan_data(plan))

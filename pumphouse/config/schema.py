@@ -47,7 +47,7 @@ def _registry() -> Any:
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
-    names = ("config", "plan")
+    names = ("config", "plan", "plan-2")
     return Registry().with_resources(
         (f"{name}.json", DRAFT202012.create_resource(load_schema(name))) for name in names
     )

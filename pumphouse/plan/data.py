@@ -29,8 +29,10 @@ from pumphouse.model import (
 
 # The format for programs and state stores: everything of a resource in one place, with its tasks.
 FORMAT = 1
-# The format for people: a line for each decision, and behind them the records that they were made of.
-EDITABLE = 2
+# The format for people: a line for each decision, and behind them the records that they were made of and the tasks
+# that follow from them. The one before had no tasks.
+EDITABLE = 3
+EDITABLES = (2, EDITABLE)
 _KEY_DIGITS = 12
 
 
@@ -60,10 +62,10 @@ def plan_data(plan: Plan) -> Json:
 
 
 def editable_data(plan: Plan) -> Json:
-    """A plan as plain JSON for people to edit; without tasks, which follow from the rest."""
+    """A plan as plain JSON for people to edit; its tasks hold for as long as nobody has edited it."""
     data = plan_data(plan)
     about = {name: value for name, value in data["data"].items() if name != "resources"}
-    return {
+    made: Json = {
         "format": EDITABLE,
         **{name: data[name] for name in ("label", "key")},
         "data": {**about, **_without_defaults(left_out=_texts(plan.left_out))},
@@ -75,7 +77,33 @@ def editable_data(plan: Plan) -> Json:
             {"kind": step.ref.kind, "id": step.ref.id, **_record_data(step.record, ())}
             for step in plan.steps()
         ],
+        "tasks": [_unit_tasks(unit) for unit in plan.units],
     }
+    made["data"]["file_digest"] = digest(made)
+    return made
+
+
+def as_written(data: Any) -> Plan | None:
+    """The plan that editable_data made the data from; None of what anybody has edited since, or has another format."""
+    about = data.get("data") if isinstance(data, dict) and data.get("format") == EDITABLE else None
+    if not isinstance(about, dict):
+        return None
+    rest = {name: value for name, value in about.items() if name != "file_digest"}
+    if digest({**data, "data": rest}) != about.get("file_digest"):
+        return None
+    decided = as_format_1({**data, "data": rest})
+    steps = {f"{step['kind']}/{step['id']}": step for unit in decided["units"] for step in unit["steps"]}
+    units = [
+        {**unit, "steps": [{**steps[step["resource"]], "tasks": step["tasks"]} for step in unit["steps"]]}
+        for unit in data["tasks"]
+    ]
+    return plan_from({**decided, "units": units})
+
+
+def _unit_tasks(unit: Unit) -> Json:
+    """A line of the format for people: the tasks of a unit, by its resources."""
+    steps = [{"resource": str(step.ref), "tasks": list(map(_task_data, step.tasks))} for step in unit.steps]
+    return {"name": unit.name, **_without_defaults(needs=list(unit.needs)), "steps": steps}
 
 
 def as_format_1(data: Json) -> Json:
@@ -88,7 +116,7 @@ def as_format_1(data: Json) -> Json:
         gone = {"name": record["name"], "action": Action.SKIP.value, "reason": LEFT_OUT}
         decision = decisions.get(key, gone)
         steps.append({"kind": key[0], "id": key[1], "notes": record["notes"], **decision, "record": record})
-    about = {name: value for name, value in data["data"].items() if name != "left_out"}
+    about = {name: data["data"][name] for name in data["data"] if name not in ("left_out", "file_digest")}
     about["resources"] = [f"{s['kind']}/{s['id']}" for s in steps] + data["data"].get("left_out", [])
     rest: Json = {name: data[name] for name in ("label", "key", "cfg", "notes", "uncarried") if name in data}
     return {**rest, "format": FORMAT, "data": about, "units": [{"name": "all", "steps": steps}]}

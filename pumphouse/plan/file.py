@@ -22,6 +22,7 @@ from pumphouse.errors import ConfigError
 from pumphouse.model import Json, Plan, Settings
 from pumphouse.plan.data import (
     EDITABLE,
+    EDITABLES,
     as_format_1,
     digest,
     editable_data,
@@ -41,14 +42,14 @@ _HEADER = """\
 # You may edit, each resource on its line under resources:
 #   action: skip   to leave it out, with all that needs it; without its line it is left out, too
 #   name           what it is called at the destination
-# and also mappings, policies and cfg. The records behind are the source as it was seen.
+# and also mappings, policies and cfg. The records behind are the source as it was seen, and the tasks what follows.
 #
 # To read it:             pumphouse plan show {name}
 # To run it:              pumphouse migrate --plan {name}
 # Once clouds changed:    pumphouse plan refresh {name}
 """
 # The lists of the format for people that have one line for each item.
-_LINES = ("resources", "records")
+_LINES = ("resources", "records", "tasks")
 # What YAML 1.1 does not take as it is, or takes for the end of a line; JSON escapes it only when told to.
 _ESCAPED = re.compile(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|[\ufeff\x85\u2028\u2029\x7f]")
 # libyaml is four times as fast; PyYAML is built without it on some machines.
@@ -104,8 +105,9 @@ def load(path: Path) -> Loaded:
     """
     document = yamlfile.load(yamlfile.read(path), str(path))
     _refuse_other_format(document, path)
-    is_editable = isinstance(document.data, dict) and document.data.get("format") == EDITABLE
-    document = validate(document, load_schema("plan-2" if is_editable else "plan"))
+    given = document.data.get("format") if isinstance(document.data, dict) else None
+    is_editable = given in EDITABLES
+    document = validate(document, load_schema(f"plan-{given}" if is_editable else "plan"))
     if found := Document(document.name, None, problems=(*document.problems, *problems(document))).lines():
         raise ConfigError(
             found, f"correct the file, or make a new plan with: {_new_plan(document.data, path)}"
@@ -166,7 +168,7 @@ def _escaped(sign: re.Match[str]) -> str:
 def _refuse_other_format(document: Document, path: Path) -> None:
     """Nothing else can be said of a file of another version."""
     data = document.data if isinstance(document.data, dict) else {}
-    problem = format_problem(data, EDITABLE)
+    problem = format_problem(data, *EDITABLES)
     if problem and isinstance(data["format"], int):  # what is no number is a problem of the schema
         raise ConfigError(
             [f"{document.where(('format',))}: {problem}"], f"make a new plan with: {_new_plan(data, path)}"

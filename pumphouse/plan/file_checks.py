@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pumphouse.config.schema import closest
 from pumphouse.config.yamlfile import Document, Keys, Problem
 from pumphouse.plan import uncarried
-from pumphouse.plan.data import EDITABLE, plan_key
+from pumphouse.plan.data import EDITABLES, plan_key
 from pumphouse.tasks import KINDS
 
 
@@ -135,7 +135,7 @@ def _without_record(document: Document, steps: list[_Step]) -> _Found:
 
 
 def _is_editable(data: Any) -> bool:
-    return bool(_get(data, "format") == EDITABLE)
+    return _get(data, "format") in EDITABLES
 
 
 def _decisions(data: Any) -> Iterator[tuple[Keys, Any]]:

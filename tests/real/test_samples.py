@@ -31,7 +31,14 @@ NOT_RUN = {
 }
 
 
-@pytest.mark.parametrize("page", samples.PAGES, ids=lambda page: page.stem)
+# Both together take more than two minutes, and the tutorial has little that the first page has not.
+PAGES = [
+    pytest.param(page, id=page.stem, marks=[pytest.mark.exhaustive] if page.stem == "tutorial" else [])
+    for page in samples.PAGES
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_shows_is_what_its_commands_print(lab: Lab, page: Path) -> None:
     for sample, ran in samples.run(lab, page):
         if difference := sample.difference(ran):

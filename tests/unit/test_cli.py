@@ -26,6 +26,7 @@ from pumphouse.cli import COMMANDS, cli, kinds, several
 from pumphouse.cli.invocation import Invocation
 from pumphouse.cli.migrate import tenant_command
 from pumphouse.model import Ref, Selection
+from pumphouse.plan.file import save_plan
 from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
@@ -56,11 +57,11 @@ def test_the_list_of_commands_has_the_help_of_each() -> None:
     assert {name: command.name for name, command in commands.items()} == {name: name for name in COMMANDS}
 
 
-def loaded_by(*arguments: str, config: Path) -> set[str]:
+def loaded_by(*arguments: str) -> set[str]:
     """What a command that succeeds has imported, and not put off."""
     code = (
         "import sys\nfrom pumphouse.cli import main\nfrom importlib.util import _LazyModule\n"
-        f"sys.argv = {['pumphouse', *arguments, '--config', str(config)]!r}\n"
+        f"sys.argv = {['pumphouse', *arguments]!r}\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print('loaded:', *(name for name, module in sys.modules.items() if type(module) is not _LazyModule))"
     )
@@ -78,9 +79,21 @@ def test_to_look_at_runs_takes_no_client_no_kind_and_no_engine(world: World, tmp
         "taskflow", "rich", "yaml", "jsonschema",
     }  # fmt: skip
     for command in (["list"], ["show", "last"]):
-        loaded = loaded_by("runs", *command, config=config)
+        loaded = loaded_by("runs", *command, "--config", str(config))
         assert "pumphouse.run.summary" in loaded
         assert loaded & unused == set()
+
+
+def test_to_show_a_plan_takes_no_client_no_kind_and_no_engine(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    save_plan(planned(TENANT), file)
+    loaded = loaded_by("plan", "show", str(file))
+    assert "pumphouse.show.plan" in loaded
+    unused = {*HEAVY, "alembic", "pumphouse.tasks", "pumphouse.cloud", "pumphouse.plan.file"} - {
+        "rich",
+        "yaml",
+    }
+    assert loaded & unused == set()
 
 
 def test_a_migration_takes_no_engine_and_no_client_of_a_service_to_its_first_request(tmp_path: Path) -> None:

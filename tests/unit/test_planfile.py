@@ -26,7 +26,7 @@ from pumphouse.config.settings import CloudConfig, Config, Policies
 from pumphouse.errors import ConfigError, StalePlanError
 from pumphouse.model import LEFT_OUT, Action, Plan, PlannedTask, Record, Ref, Selection, Step, Unit, not_made
 from pumphouse.plan import data as plan_format
-from pumphouse.plan.data import editable_data, plan_data, plan_from
+from pumphouse.plan.data import as_written, editable_data, plan_data, plan_from
 from pumphouse.plan.decide import block
 from pumphouse.plan.file import Loaded, load, save
 from pumphouse.plan.file_checks import problems
@@ -350,8 +350,8 @@ UNREADABLE = {
     "": f"p.yaml: the file is empty; {A_PLAN}",
     "# nothing\n": f"p.yaml: the file is empty; {A_PLAN}",
     "- a\n": f"p.yaml:1: the file is a list; {A_PLAN}",
-    "format: 3\nfuture: [x]\n": "p.yaml:1: format is 3; this pumphouse reads 1 and 2",
-    "# x\nformat: 0\n": "p.yaml:2: format is 0; this pumphouse reads 1 and 2",
+    "format: 4\nfuture: [x]\n": "p.yaml:1: format is 4; this pumphouse reads 1 and 2 and 3",
+    "# x\nformat: 0\n": "p.yaml:2: format is 0; this pumphouse reads 1 and 2 and 3",
     "format: 1\n\tkey: x\n": "p.yaml:2: a tab; expected spaces for the indentation",
     "format: 1\nkey: {a: b\nc: d\n": "p.yaml:2: a mapping is opened and not closed; expected ',' or '}'",
     "format: 1\nkey: 'a\n": "p.yaml:2: a quote is opened and not closed; expected it closed",
@@ -636,7 +636,7 @@ def editable(plan: Plan, folder: Path) -> str:
 
 
 BROKEN_LINES: list[tuple[str, str, str, str]] = [
-    ("format: 2", "format: '2'", "format", "format is '2'; expected 1"),
+    ("format: 3", "format: '3'", "format", "format is '3'; expected 1"),
     ("action: create, kind: image", "action: make, kind: image", "kind: image", "resources.4.action is 'make'"),
     ("kind: image, name: i, ", "kind: imgae, name: i, ", "kind: imgae", "unknown kind 'imgae'; did you mean"),
     ("kind: image, name: i, ", "kind: image, ", "kind: image", "missing setting 'resources.4.name'; expected a"),
@@ -668,8 +668,9 @@ def test_a_file_for_people_says_how_it_is_edited_and_has_a_line_for_each_decisio
     lines = editable(SAMPLE, tmp_path).splitlines()
     assert lines[0] == "# Migrate tenant demo"
     assert "# To run it:              pumphouse migrate --plan p.yaml" in lines
-    at, behind = lines.index("resources:"), lines.index("records:")
-    assert behind - at - 1 == len(lines) - behind - 1 == len(list(SAMPLE.steps()))
+    at, behind, last = (lines.index(f"{name}:") for name in ("resources", "records", "tasks"))
+    assert behind - at - 1 == last - behind - 1 == len(list(SAMPLE.steps()))
+    assert len(lines) - last - 1 == len(SAMPLE.units)
     assert "- {action: create, kind: subnet, name: s, reason: why, id: s}" in lines[at:behind]
 
 
@@ -678,7 +679,44 @@ def test_a_name_with_a_line_break_does_not_take_a_second_line(tmp_path: Path) ->
     plan = plan_of(step("tenant/t", called="\n# x"), odd)
     text = editable(plan, tmp_path)
     assert load(tmp_path / "p.yaml").plan == plan
-    assert len(text[text.index("\nresources:") :].splitlines()) == 2 * len(list(plan.steps())) + 3
+    assert (
+        len(text[text.index("\nresources:") :].splitlines())
+        == 2 * len(list(plan.steps())) + len(plan.units) + 4
+    )
+
+
+def test_what_nobody_has_edited_is_shown_with_the_tasks_that_it_was_written_with(tmp_path: Path) -> None:
+    plan = with_tasks(replace(SAMPLE, left_out=(Ref("image", "gone"),), notes=("n",), uncarried=("u",)))
+    editable(plan, tmp_path)
+    written = yamlfile.load((tmp_path / "p.yaml").read_text(), "p.yaml").data
+    assert as_written(written) == plan == with_tasks(load(tmp_path / "p.yaml").plan)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("action: create, kind: image", "action: skip, kind: image"),
+        ("domains: {}", "domains: {a: b}"),
+        ("line: create image", "line: delete image"),
+        ("file_digest: ", "file_digest: x"),
+    ],
+)
+def test_what_was_edited_gets_the_tasks_that_follow(old: str, new: str, tmp_path: Path) -> None:
+    text = editable(with_tasks(SAMPLE), tmp_path)
+    assert old in text
+    path = tmp_path / "p.yaml"
+    path.write_text(text.replace(old, new, 1))
+    assert as_written(yamlfile.load(path.read_text(), "p.yaml").data) is None
+    result = CliRunner().invoke(cli, ["plan", "show", "-f", "json", str(path)])
+    assert json.loads(result.stdout) == plan_data(with_tasks(load(path).plan))
+    assert "delete image" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {"format": 3}, {"format": 3, "data": 1}, {"format": 3, "data": {}}]
+)
+def test_what_is_no_plan_is_not_as_it_was_written(data: Any) -> None:
+    assert as_written(data) is None
 
 
 SERVED = plan_of(

@@ -168,6 +168,32 @@ def test_a_destination_that_boots_nothing_is_refused_before_anything_is_stopped(
     )
 
 
+def test_a_run_that_is_too_slow_is_made_fast_while_it_goes_on(
+    lab: Lab, runner: Runner, small: Sample, tmp_path: Path
+) -> None:
+    """At the first limit the images take hours."""
+    before, log = both(lab), tmp_path / "log"
+    limits = ("--limit-rate", "100", "--transfers", "1")
+    slow = runner.start(
+        "migrate", "tenant", small.name, "--only", "image", "--yes", "--log-json", str(log), *limits
+    )
+    slow.says("Run [0-9a-f]{8}")
+    told = runner.run("runs", "limit", "last", exit_code=2).stderr
+    assert "expected --transfers N or --limit-rate BYTES" in told
+    run = slow.says("Run ([0-9a-f]{8})")[1]
+    slow.says("created   tenant")
+    runner.run("runs", "limit", run, "--limit-rate", "none", "--transfers", "3", exit_code=0)
+    slow.says("the limits are changed: 3 transfers at a time, bytes as fast as they go")
+    slow.wait().expect(0)
+    assert '"event": "limits_changed"' in log.read_text()
+    late = runner.run("runs", "limit", run, "--transfers", "2", exit_code=2).stderr
+    assert f"run {run} is SUCCESS" in late
+    runner.run("revert", run, "--yes", exit_code=0)
+    assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
+        before, NOTHING
+    )
+
+
 def test_the_speed_is_measured_and_remembered_and_nothing_stays(
     lab: Lab, runner: Runner, small: Sample
 ) -> None:

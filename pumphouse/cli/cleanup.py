@@ -38,8 +38,8 @@ def cleanup_command(dry_run: bool, invocation: Invocation) -> None:
     source, destination = invocation.clouds
     with closing(open_store(invocation.config.state_url)) as store:
         found = find_leftovers(store, source, destination, (title(source), title(destination)))
-        _print(found, out)
         wanted = [leftover for leftover in found if not leftover.kept_reason]
+        _print(found, out if dry_run or not wanted else invocation.messages)
         stays: dict[str, str] = {}
         if wanted and not dry_run:
             if not invocation.confirm(f"Remove {counted(len(wanted), 'leftover')}?"):

@@ -57,9 +57,13 @@ def finalize_command(run: str, delete_source: bool, confirm: str | None, invocat
         plan = plan_finalize(found, migration, remove=removes)
         _print(plan, invocation)
         if begun:
-            out.print(f"note: the deletion was begun at {begun}, after a verify that passed; it goes on")
+            invocation.messages.print(
+                f"note: the deletion was begun at {begun}, after a verify that passed; it goes on"
+            )
         elif plan.removed and not _is_equal(found, invocation):
-            out.print("nothing is deleted: the destination is not what the source is", style="bold red")
+            invocation.messages.print(
+                "nothing is deleted: the destination is not what the source is", style="bold red"
+            )
             sys.exit(EXIT_DIFFERENT)
         if not (_confirmed(found, confirm) if removes else invocation.confirm("Take the marks off?")):
             sys.exit(EXIT_DECLINED)
@@ -81,7 +85,7 @@ def finalize_command(run: str, delete_source: bool, confirm: str | None, invocat
 
 
 def _print(plan: Finalize, invocation: Invocation) -> None:
-    out, planned = invocation.console, plan.run.plan
+    out, planned = invocation.messages, plan.run.plan
     out.print(f"Finalize run {plan.run.id} of tenant {planned.tenant_name}", style="bold")
     out.print(f"  take the marks off {len(plan.unmarked)} resources at {planned.destination}")
     for step in reversed(plan.removed):
@@ -97,7 +101,7 @@ def _is_equal(run: Run, invocation: Invocation) -> bool:
     from pumphouse.show.verification import print_verification
 
     found = verify_run(invocation, run)
-    print_verification(found, invocation.console, show_equal=False)
+    print_verification(found, invocation.messages, show_equal=False)
     return found.is_equal
 
 

@@ -134,10 +134,17 @@ class Invocation:
 
     @cached_property
     def console(self) -> PrintableConsole:
-        """Where people read: stdout, or stderr where stdout is for data."""
+        """Where people read the result of a command: stdout, or stderr where stdout is for data."""
         from pumphouse.show.console import console
 
         return console(stderr=not self.is_table)
+
+    @cached_property
+    def messages(self) -> PrintableConsole:
+        """Where people read all that is no result: what is about to be done, how far it is, notes."""
+        from pumphouse.show.console import console
+
+        return console(stderr=True)
 
     def print_data(self, data: Any) -> None:
         """Print plain data in the format that was asked for."""
@@ -166,7 +173,7 @@ class Invocation:
 
     def confirm(self, question: str) -> bool:
         """Whether to go on: `--yes` was given, or the operator says so; prints what a no means."""
-        if self.yes or click.confirm(printable(question), err=not self.is_table):
+        if self.yes or click.confirm(printable(question), err=True):
             return True
         click.echo("nothing was changed", err=True)
         return False

@@ -233,7 +233,7 @@ def _migrate(invocation: Invocation, tenant_id: str, planner: Planner) -> int:
         plan = planner(before)
         if not has_work(store, plan):
             return print_result(invocation, nothing_done(plan))
-        print_plan(plan, invocation.console, Detail[invocation.detail or "PROBLEMS"])
+        print_plan(plan, invocation.messages, Detail[invocation.detail or "PROBLEMS"])
         invocation.refuse_obstacles([plan])
         if not invocation.confirm(question([plan])):
             return EXIT_DECLINED

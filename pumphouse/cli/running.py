@@ -82,7 +82,7 @@ def locked_tenant(invocation: Invocation, tenant_id: str) -> Iterator[tuple[Back
         locked(store, lock_name(subject), lambda: describe_owner(store, subject)),
     ):
         for note in unfinished_notes(store, subject):
-            invocation.console.print(f"note: {note}", style="yellow")
+            invocation.messages.print(f"note: {note}", style="yellow")
         yield store, done_before(store, tenant_id, **clouds)
 
 
@@ -91,7 +91,7 @@ def record_run(invocation: Invocation, store: Backend, plan: Plan) -> Run:
     from pumphouse.run.record import create_run
 
     run = create_run(store, plan)
-    invocation.console.print(f"Run {run.id}", style="bold")
+    invocation.messages.print(f"Run {run.id}", style="bold")
     return run
 
 
@@ -143,9 +143,9 @@ def work_on(invocation: Invocation, run: Run, work: Work, again: str) -> Ended:
     from pumphouse.show.ending import limits_line
 
     go_on = f"pumphouse {again} {run.id}"
-    invocation.console.print(limits_line(run.plan.cfg["limits"]), style="dim")
+    invocation.messages.print(limits_line(run.plan.cfg["limits"]), style="dim")
     with (
-        _interruptible(invocation.console, go_on) as stop,
+        _interruptible(invocation.messages, go_on) as stop,
         invocation.writable(),
         telling(invocation, run, again if again in (REVERT, FINALIZE) else "migrate", go_on) as listener,
     ):

@@ -135,15 +135,17 @@ def prune_command(days: int, force: bool, invocation: Invocation) -> None:
         data = [run_summary(store, run.book) for run in removed]
         for run in found:
             if run.kept_reason:
-                invocation.console.print(
+                invocation.messages.print(
                     f"note: run {run_id(run.book)} is kept: {run.kept_reason}", style="yellow"
                 )
-        print_list(data, invocation.console)
+        print_list(data, invocation.messages)
         if removed and not invocation.confirm(f"Remove the records of {len(removed)} runs?"):
             sys.exit(EXIT_DECLINED)
         gone = {run_id(run.book) for run in remove_runs(store, removed)}
     if not invocation.is_table:
         invocation.print_data([item for item in data if item["run"] in gone])
+    elif gone:
+        click.echo(f"removed: {', '.join(sorted(gone))}")
 
 
 @click.command("resume")
@@ -188,8 +190,8 @@ def resume_command(run: str, invocation: Invocation) -> None:
         found = with_limits(recorded, cfg_of(invocation.config)["limits"])
         migration = migration_of(invocation, found.plan)
         for line in differences(found, migration):
-            out.print(f"note: {line}", style="yellow")
-        print_left(found, left, out)
+            invocation.messages.print(f"note: {line}", style="yellow")
+        print_left(found, left, invocation.messages)
         if left and not invocation.confirm(resume_question(found.plan, left)):
             sys.exit(EXIT_DECLINED)
         work = partial(execute_run, found, migration, until=invocation.until)
@@ -220,7 +222,7 @@ def revert_command(run: str, force: bool, invocation: Invocation) -> None:
             refuse_superseded(found)
         migration = migration_of(invocation, found.plan)
         units = plan_revert(found, migration, force=force)
-        print_revert(found, units, invocation.console)
+        print_revert(found, units, invocation.messages if units else invocation.console)
         if not units:
             close_run(found)
             if not invocation.is_table:

@@ -95,7 +95,7 @@ def migrate_several(
     from pumphouse.show.ending import question
     from pumphouse.show.plan import Detail, print_plan
 
-    out = invocation.console
+    out = invocation.messages
     plans = []
     for tenant_id in ids:
         plans.append(plan_tenant(invocation, tenant_id, selection))
@@ -115,7 +115,7 @@ def migrate_several(
         results = _migrate_all(invocation, plans, selection)
     if not invocation.is_table:
         invocation.print_data(list(map(_data, results)))
-    _print_summary(results, out)
+    _print_summary(results, invocation.console)
     return max((result.code for result in results), key=_WORSE.index)
 
 
@@ -204,7 +204,7 @@ def _followed(invocation: Invocation, plan: Plan, process: subprocess.Popen[str]
         told = reader.submit(_pipe(process.stdout).read)
         for line in _pipe(process.stderr):
             last = line.strip() or last
-            invocation.console.print(f"{plan.tenant_name}: {line.rstrip()}", soft_wrap=True)
+            invocation.messages.print(f"{plan.tenant_name}: {line.rstrip()}", soft_wrap=True)
     code = process.wait()
     data = json.loads(told.result() or "null")
     return _Result(plan, code if code in _WORSE else EXIT_FAILED, problem=last, told=data)
@@ -222,7 +222,7 @@ def _migrate_one(invocation: Invocation, shown: Plan, selection: Selection) -> _
     """
     from pumphouse.run.execute import execute_run
 
-    out = invocation.console
+    out = invocation.messages
     out.print()
     out.print(f"Tenant {shown.tenant_name} ({shown.tenant.id})", style="bold")
     ended = None
@@ -254,7 +254,7 @@ def _plan_again(
 
     plan = plan_after_runs(before, invocation, shown.tenant.id, selection=selection)
     for change in changes(shown, plan):
-        invocation.console.print(f"note: since it was shown: {change}", style="yellow")
+        invocation.messages.print(f"note: since it was shown: {change}", style="yellow")
     return plan
 
 

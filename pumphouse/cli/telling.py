@@ -53,7 +53,7 @@ def telling(invocation: Invocation, run: Run, command: str, go_on: str) -> Itera
     outages = [cloud.outages for cloud in invocation.clouds]
     others = list(_others(invocation, run.id))
     with progress_listener(
-        plan, invocation.console, go_on, others, lambda: [w for each in outages for w in each.waited_for()]
+        plan, invocation.messages, go_on, others, lambda: [w for each in outages for w in each.waited_for()]
     ) as listener:
         for each in outages:
             each.also = lambda line: listener(Noted(line))

@@ -149,7 +149,8 @@ def test_one_that_is_killed_and_undone_leaves_the_other_whole(
     hold.go_on.set()
     assert killed.wait().code == KILLED
 
-    said = first.run("revert", run, "--yes").expect(3).stdout
+    ended = first.run("revert", run, "--yes").expect(3)
+    said = ended.stdout + ended.stderr
     assert "used by run" in said
     other.wait().expect(0)
     counted = pair.counted()

@@ -71,7 +71,8 @@ def test_it_goes_on_where_it_is_refused_says_so_and_can_be_run_again(
 ) -> None:
     operator.run(*migrate(world)).expect(0)
     proxy.rules = [Rule([Answer(403)], method="DELETE", path="/v2.0/networks/|/v3/users/")]
-    said = operator.run(*REVERT).expect(3).stdout
+    ended = operator.run(*REVERT).expect(3)
+    said = ended.stdout + ended.stderr
     assert "403" in said
     assert "network front" in said
     left = {key.split("/")[0] for key in added(world, reference)}
@@ -98,7 +99,8 @@ def test_a_server_that_was_rebuilt_since_is_kept_unless_it_is_forced(
         return bool(server["status"] == "ACTIVE" and server["image"]["id"] == image_id)
 
     until(rebuilt, "the server rebuilt")
-    said = operator.run(*REVERT).expect(3).stdout
+    ended = operator.run(*REVERT).expect(3)
+    said = ended.stdout + ended.stderr
     assert "server web has changed since" in said
     left = added(world, reference)
     assert f"servers/{server_id}" in left

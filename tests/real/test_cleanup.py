@@ -134,7 +134,8 @@ def test_what_a_run_left_is_removed_when_it_is_over_and_what_strangers_made_stay
     refused = runner.run("cleanup", exit_code=2)
     assert "give --yes" in refused.stderr
 
-    said = runner.run("cleanup", "--yes", exit_code=0).stdout
+    ended = runner.run("cleanup", "--yes", exit_code=0)
+    said = ended.stdout + ended.stderr
     assert all(f"removed image {i}" in said or f" {i} at the source" in said for i in left)
     assert f"keep image {unknown}" in said
     assert found().keys() == {unknown}

@@ -129,7 +129,7 @@ def test_the_source_is_deleted_to_the_end_however_often_the_process_is_killed(
         killed += 1
     assert ended.expect(0).code == 0
     assert killed > 2
-    assert ended.stdout.count("the deletion was begun at") == killed
+    assert ended.stderr.count("the deletion was begun at") == killed
     seen(f"killed {killed} times")
 
     found = changes(before, listing(lab.clouds_yaml, "source"))

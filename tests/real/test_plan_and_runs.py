@@ -161,7 +161,7 @@ def test_a_destination_that_boots_nothing_is_refused_before_anything_is_stopped(
     plan = runner.json("migrate", "tenant", small.name, "--dry-run")
     assert [obstacle["what"] for obstacle in plan["obstacles"]] == [said]
     refused = runner.run("migrate", "tenant", small.name, "--yes", exit_code=1)
-    assert said in " ".join(refused.stdout.split())
+    assert said in " ".join(refused.stderr.split())
     assert "start all the same with --force" in refused.stderr
     assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
         before, NOTHING

@@ -233,7 +233,7 @@ def test_tenants_are_moved_by_processes_beside_each_other(
     assert [(r.plan, r.code, r.problem) for r in results] == [(plan, 3, "the end") for plan in plans]
     assert several._data(results[0]) == {"exit_code": 3, "run": "r"}
     assert several._sentence(results[0]) == "run r: the end"
-    assert "shop a: working\n" in capsys.readouterr().out
+    assert "shop a: working\n" in capsys.readouterr().err
 
 
 def test_an_interruption_reaches_every_process_and_no_other_is_started(

@@ -229,6 +229,19 @@ def test_nobody_is_asked_in_a_dry_run(
 
 
 @pytest.mark.parametrize("tenants", [["a"], ["a", "b"]])
+def test_a_pipe_gets_the_report_and_the_operator_all_else(
+    commands: Callable[..., int], capsys: pytest.CaptureFixture[str], tenants: list[str]
+) -> None:
+    assert commands("migrate", "tenant", *tenants, "--yes") == 0
+    out, err = capsys.readouterr()
+    assert "Migrate tenant a" in err
+    assert "limits: " in err
+    assert out.startswith("kind ")
+    assert "Migrate tenant" not in out
+    assert "limits: " not in out
+
+
+@pytest.mark.parametrize("tenants", [["a"], ["a", "b"]])
 def test_the_report_ends_with_the_place_of_new_passwords(
     commands: Callable[..., int], capsys: pytest.CaptureFixture[str], tenants: list[str]
 ) -> None:

@@ -302,6 +302,7 @@ class Plan:
     selection: what of the tenant it was made for.
     obstacles: what stands in the way now; it is not read back.
     measured_bytes_per_s: how fast a copy went when that was measured; None if nobody did. Not written down.
+    read_at_s: when the source was read for it, by `time.monotonic`; None of one that was written down.
     """
 
     tenant: Ref
@@ -317,6 +318,7 @@ class Plan:
     selection: Selection = Selection()
     obstacles: tuple[Obstacle, ...] = ()
     measured_bytes_per_s: float | None = None
+    read_at_s: float | None = field(default=None, compare=False)
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the units."""

@@ -265,4 +265,6 @@ def migration_of(invocation: Invocation, plan: Plan) -> Migration:
     transfers = TransferLimits(limits["transfers"], limits["bytes_per_second"])
     file = {PASSWORDS_FILE: str(invocation.config.policies.passwords_file)}
     settings = Settings(mappings=plan.settings["mappings"], policies={**plan.settings["policies"], **file})
-    return Migration(*invocation.clouds, settings, transfers)
+    read_at_s = plan.read_at_s
+    fresh_until_s = 0.0 if read_at_s is None else read_at_s + invocation.config.limits.plan_fresh_s
+    return Migration(*invocation.clouds, settings, transfers, fresh_until_s)

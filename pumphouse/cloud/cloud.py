@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from keystoneauth1.discover import EndpointData, version_to_string
 from pumphouse.cloud import services
 from pumphouse.cloud.access import Tenancies
 from pumphouse.cloud.batch import Batch
+from pumphouse.cloud.bulk import Bulk
 from pumphouse.cloud.calls import WholeLists, get_all
 from pumphouse.cloud.loans import Ledger
 from pumphouse.cloud.login import NO_KEYSTONE, cloud_region, refuse_misshapen, refused, scoped_login
@@ -321,6 +322,10 @@ class Cloud:
     def batch(self, fetch: Callable[[Cloud, Collection[str]], Mapping[str, T]]) -> Batch[T]:
         """The Batch that reads single items of this cloud through a function that fetches many."""
         return self._once(fetch, lambda: Batch(partial(fetch, self), self.outages.pause))
+
+    def bulk(self, send: Callable[[Cloud, Sequence[T]], Sequence[T]]) -> Bulk[T]:
+        """The Bulk that makes single items in this cloud through a function that makes many."""
+        return self._once(send, lambda: Bulk(partial(send, self)))
 
     def login(self) -> None:
         """Log in now. Raises CloudError, saying what was refused and what to do."""

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -53,6 +53,11 @@ def request_ids() -> tuple[str, ...]:
     ids = tuple(getattr(_CHANGES, "ids", ()))
     _CHANGES.ids = []
     return ids
+
+
+def note_request_ids(ids: Iterable[str]) -> None:
+    """Count requests among those by which this thread has changed something: another has sent them for it."""
+    _CHANGES.ids = [*getattr(_CHANGES, "ids", ()), *ids]
 
 
 class CloudSession(session.Session):
@@ -186,7 +191,7 @@ class CloudSession(session.Session):
         seconds = time.monotonic() - began_s
         LOG.debug("%s %s: %d, %.2f s, %s", method, response.url, response.status_code, seconds, request_id)
         if request_id and method not in _READS:
-            _CHANGES.ids = [*getattr(_CHANGES, "ids", ()), request_id]
+            note_request_ids([request_id])
         return response
 
     @contextmanager

@@ -111,6 +111,7 @@ class Limits:
     outage_s: seconds until what needs a service that does not answer has failed.
     login_s, answer_s: seconds that one answer may take, of Keystone to the first login and of any service later.
     command_s: seconds that a command may take that prints a secret.
+    plan_fresh_s: seconds for which what a plan has read of the source is not read again.
     """
 
     workers: int = 16
@@ -121,6 +122,7 @@ class Limits:
     answer_s: int = 300
     # Long enough for somebody to type a PIN.
     command_s: int = 120
+    plan_fresh_s: int = 60
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -109,7 +110,7 @@ def make_plan(
     selection: what of the tenant is migrated. Raises UsageError when it names what is not there.
     """
     lost = [] if selection.is_narrow else [pool.submit(uncarried.notes, source, tenant_id, selection.skip)]
-    settings = settings_of(config)
+    settings, read_at_s = settings_of(config), time.monotonic()
     own = discover(source, tenant_id, settings["policies"], pool, before)
     records = with_needs(source, own, pool)
     selection = resolve(selection, records, KINDS, tenant_id)
@@ -141,6 +142,7 @@ def make_plan(
         uncarried=tuple(note for found in lost for note in found.result()),
         left_out=tuple(sorted(set(left_out) - steps.keys())),
         selection=selection,
+        read_at_s=read_at_s,
     )
     measured = remembered(config.state_folder, plan.source, plan.destination)
     plan = with_tasks(replace(plan, measured_bytes_per_s=measured))

@@ -181,6 +181,8 @@ class Engines:
         """
         flow = flow_from_detail(self.migration, unit, detail)
         tasks = {item.name: item for item, _ in flow.iter_nodes()}
+        for item in tasks.values():
+            item.is_first = len(detail) == 0  # tasks are recorded as soon as an engine prepares their flow
         for step in filter(is_common, unit.steps):
             if ensure := tasks.get(symbol(step.ref, "ensured")):
                 ensure.sharing = Sharing(self.run, step.ref.kind, self.migration.destination.outages)

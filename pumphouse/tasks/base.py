@@ -75,6 +75,13 @@ def ensured_id(ensured: Mapping[str, Ensured], kind: str, source_id: str) -> str
     return destination_id
 
 
+def tenant_made(data: Json, ensured: Mapping[str, Ensured]) -> bool:
+    """Whether this run has made the tenant of a resource; False of what belongs to none."""
+    tenant_id = data.get("project_id") or data.get("tenant_id") or ""
+    tenant = ensured.get(symbol(Ref("tenant", tenant_id), "ensured"))
+    return bool(tenant and tenant["made"])
+
+
 def stamp_tag(source_id: str) -> str:
     """The stamp as a tag."""
     return f"{STAMP}={source_id}"
@@ -102,17 +109,26 @@ def stamped(value: str, own_id: str) -> str:
 
 @dataclass(frozen=True)
 class Migration:
-    """What the tasks of all kinds are made with: both clouds, the plan's settings, the limits of the run."""
+    """What the tasks of all kinds are made with: both clouds, the plan's settings, the limits of the run.
+
+    fresh_until_s: until when, by `time.monotonic`, what the plan has read of the source need not be read again.
+    """
 
     source: Cloud
     destination: Cloud
     settings: Settings
     transfers: TransferLimits
+    fresh_until_s: float = 0.0
 
     @property
     def policies(self) -> Json:
         """The policies of the configuration by name."""
         return self.settings["policies"]
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what the plan has read of the source is still what it has."""
+        return time.monotonic() < self.fresh_until_s
 
 
 class Sharing(Protocol):
@@ -155,9 +171,10 @@ class _JournaledTask(task.Task):  # type: ignore[misc]
     before: what it noted of the resource that it adds to, as it was before its first attempt; None if it did not.
     after: the names of tasks that have to be done before it, where they are in its flow at all.
     is_undone: whether it is being reverted.
+    is_first: whether no process has begun its unit before, nor this one the task.
     """
 
-    begun = is_undone = False
+    begun = is_undone = is_first = False
     mark = made_id = ""
     before: Any = None
     after: tuple[str, ...] = ()
@@ -232,15 +249,19 @@ class RetrieveRecord(BaseRetrieveTask):
     """Reads one source resource as discovery does.
 
     fetch: reads records by their ids.
+    planned: the data of the plan's record, as long as it need not be read again; else None.
     """
 
-    def __init__(self, cloud: Cloud, *, fetch: Fetch, **kwargs: Any) -> None:
+    def __init__(
+        self, cloud: Cloud, *, fetch: Fetch, planned: Callable[[], Json | None] = lambda: None, **kwargs: Any
+    ) -> None:
         super().__init__(cloud, **kwargs)
         self.fetch = fetch
+        self.planned = planned
 
     def retrieve(self, resource_id: str) -> Json:
         """The data of its record; KeyError when it is gone."""
-        return self.cloud.batch(self.fetch).get(resource_id).data
+        return self.planned() or self.cloud.batch(self.fetch).get(resource_id).data
 
 
 class EnsureMixin:
@@ -260,6 +281,7 @@ class EnsureMixin:
 
     name: str
     begun: bool
+    is_first: bool
     mark: str
     made_id: str
     before: Any
@@ -276,7 +298,7 @@ class EnsureMixin:
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin of the source resource."""
         data = self._named(data)
-        found = self.find(data, ensured)
+        found = None if self._is_certain_to_lack(data, ensured) else self.find(data, ensured)
         if found is not None:
             return self._take(found, self._is_ours(found), data, ensured)
         if self.shared:
@@ -288,6 +310,19 @@ class EnsureMixin:
         if self.shared:
             self.journal(before=self.before, made_id=created)
         return self._take(created, True, data, ensured)
+
+    def _is_certain_to_lack(self, data: Json, ensured: Mapping[str, Ensured]) -> bool:
+        """Whether nobody can have made the twin: not this run, which has yet to begin, and nobody besides it.
+
+        A tenant that this run has made under its lock has nothing but what the run makes in it.
+        """
+        is_first, self.is_first = self.is_first and self.fresh, False
+        is_own = not self.shared and self.sharing is None and not self.exists_by_itself(data)
+        return is_first and is_own and tenant_made(data, ensured)
+
+    def exists_by_itself(self, data: Json) -> bool:
+        """Whether a service makes the resource with its tenant, so that it has to be looked for."""
+        return False
 
     def accept(
         self, made_id: str, asked: Json, made: Json, update: Callable[[Json], Json] | None = None
@@ -561,8 +596,12 @@ def retrieve(
 
 
 def retrieve_record(fetch: Fetch, migration: Migration, step: Step) -> BaseRetrieveTask:
-    """The task that reads the source resource of a step as discovery does."""
-    return retrieve(partial(RetrieveRecord, fetch=fetch), migration, step)
+    """The task that reads the source resource of a step as discovery does, unless the plan has just done so."""
+
+    def planned() -> Json | None:
+        return step.record.data if migration.is_fresh else None
+
+    return retrieve(partial(RetrieveRecord, fetch=fetch, planned=planned), migration, step)
 
 
 def ensure(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +14,9 @@ from taskflow import task
 from taskflow.types.failure import Failure
 
 from pumphouse.errors import ConflictError, MadeOtherwiseError, PumphouseError
-from pumphouse.model import Json
+from pumphouse.model import Action, Json, Record, Ref, Step
 from pumphouse.tasks import base
-from pumphouse.tasks.base import BaseEnsureTask, as_asked
+from pumphouse.tasks.base import BaseEnsureTask, Migration, as_asked, retrieve_record
 
 DATA = {"id": "s", "name": "thing"}
 
@@ -296,3 +299,46 @@ def test_what_was_made_otherwise_is_removed_though_nobody_finds_it() -> None:
         ensure.execute(DATA)
     assert ensure.revert(failed(MadeOtherwiseError("no")), DATA) is None
     assert ensure.cloud.by_id == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "fresh", "tenant_made", "shared", "looked"),
+    [
+        (True, True, True, False, False),
+        (False, True, True, False, True),
+        (True, False, True, False, True),
+        (True, True, False, False, True),
+        (True, True, True, True, True),
+    ],
+)
+def test_only_a_first_attempt_in_a_tenant_of_this_run_does_not_look(
+    first: bool, fresh: bool, tenant_made: bool, shared: bool, looked: bool
+) -> None:
+    things = Things()
+    ensure: Any = (EnsureShared if shared else Ensure)(things, provides="thing", fresh=fresh)
+    ensure.is_first, things.lost_looks = first, 1
+    tenant: Any = {"id": "twin", "made": tenant_made}
+    ensure.execute({**DATA, "project_id": "t"}, **{"tenant-t-ensured": tenant})
+    assert (things.lost_looks == 0) is looked
+    things.lost_looks = 1
+    ensure.execute({**DATA, "project_id": "t"}, **{"tenant-t-ensured": tenant})  # again, as after an outage
+    assert things.lost_looks == 0
+
+
+def test_what_others_may_take_is_looked_for_in_any_tenant() -> None:
+    things = Things()
+    ensure: Any = Ensure(things, provides="thing")
+    ensure.is_first, ensure.sharing, things.lost_looks = True, object(), 1
+    ensure.execute({**DATA, "project_id": "t"}, **{"tenant-t-ensured": {"id": "twin", "made": True}})
+    assert things.lost_looks == 0
+
+
+def test_what_the_plan_has_just_read_is_not_read_again() -> None:
+    record = Record(Ref("thing", "s"), "thing", {"id": "s", "name": "planned"})
+    now = {"s": replace(record, data={"id": "s", "name": "now"})}
+    source: Any = SimpleNamespace(batch=lambda fetch: SimpleNamespace(get=lambda i: fetch(source, [i])[i]))
+    step = Step(record, Action.CREATE, "why", "thing")
+    for fresh_for_s, name in ((60.0, "planned"), (-1.0, "now")):
+        migration: Any = Migration(source, source, {}, None, time.monotonic() + fresh_for_s)  # type: ignore[arg-type,typeddict-item]
+        read = retrieve_record(lambda cloud, ids: now, migration, step)
+        assert read.execute("s")["name"] == name

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from pumphouse.cloud import call, get_all, or_none
+from pumphouse.cloud.bulk import SharedCallError
 from pumphouse.errors import ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Twin
 from pumphouse.tasks.base import (
@@ -27,6 +28,7 @@ from pumphouse.tasks.base import (
     Search,
     as_asked,
     ensured_id,
+    look_again,
     stamp_tag,
     stamps_among,
     unlike,
@@ -64,9 +66,11 @@ class Collection:
     """A collection of the Networking API v2.0, https://docs.openstack.org/api-ref/network/v2/
 
     name: what one item of it is called in a request.
+    in_bulk: whether one call makes several of them, all or none.
     """
 
     name: str
+    in_bulk: bool = False
 
     @property
     def path(self) -> str:
@@ -110,6 +114,14 @@ class Collection:
         item: Json = call(cloud.neutron, "POST", self.path, {self.name: fields})[self.name]
         return item
 
+    def create_all(self, cloud: Cloud, items: Sequence[Json]) -> list[Json]:
+        """Make several items in one call, all or none; each is told by its description, which is its stamp."""
+        if len(items) == 1:
+            return [self.create(cloud, items[0])]
+        made = call(cloud.neutron, "POST", self.path, {f"{self.name}s": items})[f"{self.name}s"]
+        by_stamp = {item["description"]: item for item in made}
+        return [by_stamp[item["description"]] for item in items]
+
     def update(self, cloud: Cloud, item_id: str, **fields: Any) -> Json:
         """Change fields of an item; returns all of it."""
         item: Json = call(cloud.neutron, "PUT", f"{self.path}/{item_id}", {self.name: fields})[self.name]
@@ -134,12 +146,12 @@ class Collection:
         retrying(self.delete, cloud, item_id)
 
 
-NETWORKS = Collection("network")
-SUBNETS = Collection("subnet")
+NETWORKS = Collection("network", in_bulk=True)
+SUBNETS = Collection("subnet", in_bulk=True)
 SUBNET_POOLS = Collection("subnetpool")
-SECURITY_GROUPS = Collection("security_group")
+SECURITY_GROUPS = Collection("security_group", in_bulk=True)
 ROUTERS = Collection("router")
-PORTS = Collection("port")
+PORTS = Collection("port", in_bulk=True)
 FLOATING_IPS = Collection("floatingip")
 TRUNKS = Collection("trunk")
 ADDRESS_GROUPS = Collection("address_group")
@@ -458,9 +470,25 @@ class EnsureItem(BaseEnsureTask):
         return self._created(known)
 
     def _created(self, fields: Json) -> str:
-        self.asked, self.item = fields, self.collection.create(self.cloud, fields)
+        self.asked, self.item = fields, self._made(fields)
         self.made_id = str(self.item["id"])
         return self.made_id
+
+    def _made(self, fields: Json) -> Json:
+        """A new item, in one call with others where Neutron takes them together."""
+        if not self.collection.in_bulk:
+            return self.collection.create(self.cloud, fields)
+        try:
+            return self.cloud.bulk(self.collection.create_all).make(fields)
+        except SharedCallError:
+            found = look_again(lambda: self._stamped(fields))
+        return found or self.collection.create(self.cloud, fields)
+
+    def _stamped(self, fields: Json) -> Json | None:
+        """What a call has made all the same that ended without an answer."""
+        (source_id,) = stamps_among([fields["description"]])
+        there = self.cloud.batch(self.collection.stamped).get(source_id)
+        return next((item for item in there if item["project_id"] == fields["project_id"]), None)
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """What the item is created with, besides what all kinds have."""

@@ -20,6 +20,7 @@ from pumphouse.tasks.base import (
     ensured_id,
     kept_result,
     retrieve_record,
+    tenant_made,
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields, parts
@@ -182,7 +183,11 @@ class EnsureSecurityGroup(EnsureItem):
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin; the default group came with the tenant, and goes with it."""
         result = super().execute(data, **ensured)
-        return {**result, "made": _tenant_made(data, ensured)} if is_default(data) else result
+        return {**result, "made": tenant_made(data, ensured)} if is_default(data) else result
+
+    def exists_by_itself(self, data: Json) -> bool:
+        """Neutron makes the default group."""
+        return is_default(data)
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The group that carries the stamp, or the default group."""
@@ -205,13 +210,9 @@ class EnsureSecurityGroup(EnsureItem):
         """Set the tags; a default group that was there before is left as it is."""
         if not is_default(data):
             super().finish(destination_id, data, ensured)
-        elif _tenant_made(data, ensured):
+        elif tenant_made(data, ensured):
             self.collection.put(self.cloud, destination_id, "tags", tags=data["tags"])
             finish(self.cloud, self.collection, destination_id, data, **self.fields(data, ensured))
-
-
-def _tenant_made(data: Json, ensured: Mapping[str, Ensured]) -> bool:
-    return bool(ensured[symbol(Ref("tenant", data["project_id"]), "ensured")]["made"])
 
 
 def _data(group: Json) -> Json:

@@ -323,6 +323,10 @@ class Cloud:
         """The Batch that reads single items of this cloud through a function that fetches many."""
         return self._once(fetch, lambda: Batch(partial(fetch, self), self.outages.pause))
 
+    def claim(self, item_id: str, owner: str) -> bool:
+        """Whether a resource is the owner's, who has it to itself in this process if nobody had it before."""
+        return self._once(("claim", item_id), lambda: owner) == owner
+
     def bulk(self, send: Callable[[Cloud, Sequence[T]], Sequence[T]]) -> Bulk[T]:
         """The Bulk that makes single items in this cloud through a function that makes many."""
         return self._once(send, lambda: Bulk(partial(send, self)))

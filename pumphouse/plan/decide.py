@@ -21,14 +21,18 @@ def decide_all(
     settings: Mapping[str, Any],
     names: Mapping[Ref, str],
     left_out: Collection[Ref],
+    begun: Collection[Ref] = (),
 ) -> dict[Ref, Step]:
-    """The decision for every record; kind by kind, because twins are recognised by the twins of their parents."""
+    """The decision for every record; kind by kind, because twins are recognised by the twins of their parents.
+
+    begun: what an earlier run began to make and may have left without its stamp.
+    """
     records = {ref: KINDS[ref.kind].looked_through(record) for ref, record in records.items()}
     steps: dict[Ref, Step] = {}
     ids: dict[Ref, str] = {}
     for name, kind in KINDS.items():
         wanted = [_named(record, names) for ref, record in records.items() if ref.kind == name]
-        search, lack = Search(destination, ids, settings["mappings"]), kind.lack(destination)
+        search, lack = Search(destination, ids, settings["mappings"], begun), kind.lack(destination)
         open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
         open_ones = [] if lack else open_ones
         sought = {record.ref: record for record in kind.adapt(search, open_ones)}

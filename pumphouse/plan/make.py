@@ -115,12 +115,13 @@ def make_plan(
     records = with_needs(source, own, pool)
     selection = resolve(selection, records, KINDS, tenant_id)
     tenant = Ref("tenant", tenant_id)
+    begun = {ref for ref, earlier in before.items() if earlier.begun}
     steps = _selected(
         selection,
         records,
         own,
         tenant,
-        lambda chosen: decide_all(chosen, destination, settings, names, left_out),
+        lambda chosen: decide_all(chosen, destination, settings, names, left_out, begun),
     )
     types = settings["mappings"]["volume_types"]
     plan = Plan(

@@ -18,7 +18,7 @@ from taskflow.persistence.models import AtomDetail, FlowDetail, LogBook, TaskDet
 
 from pumphouse import __version__
 from pumphouse.errors import NotFoundError, UsageError
-from pumphouse.model import Action, Json, Place, Plan, Ref, place
+from pumphouse.model import Action, Json, Place, Plan, Ref, place, symbol
 from pumphouse.plan.data import format_problem, plan_data, plan_from
 from pumphouse.run.outcomes import REVERT_STATES, ensured_results, step_of_task
 from pumphouse.store import NAME_MAX_LENGTH
@@ -354,6 +354,7 @@ def done_before(store: Backend, tenant_id: str, source: str, destination: str) -
     """What the newest earlier run of a tenant did with each resource and did not revert.
 
     Only for the kinds that use it, because the tasks of whole runs are read for it: of those that have left something.
+    What was begun by a run that is not done may be without its stamp.
     """
     from pumphouse.tasks import KINDS
     from pumphouse.tasks.base import Before
@@ -364,10 +365,15 @@ def done_before(store: Backend, tenant_id: str, source: str, destination: str) -
             continue
         run = load_run(store, book)
         for unit in run.plan.units:
-            steps = [step for step in unit.steps if KINDS[step.ref.kind].as_before]
+            steps = [
+                step
+                for step in unit.steps
+                if (kind := KINDS[step.ref.kind]).as_before or (kind.stamped_last and not run.is_done)
+            ]
             atoms = list(run.detail(unit.name)) if steps else []
             for step in steps:
                 names = (atom.name for atom in atoms if atom.state in _DONE)
                 done = {name for name in names if step_of_task(unit, name) is step}
-                found |= {step.ref: Before(step.record, frozenset(done))} if done else {}
+                begun = not run.is_done and symbol(step.ref, "ensured") in done
+                found |= {step.ref: Before(step.record, frozenset(done), begun)} if done else {}
     return found

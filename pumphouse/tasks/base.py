@@ -143,10 +143,14 @@ class Sharing(Protocol):
 
 @dataclass(frozen=True)
 class Before:
-    """What an earlier run has done with a resource: the record it was planned with, and its finished tasks."""
+    """What an earlier run has done with a resource: the record it was planned with, and its finished tasks.
+
+    begun: whether that run ended before it was complete, and may have left it without its stamp.
+    """
 
     record: Record
     done: frozenset[str]
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,11 +159,13 @@ class Search:
 
     ids: the destination's ids of the twins found so far.
     mappings: the configuration's mappings, source name to destination name, by what they map.
+    begun: what an earlier run began to make and may have left without its stamp.
     """
 
     destination: Cloud
     ids: Mapping[Ref, str]
     mappings: Mapping[str, Mapping[str, str]]
+    begun: Collection[Ref] = ()
 
 
 class _JournaledTask(task.Task):  # type: ignore[misc]

@@ -134,6 +134,7 @@ class Kind:
     ends_with_tenant: whether a resource stays where the tenant does.
     used: what was done at the source with a resource since it was copied, in words; empty when nothing.
     becomes: the kind of its twin, where that is another.
+    stamped_last: whether a run that ended may have left one that lacks nothing but its stamp.
     tenant_tasks: what the service needs to have done in a tenant that is made, as part of the tenant's unit.
     renamable: whether one can be made beside another of its name, under a name of its own.
     reusable: whether `on_conflict: reuse` may take what only has the same name.
@@ -171,6 +172,7 @@ class Kind:
     ends_with_tenant: Callable[[Record], bool] = never
     used: Callable[[Cloud, Record, datetime], str] = _unused
     becomes: str = ""
+    stamped_last: bool = False
     temporaries: Callable[[Cloud], list[Temporary]] = _no_temporaries
     tenant_tasks: Callable[[Migration, Step], list[Task]] = _no_tasks
     renamable: bool = False

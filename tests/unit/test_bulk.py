@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +14,8 @@ from keystoneauth1 import exceptions
 
 from pumphouse.cloud import transport
 from pumphouse.cloud.bulk import Bulk
-from pumphouse.model import Json
-from pumphouse.tasks.base import stamp_tag
+from pumphouse.model import Json, Record, Ref
+from pumphouse.tasks.base import Search, stamp_tag
 from pumphouse.tasks.neutron import common
 from pumphouse.tasks.neutron.network import EnsureNetwork
 
@@ -82,29 +83,67 @@ def test_one_that_is_refused_fails_by_itself() -> None:
 
 
 class Neutron:
-    """Networks in memory; a call of several is not answered, after it has made some of them or none."""
+    """Networks in memory; a call of several is not answered, after it has made some of them or none.
 
-    def __init__(self, makes: int) -> None:
+    dies: whether what sets tags ends the process.
+    """
+
+    def __init__(self, makes: int = 0) -> None:
         self.makes = makes
+        self.dies = False
         self.networks: list[Json] = []
         self.posts: list[int] = []
+        self.numbers = itertools.count()
 
     def call(self, _adapter: Any, method: str, path: str, body: Json) -> Json:
+        if self.dies and method == "PUT":
+            raise SystemExit
         if method == "PUT":
-            (there,) = (network for network in self.networks if network["id"] == path.split("/")[2])
+            (there,) = (n for n in self.networks if n["id"] == path.split("/")[2])
             there |= body.get("network", body)
-            return body if path.endswith("/tags") else {"network": there}
+            return body if path.endswith("/tags") else {"network": dict(there)}
         items = body.get("networks") or [body["network"]]
         self.posts.append(len(items))
-        made = [{**item, "id": f"made-{item['name']}", "tags": []} for item in items]
+        made = [{**item, "id": f"made-{next(self.numbers)}", "tags": []} for item in items]
         self.networks += made[: self.makes] if len(items) > 1 else made
         if len(items) > 1:
             raise exceptions.ConnectFailure("no answer")
-        return {"network": made[0]}
+        return {"network": dict(made[0])}
 
     def get_all(self, _adapter: Any, _path: str, _key: str, **filters: Any) -> list[Json]:
-        wanted = filters.get("description", [])
-        return [network for network in self.networks if network["description"] in wanted]
+        if "project_id" in filters:
+            return self.networks
+        wanted = {*filters.get("description", ()), *filters.get("tags-any", "").split(",")}
+        return [n for n in self.networks if wanted & {n["description"], *n["tags"]}]
+
+
+def cloud_of(neutron: Neutron, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A cloud in one process: what it claims and collects."""
+    monkeypatch.setattr(common, "call", neutron.call)
+    monkeypatch.setattr(common, "get_all", neutron.get_all)
+    monkeypatch.setattr("pumphouse.tasks.base.LOOKS_S", (0.0,))
+    bulks: dict[Any, Any] = {}
+    claims: dict[str, str] = {}
+    cloud: Any = SimpleNamespace(neutron=None, is_admin=True, has=lambda _: True)
+    cloud.bulk = lambda send: bulks.setdefault(send, Bulk(lambda items: send(cloud, items)))
+    cloud.batch = lambda fetch: SimpleNamespace(get=lambda item_id: fetch(cloud, [item_id])[item_id])
+    cloud.claim = lambda item_id, owner: claims.setdefault(item_id, owner) == owner
+    return cloud
+
+
+ENSURED: Any = {"tenant-t-ensured": {"id": "twin", "made": True}}
+
+
+def network(source_id: str, name: str = "") -> Json:
+    fields = {"id": source_id, "name": name or source_id, "description": "", "tags": [], "project_id": "t"}
+    return {**fields, "availability_zone_hints": []}
+
+
+def first(cloud: Any, source_id: str) -> EnsureNetwork:
+    """The task of a network in a process that is the first to execute it."""
+    ensure = EnsureNetwork(cloud, provides=source_id)
+    ensure.is_first = True
+    return ensure
 
 
 @pytest.mark.parametrize("makes", [0, 2])
@@ -113,22 +152,10 @@ def test_what_shared_a_call_without_an_answer_is_looked_for_and_then_made(
 ) -> None:
     """Nothing is made twice, and nothing is left out."""
     neutron = Neutron(makes)
-    monkeypatch.setattr(common, "call", neutron.call)
-    monkeypatch.setattr(common, "get_all", neutron.get_all)
-    monkeypatch.setattr("pumphouse.tasks.base.LOOKS_S", (0.0,))
-    gate = threading.Barrier(3)
-    bulks: dict[Any, Any] = {}
-    cloud: Any = SimpleNamespace(neutron=None, is_admin=True, has=lambda _: True)
-    cloud.bulk = lambda send: bulks.setdefault(send, Bulk(lambda items: send(cloud, items)))
-    cloud.batch = lambda fetch: SimpleNamespace(get=lambda item_id: fetch(cloud, [item_id])[item_id])
-    ensured: Any = {"tenant-t-ensured": {"id": "twin", "made": True}}
+    cloud = cloud_of(neutron, monkeypatch)
 
     def make(name: str) -> str:
-        ensure = EnsureNetwork(cloud, provides=name)
-        ensure.is_first = True
-        data = {"id": name, "name": name, "description": "", "tags": [], "project_id": "t"}
-        gate.wait(10)
-        return ensure.execute({**data, "availability_zone_hints": []}, **ensured)["id"]
+        return first(cloud, name).execute(network(name), **ENSURED)["id"]
 
     bulk = cloud.bulk(common.NETWORKS.create_all)
     with ThreadPoolExecutor(3) as pool:
@@ -136,7 +163,62 @@ def test_what_shared_a_call_without_an_answer_is_looked_for_and_then_made(
             made = [pool.submit(make, name) for name in "abc"]
             while len(bulk._waiting) < 3:
                 pass
-        assert sorted(future.result() for future in made) == ["made-a", "made-b", "made-c"]
-    assert sorted(network["name"] for network in neutron.networks) == ["a", "b", "c"]
+        assert {future.result() for future in made} == {n["id"] for n in neutron.networks}
+    assert sorted(n["name"] for n in neutron.networks) == ["a", "b", "c"]
     assert {(n["description"], *n["tags"]) for n in neutron.networks} == {("", stamp_tag(i)) for i in "abc"}
     assert neutron.posts == [3, *[1] * (3 - makes)]
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("same", "same")])
+def test_what_a_dead_process_left_without_its_stamp_is_taken_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+) -> None:
+    """Also of two that are the same each takes its own."""
+    neutron = Neutron()
+    neutron.dies = True
+    for source_id, name in zip("ab", names, strict=True):
+        died = first(cloud_of(neutron, monkeypatch), source_id)
+        with pytest.raises(SystemExit):
+            died.execute(network(source_id, name), **ENSURED)
+        assert died.begun
+    assert [(n["name"], n["description"], n["tags"]) for n in neutron.networks] == [
+        (n, "", []) for n in names
+    ]
+    neutron.dies, cloud = False, cloud_of(neutron, monkeypatch)
+    for source_id, name in zip("ab", names, strict=True):
+        again = EnsureNetwork(cloud, provides=source_id)
+        again.recall({"begun": True, "mark": "m"})
+        assert again.execute(network(source_id, name), **ENSURED)["made"]
+    assert len(neutron.networks) == 2
+    assert {tag for n in neutron.networks for tag in n["tags"]} == {stamp_tag("a"), stamp_tag("b")}
+
+
+def test_what_was_not_begun_is_not_looked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of that name is somebody else's."""
+    neutron = Neutron()
+    cloud = cloud_of(neutron, monkeypatch)
+    neutron.networks = [{"id": "theirs", "name": "a", "description": "", "tags": [], "project_id": "twin"}]
+    assert EnsureNetwork(cloud, provides="a").execute(network("a"), **ENSURED)["id"] != "theirs"
+
+
+def test_in_a_tenant_that_was_there_the_description_is_the_stamp_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    neutron = Neutron()
+    neutron.dies = True
+    there: Any = {"tenant-t-ensured": {"id": "twin", "made": False}}
+    with pytest.raises(SystemExit):
+        first(cloud_of(neutron, monkeypatch), "a").execute(network("a"), **there)
+    assert [n["description"] for n in neutron.networks] == [stamp_tag("a")]
+
+
+def test_a_plan_knows_what_an_earlier_run_left_without_its_stamp() -> None:
+    record = Record(Ref("network", "a"), "a", network("a"))
+    left: Json = {"id": "left", "name": "a", "description": "", "tags": []}
+    search: Any = Search(None, {}, {}, {record.ref})  # type: ignore[arg-type]
+    (found,) = common.left_by(search, record, [left])
+    assert common.is_stamped(found, "a")
+    assert common.is_unfinished(found)
+    for other in ({**left, "tags": ["theirs"]}, {**left, "description": "theirs"}, {**left, "name": "b"}):
+        assert common.left_by(search, record, [other]) == [other]
+    assert common.left_by(Search(None, {}, {}), record, [left]) == [left]  # type: ignore[arg-type]

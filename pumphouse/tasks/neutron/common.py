@@ -1,8 +1,12 @@
 """What the kinds of Neutron share: its collections, the stamp, and the task that finds or creates.
 
 Neutron takes no tags in its create calls, except those of ports where the operator has loaded an extension
-for it. So a resource is created with its stamp as the description, then gets its tags, the stamp among them,
-and last the description that it is to have. A description that is still a stamp tells what is unfinished.
+for it; its extension `tag-creation` is another call as well. So a resource is created with its stamp as the
+description, then gets its tags, the stamp among them, and last the description that it is to have. A description
+that is still a stamp tells what is unfinished. Networks, subnets and security groups, of which there may be
+thousands, are spared the last call in a tenant that the run has made, where nobody else makes anything: there they
+have their own description from the start, and their tags complete them. That they are begun is in the state store
+before, so that one that lacks its stamp is known.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from pumphouse.cloud import call, get_all, or_none
 from pumphouse.cloud.bulk import SharedCallError
-from pumphouse.errors import ConflictError, explain, http_status
+from pumphouse.cloud.transport import NOT_THE_API
+from pumphouse.errors import AnswerError, ConflictError, explain, http_status
 from pumphouse.model import Json, Record, Ref, Twin
 from pumphouse.tasks.base import (
     STAMP,
@@ -28,9 +33,11 @@ from pumphouse.tasks.base import (
     Search,
     as_asked,
     ensured_id,
+    in_doubt,
     look_again,
     stamp_tag,
     stamps_among,
+    tenant_made,
     unlike,
     without_stamps,
 )
@@ -43,6 +50,8 @@ if TYPE_CHECKING:
 _VALUES_PER_QUERY = 50
 _UNKNOWN = re.compile(r"Unrecognized attribute\(s\) '([^']*)'")
 RELEASE_TIMEOUT_S = 60.0
+# By which the items of an answer are told from each other; those that agree in them are the same to their tasks.
+_TELLING = ("name", "description", "project_id", "network_id", "cidr", "mac_address", "fixed_ips")
 # What of an item only administrators may set by Neutron's default policies, besides what is never carried.
 _ADMINISTRATORS = {"network": ("shared",), "subnet": ("service_types",), "subnetpool": ("shared",)}
 # Neutron's limits for the tags of an item and for its description.
@@ -115,12 +124,13 @@ class Collection:
         return item
 
     def create_all(self, cloud: Cloud, items: Sequence[Json]) -> list[Json]:
-        """Make several items in one call, all or none; each is told by its description, which is its stamp."""
+        """Make several items in one call, all or none."""
         if len(items) == 1:
             return [self.create(cloud, items[0])]
         made = call(cloud.neutron, "POST", self.path, {f"{self.name}s": items})[f"{self.name}s"]
-        by_stamp = {item["description"]: item for item in made}
-        return [by_stamp[item["description"]] for item in items]
+        if len(made) != len(items):
+            raise AnswerError(f"{len(items)} {self.name}s were to be made, and {len(made)} were", NOT_THE_API)
+        return [_take_like(made, item) for item in items]
 
     def update(self, cloud: Cloud, item_id: str, **fields: Any) -> Json:
         """Change fields of an item; returns all of it."""
@@ -144,6 +154,13 @@ class Collection:
             reraise=True,
         )
         retrying(self.delete, cloud, item_id)
+
+
+def _take_like(made: list[Json], item: Json) -> Json:
+    """The first of what was made that is like an item that was asked for; else the first, and its task compares it."""
+    told = [field for field in _TELLING if field in item]
+    likeness = (number for number, one in enumerate(made) if not unlike({f: item[f] for f in told}, one))
+    return made.pop(next(likeness, 0))
 
 
 NETWORKS = Collection("network", in_bulk=True)
@@ -278,7 +295,21 @@ def candidates(search: Search, collection: Collection, records: Iterable[Record]
     """The items of the twin tenants that may be twins: those stamped, or else those of the same name."""
     tenants = {record.ref: search.ids.get(Ref("tenant", record.data["project_id"])) for record in records}
     items = {t: collection.owned(search.destination, t) for t in set(tenants.values()) if t is not None}
-    return {r.ref: _best(items.get(tenants[r.ref] or "", []), r) for r in records}
+    return {r.ref: _best(left_by(search, r, items.get(tenants[r.ref] or "", [])), r) for r in records}
+
+
+def left_by(search: Search, record: Record, items: Sequence[Json]) -> Sequence[Json]:
+    """The items; one that an earlier run has left without its stamp has it as its description, as what is unfinished."""
+    if record.ref not in search.begun or any(is_stamped(item, record.ref.id) for item in items):
+        return items
+    stamp = stamp_tag(record.ref.id)
+    return [{**item, "description": stamp} if is_left(item, record.data) else item for item in items]
+
+
+def is_left(item: Json, data: Json) -> bool:
+    """Whether an item may be what was begun to be made of a resource of the source, and lacks its tags yet."""
+    there = (item["name"], item["description"], item.get("tags", []))
+    return there == (data["name"], with_stamp(data)[1], [])
 
 
 def _best(items: Iterable[Json], record: Record) -> list[Json]:
@@ -394,6 +425,15 @@ def unmark(collection: Collection, cloud: Cloud, item_id: str) -> None:
         collection.update(cloud, item_id, description=own_description(item))
 
 
+def complete(cloud: Cloud, collection: Collection, item: Json, data: Json) -> None:
+    """Give an item that is made what it lacks of its tags, its stamp among them, and its description."""
+    tags, description = with_stamp(data)
+    if set(item.get("tags", ())) != set(tags):
+        as_asked({"tags": tags}, collection.put(cloud, item["id"], "tags", tags=tags))
+    if item["description"] != description:
+        finish(cloud, collection, item["id"], data)
+
+
 def finish(cloud: Cloud, collection: Collection, item_id: str, data: Json, **fields: Any) -> None:
     """Give an item its own description, which says that it is complete; MadeOtherwiseError when it has not got all."""
     asked = {"description": with_stamp(data)[1], **fields}
@@ -404,19 +444,22 @@ class EnsureItem(BaseEnsureTask):
     """Finds or creates one item of a collection in the tenant's twin.
 
     complete: whether nothing follows that must be done before the item is complete.
+    stamped_last: whether one that lacks only its stamp is known in a tenant of this run.
+    alone: whether it is made in a call of its own.
     asked: what the item was asked to be that this has made.
     item: what Neutron has said of that.
     """
 
     collection: Collection
     complete = True
+    stamped_last = alone = False
     asked: Json
     item: Json
 
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin, and note what the destination did not take."""
         self.notes, self.asked, self.item = list[str](), {}, {}
-        return {**super().execute(data, **ensured), "notes": self.notes}
+        return {**super().execute(data, **ensured), "notes": list(dict.fromkeys(self.notes))}
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The one item of the tenant that carries the stamp."""
@@ -430,27 +473,58 @@ class EnsureItem(BaseEnsureTask):
         return ids[0] if ids else None
 
     def leftovers(self, data: Json, ensured: Mapping[str, Ensured]) -> list[str]:
-        """All items of the tenant that carry the stamp."""
+        """All items of the tenant that carry the stamp; else the one that was begun and lacks it."""
         tenant_id = ensured_id(ensured, "tenant", data["project_id"])
         if stamp_tag(data["id"]) in with_stamp(data)[0]:
             found = self.cloud.batch(self.collection.stamped).get(data["id"])
         else:
             found = self.collection.owned(self.cloud, tenant_id)
         mine = [item for item in found if is_stamped(item, data["id"])]
-        return [str(item["id"]) for item in mine if item["project_id"] == tenant_id]
+        stamped = [str(item["id"]) for item in mine if item["project_id"] == tenant_id]
+        if stamped or not self.stamped_last or (self.fresh and not self.begun):
+            return stamped
+        there = self.collection.owned(self.cloud, tenant_id)
+        left = [str(item["id"]) for item in there if self.is_left(item, data, ensured)]
+        return next(([item_id] for item_id in left if self.cloud.claim(item_id, self.name)), [])
+
+    def is_left(self, item: Json, data: Json, ensured: Mapping[str, Ensured]) -> bool:
+        """Whether an item of the tenant may be what this has begun to make, and lacks its tags yet."""
+        return is_left(item, data)
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """Make the item, with the stamp as its description."""
-        return self.create_known(self.wanted(data, ensured))
+        """Make the item; what a call shared with others may have made is looked for before it is made alone."""
+        wanted = self.wanted(data, ensured)
+        if self.has_own_description(data, ensured):
+            self.journal()
+        try:
+            return self._create_or_find(wanted, data, ensured)
+        except Exception as error:
+            if self.begun and not in_doubt(error):
+                self.journal(False)  # else a revert would look for it, and could take an equal one for it
+            raise
+
+    def _create_or_find(self, wanted: Json, data: Json, ensured: Mapping[str, Ensured]) -> str:
+        try:
+            return self.create_known(wanted)
+        except SharedCallError:
+            found = look_again(lambda: self.find(data, ensured))
+        self.alone, self.made_id = True, found or ""
+        return found or self.create_known(wanted)
 
     def wanted(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """What the item is created with."""
         return {
             **self.fields(data, ensured),
             "name": data["name"],
-            "description": stamp_tag(data["id"]),
+            "description": with_stamp(data)[1]
+            if self.has_own_description(data, ensured)
+            else stamp_tag(data["id"]),
             "project_id": ensured_id(ensured, "tenant", data["project_id"]),
         }
+
+    def has_own_description(self, data: Json, ensured: Mapping[str, Ensured]) -> bool:
+        """Whether it is made with its own description, and its tags complete it."""
+        return self.stamped_last and tenant_made(data, ensured)
 
     def create_known(self, fields: Json) -> str:
         """Make the item with those of the fields that the destination knows and allows; the others are noted."""
@@ -471,47 +545,50 @@ class EnsureItem(BaseEnsureTask):
 
     def _created(self, fields: Json) -> str:
         self.asked, self.item = fields, self._made(fields)
+        # One that lacks its stamp may have been taken, before its answer came, for what an equal one had left.
+        while self.stamped_last and not self.cloud.claim(self.item["id"], self.name):
+            self.item = self._made(fields)
         self.made_id = str(self.item["id"])
         return self.made_id
 
     def _made(self, fields: Json) -> Json:
         """A new item, in one call with others where Neutron takes them together."""
-        if not self.collection.in_bulk:
+        if self.alone or not self.collection.in_bulk:
             return self.collection.create(self.cloud, fields)
-        try:
-            return self.cloud.bulk(self.collection.create_all).make(fields)
-        except SharedCallError:
-            found = look_again(lambda: self._stamped(fields))
-        return found or self.collection.create(self.cloud, fields)
-
-    def _stamped(self, fields: Json) -> Json | None:
-        """What a call has made all the same that ended without an answer."""
-        (source_id,) = stamps_among([fields["description"]])
-        there = self.cloud.batch(self.collection.stamped).get(source_id)
-        return next((item for item in there if item["project_id"] == fields["project_id"]), None)
+        return self.cloud.bulk(self.collection.create_all).make(fields)
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """What the item is created with, besides what all kinds have."""
         raise NotImplementedError
 
     def finish(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
-        """Set the tags, what was made otherwise than it was asked for, and the description when nothing follows."""
+        """Set the tags, what was made otherwise than it was asked for, and the description when nothing follows.
+
+        The last of them says that the item is complete.
+        """
         if not self.item:
             self._recall(destination_id, data, ensured)
-        tags = {"tags": with_stamp(data)[0]}
-        as_asked(tags, self.collection.put(self.cloud, destination_id, "tags", **tags))
+        is_marked, tags = is_unfinished(self.item), with_stamp(data)[0]
+        if is_marked:
+            self._set_tags(destination_id, tags)
         if self.complete:
             self.asked["description"] = with_stamp(data)[1]
         as_asked(self._told(), self.item, partial(self._update, destination_id))
+        if self.complete and not is_marked and set(tags) != set(self.item.get("tags", ())):
+            self._set_tags(destination_id, tags)
         self.notes += [
             f"its {field} is {self.item.get(field)!r} at the destination, which was asked for {wanted!r}"
             for field, wanted in unlike(self.asked, self.item).items()
         ]
 
+    def _set_tags(self, destination_id: str, tags: list[str]) -> None:
+        as_asked({"tags": tags}, self.collection.put(self.cloud, destination_id, "tags", tags=tags))
+
     def _recall(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Know what an item was asked to be that an earlier attempt has left unfinished."""
         self.item = self.cloud.batch(self.collection.items).get(destination_id)
-        asked = self.wanted(data, ensured) if is_unfinished(self.item) else {}
+        lacks_stamp = is_unfinished(self.item) or not is_stamped(self.item, data["id"])
+        asked = self.wanted(data, ensured) if lacks_stamp else {}
         self.asked = {field: value for field, value in asked.items() if field in self.item}
 
     def _told(self) -> Json:

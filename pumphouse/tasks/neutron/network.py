@@ -100,6 +100,7 @@ class EnsureNetwork(EnsureItem):
     """
 
     collection = NETWORKS
+    stamped_last = True
 
     def __init__(self, *args: Any, zones: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -201,6 +202,7 @@ KIND = Kind(
     find_anywhere=find_anywhere,
     recognised="stamp; external networks by mapping or name; those of other tenants by the stamp in their twin, or the one shared with all of that name",
     unmark=partial(unmark, NETWORKS),
+    stamped_last=True,
     remove=removal(EnsureNetwork),
     shared=shared,
     fields=Fields(

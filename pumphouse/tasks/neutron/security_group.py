@@ -179,6 +179,7 @@ class EnsureSecurityGroup(EnsureItem):
 
     collection = SECURITY_GROUPS
     complete = False
+    stamped_last = True
 
     def execute(self, data: Json, **ensured: Ensured) -> Ensured:
         """Find or create the twin; the default group came with the tenant, and goes with it."""
@@ -269,6 +270,7 @@ KIND = Kind(
     strangers=strangers,
     recognised="stamp; `default` by its name",
     unmark=partial(unmark, SECURITY_GROUPS),
+    stamped_last=True,
     remove=removal(EnsureSecurityGroup),
     shared=of_others,
     ends_with_tenant=lambda record: is_default(record.data),

@@ -17,7 +17,7 @@ from pumphouse.tasks.base import (
     kept_result,
     why_not_undone,
 )
-from pumphouse.tasks.neutron.common import SECURITY_GROUPS, finish
+from pumphouse.tasks.neutron.common import SECURITY_GROUPS, complete
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -78,7 +78,7 @@ class EnsureSecurityGroupRules(BaseCloudTask):
                 _drop_rule(self.cloud, actual[key])
         added = [*earlier, *self._add(group, [rule for key, rule in wanted.items() if key not in actual])]
         if not is_default(data):
-            finish(self.cloud, SECURITY_GROUPS, group_id, data)
+            complete(self.cloud, SECURITY_GROUPS, group, data)
         return {"id": group_id, "added": added}
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:

@@ -23,6 +23,7 @@ from pumphouse.tasks.neutron.common import (
     carried,
     common_data,
     is_stamped,
+    left_by,
     strangers_in,
     tag_notes,
     twin,
@@ -76,9 +77,11 @@ def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The subnet of the network's twin that carries the stamp, or else the one of the same addresses."""
     networks = {record.ref: search.ids.get(_network(record)) for record in records}
-    found = SUBNETS.by(search.destination, "network_id", {n for n in networks.values() if n})
+    by_network: dict[str | None, list[Json]] = {}
+    for subnet in SUBNETS.by(search.destination, "network_id", {n for n in networks.values() if n}):
+        by_network.setdefault(subnet["network_id"], []).append(subnet)
     return {
-        r.ref: _twins(search, r, [s for s in found if s["network_id"] == networks[r.ref]]) for r in records
+        r.ref: _twins(search, r, left_by(search, r, by_network.get(networks[r.ref], []))) for r in records
     }
 
 
@@ -94,6 +97,12 @@ class EnsureSubnet(EnsureItem):
     """Finds or creates the subnet."""
 
     collection = SUBNETS
+    stamped_last = True
+
+    def is_left(self, item: Json, data: Json, ensured: Mapping[str, Ensured]) -> bool:
+        """Whether it has the addresses in the network's twin, too; no other can have them."""
+        place = (ensured_id(ensured, "network", data["network_id"]), data["cidr"])
+        return super().is_left(item, data, ensured) and place == (item["network_id"], item["cidr"])
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Everything explicitly: a gateway that is null is none, one that is absent would be made up."""
@@ -200,6 +209,7 @@ KIND = Kind(
     adapt=adapt,
     strangers=partial(strangers_in, SUBNETS),
     unmark=partial(unmark, SUBNETS),
+    stamped_last=True,
     remove=removal(EnsureSubnet),
     fields=Fields(
         carried="name description cidr ip_version gateway_ip enable_dhcp allocation_pools dns_nameservers host_routes "

@@ -2,7 +2,7 @@
 
 Both clouds answer what real ones did, as `bench.record` wrote it down, with one network, subnet, port and security
 group of the tenant at the source as often as it is asked for; they answer from a process of their own, and each plan
-is made in a new one:
+is made in a new one. The figures become a section of docs/performance.md:
 
     python -m bench.growth [--most 2500]
 
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from typing import Any
 
+from bench.measured import machine, publish
 from pumphouse.cloud import Cloud
 from pumphouse.config.settings import CloudConfig, Config
 from pumphouse.plan.make import make_plan
@@ -148,29 +149,31 @@ def in_new_processes(count: int) -> Figures:
 
 
 def main() -> int:
-    """Print a line for each size, and judge."""
+    """Measure each size, and judge."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--most", type=int, default=SIZES[-1], help="of each kind")
     most = parser.parse_args().most
-    print(
+    lines = [machine(), ""]
+    lines.append(
         f"{'of each':>8}{'resources':>11}{'requests':>10}{'wall s':>8}{'CPU s':>8}{'CPU ms each':>13}{'MB':>6}"
     )
     found = []
     for count in [size for size in SIZES if size < most] + [most]:
         line = in_new_processes(count)
         found.append(line)
-        print(
+        lines.append(
             f"{count:8,}{line.resources:11,}{line.requests:10,}{line.wall_s:8.1f}{line.cpu_s:8.1f}"
-            f"{line.cpu_ms:13.2f}{line.peak_mb:6.0f}",
-            flush=True,
+            f"{line.cpu_ms:13.2f}{line.peak_mb:6.0f}"
         )
     growth, last = found[-1].cpu_ms / found[0].cpu_ms, found[-1]
-    print(
-        f"\nCPU per resource at {last.resources:,} is {growth:.2f} of that at {found[0].resources:,} (at most "
-        f"{MOST_GROWTH}); {last.wall_s:.0f} s (at most {MOST_S:.0f}), {last.peak_mb:.0f} MB (at most {MOST_MB})"
-    )
+    lines += [
+        "",
+        f"CPU per resource at {last.resources:,} is {growth:.2f} of that at {found[0].resources:,} (at most "
+        f"{MOST_GROWTH}); {last.wall_s:.0f} s (at most {MOST_S:.0f}), {last.peak_mb:.0f} MB (at most {MOST_MB})",
+    ]
+    publish("growth", "\n".join(lines))
     return int(growth > MOST_GROWTH or last.wall_s > MOST_S or last.peak_mb > MOST_MB)
 
 

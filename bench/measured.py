@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
@@ -13,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from lab import Lab
 from tests.faults.proxy import Exchange, running
 from tests.faults.rules import LOGIN
 
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 # What migrate and verify end with when they have something to tell.
 TELLING = (0, 3, 6)
 
@@ -42,21 +41,6 @@ class Cost:
     def clouds_s(self) -> float:
         """The CPU of all services of both clouds."""
         return sum(self.services_s.values())
-
-    def as_json(self) -> dict[str, Any]:
-        """For a file of figures."""
-        rounded = {
-            name: round(seconds, 2) for name, seconds in sorted(self.services_s.items()) if seconds >= 0.1
-        }
-        return {
-            "wall_s": round(self.wall_s, 2),
-            "client_cpu_s": round(self.client_s, 2),
-            "clouds_cpu_s": round(self.clouds_s, 2),
-            "services_cpu_s": rounded,
-            "requests": sum(self.requests.values()),
-            "logins": self.logins,
-            "requests_by_service": dict(sorted(self.requests.items())),
-        }
 
 
 def timed(lab: Lab, command: Sequence[str]) -> Cost:
@@ -146,6 +130,11 @@ def _children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def dump(path: Path, figures: Any) -> None:
-    """Write figures as JSON."""
-    path.write_text(json.dumps(figures, indent=2) + "\n")
+def publish(section: str, text: str) -> None:
+    """Print what was measured, and put it into its section of the page."""
+    print(text)
+    page = PAGE.read_text()
+    marks = [f"<!-- {section}, made by python -m bench.{section} -->\n", f"<!-- end of {section} -->"]
+    head, _, rest = page.partition(marks[0])
+    _, _, tail = rest.partition(marks[1])
+    PAGE.write_text(f"{head}{marks[0]}\n```text\n{text.rstrip()}\n```\n\n{marks[1]}{tail}")

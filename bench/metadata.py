@@ -1,10 +1,11 @@
 """What it costs to move many small things: Pumphouse beside a bare script with bulk calls, and beside a peer.
 
 Networks with a subnet each and security groups of three rules are made in a lab's source; each contender moves them
-to an empty destination, several times by itself for the seconds and the CPU, and once through a proxy that counts:
+to an empty destination, several times by itself for the seconds and the CPU, and once through a proxy that counts.
+The figures become a section of docs/performance.md:
 
     python -m lab up
-    python -m bench.metadata [--lab DIRECTORY] [--rounds 3] [--networks 20 --groups 20] [--json FILE]
+    python -m bench.metadata [--lab DIRECTORY] [--rounds 3] [--networks 20 --groups 20]
 
 Exit code 1 when Pumphouse takes more than 1.5 requests per object (a network, a subnet, a group, a rule), 1.2 times
 the script's time, or a tenth of what the peer took.
@@ -16,12 +17,12 @@ import argparse
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from openstack.connection import Connection
 
-from bench.measured import Cost, counted, dump, machine, medians, pumphouse, timed
+from bench.measured import Cost, counted, machine, medians, publish, pumphouse, timed
 from lab import Lab
 from lab.layout import default_dir
 from lab.sample.base import connect, post
@@ -85,43 +86,40 @@ def measure(lab: Lab, name: str, rounds: int, command: Callable[[Path], Sequence
     return found
 
 
-def show(found: dict[str, Cost], objects: int) -> None:
-    """Print the table."""
-    print(
+def table(found: dict[str, Cost], objects: int) -> Iterator[str]:
+    """The lines of all figures."""
+    yield (
         f"{'':12}{'seconds':>9}{'requests':>10}{'per object':>12}{'logins':>8}{'client CPU s':>14}{'clouds CPU s':>14}"
     )
     for name, cost in found.items():
         requests = sum(cost.requests.values())
-        print(
+        yield (
             f"{name:12}{cost.wall_s:9.1f}{requests:10,}{requests / objects:12.2f}{cost.logins:8}"
             f"{cost.client_s:14.1f}{cost.clouds_s:14.1f}"
         )
-    print(
+    yield (
         f"{'the peer':12}{PEER['wall_s']:9.1f}{PEER['requests']:10,.0f}"
         f"{PEER['requests'] / objects:12.2f}{PEER['logins']:8.0f}   recorded, not measured now"
     )
     for name, cost in found.items():
-        print(f"\n{name}: requests by service and method")
-        print("\n".join(f"  {what:36}{count:6}" for what, count in sorted(cost.requests.items())))
+        yield from ("", f"{name}: requests by service and method")
+        yield from (f"  {what:36}{count:6}" for what, count in sorted(cost.requests.items()))
         services = sorted((s, n) for n, s in cost.services_s.items() if s >= 0.1)
-        print("  CPU s: " + ", ".join(f"{n} {s:.1f}" for s, n in reversed(services)))
+        yield "  CPU s: " + ", ".join(f"{n} {s:.1f}" for s, n in reversed(services))
 
 
-def judge(found: dict[str, Cost], objects: int, sizes: tuple[int, int]) -> int:
-    """Compare with what it may take; the exit code."""
+def bounds(found: dict[str, Cost], objects: int, sizes: tuple[int, int]) -> list[tuple[str, float, float]]:
+    """What is compared with what: in words, the value, and the most that it may be."""
     ours, script = found["pumphouse"], found["script"]
     requests = sum(ours.requests.values())
-    bounds = [
+    compared = [
         ("requests per object", requests / objects, MOST_REQUESTS_PER_OBJECT),
         ("times the script's seconds", ours.wall_s / script.wall_s, MOST_TIMES_SCRIPT),
     ]
     if sizes == PEER_SIZES:
-        bounds.append(("of the peer's requests", requests / PEER["requests"], 0.1))
-        bounds.append(("of the peer's seconds", ours.wall_s / PEER["wall_s"], 0.1))
-    print()
-    for what, value, most in bounds:
-        print(f"{value:6.2f} {what}, at most {most}: {'yes' if value <= most else 'NO'}")
-    return int(any(value > most for _, value, most in bounds))
+        compared.append(("of the peer's requests", requests / PEER["requests"], 0.1))
+        compared.append(("of the peer's seconds", ours.wall_s / PEER["wall_s"], 0.1))
+    return compared
 
 
 def main() -> int:
@@ -133,7 +131,6 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", type=int, default=20)
     parser.add_argument("--groups", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="write the figures to a file too")
     options = parser.parse_args()
     lab, name = Lab(options.lab), f"metadata-{uuid.uuid4().hex[:6]}"
     objects = 2 * options.networks + (1 + RULES) * options.groups
@@ -152,12 +149,11 @@ def main() -> int:
         }
     finally:
         remove_tenant(source, name)
-    print(f"{machine()}; medians of {options.rounds}; {objects} objects\n")
-    show(found, objects)
-    if options.json:
-        figures = {who: cost.as_json() for who, cost in found.items()}
-        dump(options.json, {"machine": machine(), "objects": objects, **figures, "peer, recorded": PEER})
-    return judge(found, objects, (options.networks, options.groups))
+    judged = bounds(found, objects, (options.networks, options.groups))
+    lines = [f"{machine()}; medians of {options.rounds}; {objects} objects", "", *table(found, objects), ""]
+    lines += [f"{value:6.2f} {what}, at most {most}" for what, value, most in judged]
+    publish("metadata", "\n".join(lines))
+    return int(any(value > most for _, value, most in judged))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What it costs to move a whole tenant: the lab's sample tenant, or one with more servers and volumes.
 
     python -m lab up
-    python -m bench.tenant [--lab DIRECTORY] [--rounds 1] [--servers 15 --volumes 15] [--json FILE]
+    python -m bench.tenant [--lab DIRECTORY] [--rounds 1] [--servers 15 --volumes 15]
 
 Migrates, verifies and reverts it, several times by itself for the seconds and the CPU of the client and of each
 service, and once through a proxy that counts requests and logins. Prints the critical path of the last run: the units
-that waited for each other and so made it as long as it was, with what each of them spent its time on.
+that waited for each other and so made it as long as it was, with what each of them spent its time on. The figures become a
+section of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.measured import Cost, counted, dump, machine, medians, pumphouse, run, timed
+from bench.measured import Cost, counted, machine, medians, publish, pumphouse, run, timed
 from lab import Lab
 from lab.layout import default_dir
 from lab.populate import populate, remove
@@ -97,24 +98,23 @@ def _seconds(task: dict[str, Any]) -> float:
     return (ended - began).total_seconds()
 
 
-def show(found: dict[str, Cost], recorded: dict[str, Any], resources: int) -> None:
-    """Print the tables."""
-    print(
+def table(found: dict[str, Cost], recorded: dict[str, Any], resources: int) -> Iterator[str]:
+    """The lines of all figures."""
+    yield (
         f"{'':10}{'seconds':>9}{'requests':>10}{'per resource':>14}{'logins':>8}{'client CPU s':>14}{'clouds CPU s':>14}"
     )
     for step, cost in found.items():
         asked = sum(cost.requests.values())
-        print(
+        yield (
             f"{step:10}{cost.wall_s:9.1f}{asked:10,}{asked / resources:14.2f}{cost.logins:8}"
             f"{cost.client_s:14.1f}{cost.clouds_s:14.1f}"
         )
     migrate = found["migrate"]
-    print("\nmigrate: requests by service and method")
-    print("\n".join(f"  {what:36}{number:6}" for what, number in sorted(migrate.requests.items())))
+    yield from ("", "migrate: requests by service and method")
+    yield from (f"  {what:36}{number:6}" for what, number in sorted(migrate.requests.items()))
     services = sorted(((s, n) for n, s in migrate.services_s.items() if s >= 0.1), reverse=True)
-    print("  CPU s: " + ", ".join(f"{name} {seconds:.1f}" for seconds, name in services))
-    print("\nmigrate: critical path")
-    print("\n".join(path_lines(critical_path(recorded))))
+    yield "  CPU s: " + ", ".join(f"{name} {seconds:.1f}" for seconds, name in services)
+    yield from ("", "migrate: critical path", *path_lines(critical_path(recorded)))
 
 
 def main() -> int:
@@ -126,7 +126,6 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     for name in ("servers", "volumes"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Sizes(), name))
-    parser.add_argument("--json", type=Path, help="write the figures to a file too")
     options = parser.parse_args()
     lab, tenant = Lab(options.lab), f"tenant-{uuid.uuid4().hex[:6]}"
     try:
@@ -139,12 +138,8 @@ def main() -> int:
             remove(lab.clouds_yaml, tenant, cloud=cloud)
     recorded = rounds[-1][1]
     resources = len(recorded["resources"])
-    print(f"{machine()}; medians of {options.rounds}; {resources} resources\n")
-    show(found, recorded, resources)
-    if options.json:
-        figures = {step: cost.as_json() for step, cost in found.items()}
-        path = [line.strip() for line in path_lines(critical_path(recorded))]
-        dump(options.json, {"machine": machine(), "resources": resources, **figures, "critical_path": path})
+    lines = [f"{machine()}; medians of {options.rounds}; {resources} resources", ""]
+    publish("tenant", "\n".join([*lines, *table(found, recorded, resources)]))
     return int(max(cost.logins for cost in found.values()) > MOST_LOGINS)
 
 

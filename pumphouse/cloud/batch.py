@@ -39,6 +39,14 @@ class Batch(Generic[T]):
                 self._fetch_waiting()
         return future.result()
 
+    def has(self, item_id: str) -> bool:
+        """Whether the item exists now."""
+        try:
+            self.get(item_id)
+        except KeyError:
+            return False
+        return True
+
     def _fetch_waiting(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, {}

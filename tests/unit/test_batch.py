@@ -102,3 +102,10 @@ def test_waiting_too_long_is_an_error_that_names_what_was_waited_for() -> None:
 @pytest.mark.parametrize(("call_s", "pause_s"), [(0.01, 0.5), (0.3, 2.0), (0.8, 4.0), (3600, 32.0)])
 def test_the_longer_a_list_call_takes_the_fewer_there_are(call_s: float, pause_s: float) -> None:
     assert _pause_s(0.5, call_s) == pause_s
+
+
+def test_whether_items_exist_is_asked_of_the_same_lists() -> None:
+    shelf = Shelf({"a": "item"})
+    shelf.gate.set()
+    batch = Batch(shelf.fetch)
+    assert (batch.has("a"), batch.has("b")) == (True, False)

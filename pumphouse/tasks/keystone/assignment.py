@@ -82,7 +82,7 @@ class EnsureAssignment(BaseEnsureTask):
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The assignment, if it is granted already."""
         found = _id(data, ensured)
-        return found if found in _read(self.cloud, [found]) else None
+        return found if self.cloud.batch(_read).has(found) else None
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Grant it."""

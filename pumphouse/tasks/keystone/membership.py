@@ -71,7 +71,7 @@ class EnsureMembership(BaseEnsureTask):
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The membership, if there is one already."""
         found = _id(data, ensured)
-        return found if found in _read(self.cloud, [found]) else None
+        return found if self.cloud.batch(_read).has(found) else None
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
         """Add the user to the group."""
@@ -85,11 +85,12 @@ class EnsureMembership(BaseEnsureTask):
         self.cloud.keystone.users.remove_from_group(user_id, group_id)
 
 
-def _read(cloud: Cloud, ids: Iterable[str]) -> set[str]:
-    """Those of the memberships that there are, with one call for each group."""
-    ids = set(ids)
-    groups = {_split(i)[0] for i in ids}
-    return {f"{g}.{user_id}" for g in groups for user_id in _members(cloud, g)} & ids
+def _read(cloud: Cloud, ids: Iterable[str]) -> dict[str, str]:
+    """The users of those of the memberships that there are, with one call for each group."""
+    wanted = set(ids)
+    groups = {_split(i)[0] for i in wanted}
+    members = {f"{g}.{user_id}": user_id for g in groups for user_id in _members(cloud, g)}
+    return {i: user_id for i, user_id in members.items() if i in wanted}
 
 
 def _members(cloud: Cloud, group_id: str) -> list[str]:

@@ -50,14 +50,14 @@ class EnsureRouterInterfaces(BaseCloudTask):
         """Add what is missing. Provides what was added: a subnet or a port each."""
         router_id = ensured_id(ensured, ROUTERS.name, data["id"])
         wanted = [_mapped(interface, ensured) for interface in data["interfaces"]]
-        ports = interfaces(self.cloud, [router_id])[router_id]
+        ports = self.cloud.batch(interfaces).get(router_id)
         self._complete(ports, wanted)
         self.journal_before({port["id"]: sorted(i for i, _ in addresses(port)) for port in ports})
         there = {ip for port in ports for ip in addresses(port)}
         subnets = SUBNETS.items(self.cloud, {i for interface in wanted for i, _ in addresses(interface)})
         for interface in wanted:
             self._connect(router_id, interface, sorted(addresses(interface) - there), subnets)
-        ports = interfaces(self.cloud, [router_id])[router_id]
+        ports = self.cloud.batch(interfaces).get(router_id)
         there = {ip for port in ports for ip in addresses(port)}
         lacking = {ip for interface in wanted for ip in addresses(interface)} - there
         # Of subnets with automatic addresses Neutron takes none.

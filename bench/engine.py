@@ -24,6 +24,7 @@ from typing import Any
 
 from taskflow import task
 
+from pumphouse.cloud.outage import Outages
 from pumphouse.config.settings import Limits
 from pumphouse.model import Action, Plan, Record, Ref, State, Step, Unit, symbol
 from pumphouse.run.execute import execute_run
@@ -31,6 +32,7 @@ from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
 from pumphouse.tasks.base import BaseCloudTask, Migration
+from pumphouse.tasks.glance.transfer import TransferLimits
 from tests.unit.memory import made_kind
 
 TASKS_PER_UNIT = 50
@@ -52,6 +54,7 @@ class Nowhere:
     def __init__(self, task_s: float) -> None:
         self.task_s = task_s
         self.loans = SimpleNamespace(on_change=None)
+        self.outages = Outages("nowhere")
         self.first_task_at_s: float | None = None
 
 
@@ -142,7 +145,7 @@ def _in_new_process(tasks: int, task_s: float, url: str | None) -> Figures:
 def _measure(tasks: int, task_s: float, url: str) -> Figures:
     KINDS["work"] = made_kind("work", work_tasks)
     nowhere: Any = Nowhere(task_s)
-    migration = Migration(nowhere, nowhere, {}, None)  # type: ignore[arg-type]
+    migration = Migration(nowhere, nowhere, {"mappings": {}, "policies": {}}, TransferLimits(1))
     with closing(open_store(url)) as store:
         before_mb, cpu_s, began_s = _peak_mb(), time.process_time(), time.monotonic()
         report = execute_run(

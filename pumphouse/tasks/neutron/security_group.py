@@ -15,6 +15,7 @@ from pumphouse.tasks.base import (
     Ensured,
     Migration,
     Search,
+    as_asked,
     differences,
     ensure,
     ensured_id,
@@ -34,7 +35,6 @@ from pumphouse.tasks.neutron.common import (
     carried,
     common_data,
     dependencies,
-    finish,
     of_others,
     shares_with,
     stamped_twins,
@@ -42,6 +42,7 @@ from pumphouse.tasks.neutron.common import (
     tag_notes,
     twin,
     unmark,
+    with_stamp,
 )
 from pumphouse.tasks.neutron.security_rules import (
     DEFAULT,
@@ -197,7 +198,8 @@ class EnsureSecurityGroup(EnsureItem):
         # To list the groups of a tenant by its id alone makes Neutron create the default one.
         tenant_id = ensured_id(ensured, "tenant", data["project_id"])
         groups = self.collection.all(self.cloud, project_id=tenant_id, name=DEFAULT)
-        return str(next(group["id"] for group in groups if group["project_id"] == tenant_id))
+        self.item = next(group for group in groups if group["project_id"] == tenant_id)
+        return str(self.item["id"])
 
     def revert(self, result: Any, data: Json, **ensured: Ensured) -> Json | None:
         """Remove the group; the default one goes with the tenant, which may stay."""
@@ -212,8 +214,10 @@ class EnsureSecurityGroup(EnsureItem):
         if not is_default(data):
             super().finish(destination_id, data, ensured)
         elif tenant_made(data, ensured):
-            self.collection.put(self.cloud, destination_id, "tags", tags=data["tags"])
-            finish(self.cloud, self.collection, destination_id, data, **self.fields(data, ensured))
+            if set(data["tags"]) != set(self.item.get("tags", ())):
+                self.collection.put(self.cloud, destination_id, "tags", tags=data["tags"])
+            wanted = {"description": with_stamp(data)[1], **self.fields(data, ensured)}
+            as_asked(wanted, self.item, partial(self._update, destination_id))
 
 
 def _data(group: Json) -> Json:

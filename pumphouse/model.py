@@ -142,6 +142,8 @@ class Action(StrEnum):
 
 # Why a step is skipped that a person has set to `skip` in the file of a plan, or deleted from it.
 LEFT_OUT = "left out by hand"
+# How the note of a plan begins that the login of the source is not shown all of the tenant.
+NOT_ALL_SHOWN = "the login of the source is not an administrator's"
 
 
 def not_made(kind: str) -> str:

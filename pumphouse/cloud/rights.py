@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pumphouse.model import NOT_ALL_SHOWN
+
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
 
@@ -43,7 +45,7 @@ def can_make(cloud: Cloud, rights: Rights) -> bool:
 def notes(source: Cloud, destination: Cloud) -> Iterator[str]:
     """What a plan has to say of its logins; nothing of those of administrators."""
     if not source.is_admin:
-        yield f"the login of the source is not an administrator's: not carried, because not shown to it: {UNSEEN}"
+        yield f"{NOT_ALL_SHOWN}: not carried, because not shown to it: {UNSEEN}"
     if not destination.is_admin:
         project = destination.access.project_name
         yield (

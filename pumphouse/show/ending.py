@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from pumphouse.model import Action, Json, LimitSettings, Outcome, Plan, Report, State, kind_title
+from pumphouse.model import (
+    NOT_ALL_SHOWN,
+    Action,
+    Json,
+    LimitSettings,
+    Outcome,
+    Plan,
+    Report,
+    State,
+    kind_title,
+)
 from pumphouse.plan.data import summary
 from pumphouse.plan.overview import estimate, stopped
 from pumphouse.run.outcomes import REVERT_STATES, is_partial, left_behind
@@ -45,8 +55,11 @@ def completeness(report: Report) -> str:
     if missing:
         verb = "is" if missing == 1 else "are"
         return f"{counted(missing, 'resource')} of tenant {name} {verb} not at the destination: see above"
-    what = "all that was selected of" if is_partial(report.plan) else "everything that"
-    return f"{what} tenant {name} {'owns ' * (not is_partial(report.plan))}is at the destination"
+    if is_partial(report.plan):
+        return f"all that was selected of tenant {name} is at the destination"
+    if any(note.startswith(NOT_ALL_SHOWN) for note in report.plan.notes):
+        return f"all that the login is shown of tenant {name} is at the destination"
+    return f"everything that tenant {name} owns is at the destination"
 
 
 def resume_question(plan: Plan, left: Sequence[Outcome]) -> str:

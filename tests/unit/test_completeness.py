@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from pumphouse.cli.running import exit_code
+from pumphouse.cloud import Cloud
+from pumphouse.cloud.rights import notes
 from pumphouse.errors import EXIT_DONE, EXIT_INCOMPLETE
 from pumphouse.model import (
     LEFT_OUT,
@@ -32,6 +35,7 @@ from pumphouse.tasks import KINDS
 from tests.unit.memory import TENANT, planned, step
 
 SERVER = Ref("server", "web")
+MEMBER, ADMINISTRATOR = (cast(Cloud, SimpleNamespace(is_admin=is_admin)) for is_admin in (False, True))
 
 
 def skipped(reason: str, *needs: Ref, kind: str = "server", **fields: Any) -> Step:
@@ -58,6 +62,11 @@ def ending(*steps: Step, uncarried: Sequence[str] = (), **choices: Any) -> tuple
 def test_all_of_a_tenant_is_said_to_be_there() -> None:
     code, line = ending(step("server", "web"))
     assert (code, line) == (EXIT_DONE, "everything that tenant t owns is at the destination")
+
+
+def test_no_more_is_said_to_be_there_than_the_login_is_shown() -> None:
+    code, line = ending(step("server", "web"), notes=(*notes(MEMBER, ADMINISTRATOR),))
+    assert (code, line) == (EXIT_DONE, "all that the login is shown of tenant t is at the destination")
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def discover(
     def read(kind: Kind) -> list[Record]:
         if not kind.is_visible(source):
             return []
-        found = [_movable(kind, source, record) for record in kind.discover(source, tenant_id)]
-        return [kind.apply_policies(_as_before(kind, record, before), policies) for record in found]
+        found = [_as_before(kind, record, before) for record in kind.discover(source, tenant_id)]
+        return [_movable(kind, source, kind.apply_policies(record, policies)) for record in found]
 
     return {record.ref: record for records in pool.map(read, KINDS.values()) for record in records}
 

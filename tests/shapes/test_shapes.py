@@ -56,7 +56,7 @@ def whole(lab: Lab, tenant: Sample, tmp_path_factory: pytest.TempPathFactory) ->
     )
 
 
-@pytest.mark.parametrize("shape", map(_wherever, ADDRESSES), ids=[*ADDRESSES])
+@pytest.mark.parametrize("shape", [*map(_wherever, ADDRESSES)], ids=[*ADDRESSES])
 def test_all_is_found_wherever_the_services_are(
     operator: Operator, tenant: Sample, whole: Counter[str], shape: Shape
 ) -> None:

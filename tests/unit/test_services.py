@@ -285,7 +285,7 @@ def test_what_is_there_and_moved_by_a_service_that_is_not_is_left_behind_with_a_
     there: PlainCloud, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there.catalog += [("compute", "/compute/v2.1"), ("image", "/image")]
-    web = Record(Ref("server", "s"), "web", {"image_id": None})
+    web = Record(Ref("server", "s"), "web", {"image_id": None, "status": "ACTIVE"})
     kind = replace(KINDS["server"], discover=lambda *_: [web], fetch=lambda *_: {"s": web})
     monkeypatch.setattr("pumphouse.plan.make.KINDS", {"server": kind})
     with ThreadPoolExecutor() as pool:

@@ -216,9 +216,28 @@ def test_a_plan_knows_what_an_earlier_run_left_without_its_stamp() -> None:
     record = Record(Ref("network", "a"), "a", network("a"))
     left: Json = {"id": "left", "name": "a", "description": "", "tags": []}
     search: Any = Search(None, {}, {}, {record.ref})  # type: ignore[arg-type]
-    (found,) = common.left_by(search, record, [left])
+    (found,) = common.left_by(search, record, [left], set())
     assert common.is_stamped(found, "a")
     assert common.is_unfinished(found)
     for other in ({**left, "tags": ["theirs"]}, {**left, "description": "theirs"}, {**left, "name": "b"}):
-        assert common.left_by(search, record, [other]) == [other]
-    assert common.left_by(Search(None, {}, {}), record, [left]) == [left]  # type: ignore[arg-type]
+        assert common.left_by(search, record, [other], set()) == [other]
+    assert common.left_by(Search(None, {}, {}), record, [left], set()) == [left]  # type: ignore[arg-type]
+
+
+def test_of_several_of_one_name_that_were_left_each_is_found_once() -> None:
+    """Subnets by their addresses, networks in any order."""
+    nets = [Record(Ref("network", i), "same", network(i, "same")) for i in "ab"]
+    left: list[Json] = [{"id": i, "name": "same", "description": "", "tags": []} for i in ("n1", "n2")]
+    search: Any = Search(None, {}, {}, {record.ref for record in nets})  # type: ignore[arg-type]
+    taken: set[str] = set()
+    for record in nets:
+        marked = [n for n in common.left_by(search, record, left, taken) if common.is_unfinished(n)]
+        assert len(marked) == 1
+    assert taken == {"n1", "n2"}
+    cidrs = ("10.0.0.0/24", "10.0.1.0/24")
+    subnets = [Record(Ref("subnet", c), "", {**network(c, ""), "name": "", "cidr": c}) for c in cidrs]
+    left = [{"id": f"of {c}", "name": "", "description": "", "tags": [], "cidr": c} for c in reversed(cidrs)]
+    search = Search(None, {}, {}, {record.ref for record in subnets})  # type: ignore[arg-type]
+    for record in subnets:
+        (marked_one,) = (s for s in common.left_by(search, record, left, set()) if common.is_unfinished(s))
+        assert marked_one["id"] == f"of {record.ref.id}"

@@ -75,7 +75,11 @@ class RecordedCloud(PlainCloud):
         if exact is not None:
             return exact
         others = [answer for asked, answer in self.answers.items() if asked.partition("?")[0] == place]
-        return _fitting(max(others, key=lambda answer: len(str(answer)), default=404), parse_qs(parts.query))
+        # Of a single one, which may be long, the length need not be known.
+        longest = (
+            max(others, key=lambda answer: len(str(answer)), default=404) if others[1:] else [*others, 404][0]
+        )
+        return _fitting(longest, parse_qs(parts.query))
 
 
 def _fitting(answer: Any, query: dict[str, list[str]]) -> Any:

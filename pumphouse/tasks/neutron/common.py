@@ -295,21 +295,29 @@ def candidates(search: Search, collection: Collection, records: Iterable[Record]
     """The items of the twin tenants that may be twins: those stamped, or else those of the same name."""
     tenants = {record.ref: search.ids.get(Ref("tenant", record.data["project_id"])) for record in records}
     items = {t: collection.owned(search.destination, t) for t in set(tenants.values()) if t is not None}
-    return {r.ref: _best(left_by(search, r, items.get(tenants[r.ref] or "", [])), r) for r in records}
+    taken = set[str]()
+    return {r.ref: _best(left_by(search, r, items.get(tenants[r.ref] or "", []), taken), r) for r in records}
 
 
-def left_by(search: Search, record: Record, items: Sequence[Json]) -> Sequence[Json]:
-    """The items; one that an earlier run has left without its stamp has it as its description, as what is unfinished."""
+def left_by(search: Search, record: Record, items: Sequence[Json], taken: set[str]) -> Sequence[Json]:
+    """The items; one that an earlier run has left without its stamp has it as its description, as what is unfinished.
+
+    taken: the ids of those that were found to be left of others; the one that is found is added.
+    """
     if record.ref not in search.begun or any(is_stamped(item, record.ref.id) for item in items):
         return items
+    left = (i["id"] for i in items if i["id"] not in taken and is_left(i, record.data))
+    if (found := next(left, None)) is None:
+        return items
+    taken.add(found)
     stamp = stamp_tag(record.ref.id)
-    return [{**item, "description": stamp} if is_left(item, record.data) else item for item in items]
+    return [{**item, "description": stamp} if item["id"] == found else item for item in items]
 
 
 def is_left(item: Json, data: Json) -> bool:
     """Whether an item may be what was begun to be made of a resource of the source, and lacks its tags yet."""
-    there = (item["name"], item["description"], item.get("tags", []))
-    return there == (data["name"], with_stamp(data)[1], [])
+    there = (item["name"], item["description"], item.get("tags", []), item.get("cidr"))
+    return there == (data["name"], with_stamp(data)[1], [], data.get("cidr"))
 
 
 def _best(items: Iterable[Json], record: Record) -> list[Json]:

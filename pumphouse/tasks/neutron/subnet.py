@@ -78,10 +78,12 @@ def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
     """The subnet of the network's twin that carries the stamp, or else the one of the same addresses."""
     networks = {record.ref: search.ids.get(_network(record)) for record in records}
     by_network: dict[str | None, list[Json]] = {}
+    taken = set[str]()
     for subnet in SUBNETS.by(search.destination, "network_id", {n for n in networks.values() if n}):
         by_network.setdefault(subnet["network_id"], []).append(subnet)
     return {
-        r.ref: _twins(search, r, left_by(search, r, by_network.get(networks[r.ref], []))) for r in records
+        r.ref: _twins(search, r, left_by(search, r, by_network.get(networks[r.ref], []), taken))
+        for r in records
     }
 
 
@@ -101,8 +103,8 @@ class EnsureSubnet(EnsureItem):
 
     def is_left(self, item: Json, data: Json, ensured: Mapping[str, Ensured]) -> bool:
         """Whether it has the addresses in the network's twin, too; no other can have them."""
-        place = (ensured_id(ensured, "network", data["network_id"]), data["cidr"])
-        return super().is_left(item, data, ensured) and place == (item["network_id"], item["cidr"])
+        network_id = ensured_id(ensured, "network", data["network_id"])
+        return super().is_left(item, data, ensured) and bool(item["network_id"] == network_id)
 
     def fields(self, data: Json, ensured: Mapping[str, Ensured]) -> Json:
         """Everything explicitly: a gateway that is null is none, one that is absent would be made up."""

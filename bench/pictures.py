@@ -3,7 +3,7 @@
     python -m lab up
     python -m bench.pictures --lab DIRECTORY
 
-moves the lab's sample tenant and writes docs/pictures/. It needs Chromium (apt-get install chromium) and the extra `dev`.
+moves a sample tenant of the lab and writes docs/pictures/. It needs Chromium (apt-get install chromium) and the extra `dev`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ from lab.layout import default_dir
 from lab.populate import populate
 from lab.sample.base import connect
 from lab.sample.inventory import remove_tenant
+from lab.sample.sizes import Sizes
 
 FOLDER = ROOT / "docs" / "pictures"
 TENANT = "shop"
+# Enough to see what is beside what, and not so much that a picture has to be scrolled.
+SIZES = Sizes(users=2, images=3, networks=2, security_groups=2, volumes=2, servers=3, boot_from_volume=False)
 ROWS = 30
 # Pixels, as far as a screenshot goes down.
 SHOTS = {"report-375": (375, 2000), "report-1600": (1600, 1800)}
@@ -65,7 +68,7 @@ def main() -> None:
     lab = Lab(parser.parse_args().lab)
     FOLDER.mkdir(exist_ok=True)
     try:
-        populate(lab.clouds_yaml, TENANT)
+        populate(lab.clouds_yaml, TENANT, SIZES)
         with tempfile.TemporaryDirectory() as home:
             _take(Terminal(lab, Path(home), "xterm-256color", ROWS))
     finally:

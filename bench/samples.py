@@ -63,7 +63,9 @@ class Sample:
         return "\n".join([f"$ {self.command}", *ran.lines, "is on the page:", *self.lines])
 
     def renewed(self, ran: Ran) -> Sample:
-        """The sample with what a run has printed; its elisions stay where what is around them was found."""
+        """The sample with what a run has printed, if that is another; elisions stay where what is around them was found."""
+        if not self.difference(ran):
+            return self
         parts = _parts(self.lines)
         if len(parts) == 1:
             return Sample(self.command, tuple(ran.lines))

@@ -49,6 +49,12 @@ def start(cloud: LabCloud, venv: Path, *, new: bool = False) -> None:
     _start_services(cloud, venv, set(SERVICES) - {"keystone"} - running.keys())
 
 
+def restart(cloud: LabCloud, venv: Path, service: str) -> None:
+    """End a service of a cloud and start it again with the configuration that is written now."""
+    processes.kill(cloud, (service,))
+    _start_services(cloud, venv, {service})
+
+
 def reset(cloud: LabCloud, venv: Path) -> None:
     """Give a cloud the data it had when it was made."""
     processes.kill(cloud, REMEMBERING)

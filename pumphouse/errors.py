@@ -153,6 +153,10 @@ class MadeOtherwiseError(PumphouseError):
     """A service has made something otherwise than it was asked to."""
 
 
+class ConversionError(PumphouseError):
+    """Cinder did not make of a volume the image that it was asked for."""
+
+
 class WaitError(PumphouseError):
     """A resource reached a state from which it will not become what was waited for, or took too long."""
 

@@ -34,6 +34,14 @@ def symbol(ref: Ref, verb: str) -> str:
 
 
 @dataclass(frozen=True)
+class CopyFormat:
+    """The format of the image that a disk travels in, as Glance calls it, and why it is that one."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Record:
     """What discovery saw of one source resource.
 
@@ -41,6 +49,7 @@ class Record:
     needs: what must be at the destination before it; a need that cannot be met blocks it.
     part_of: the resource it stands or falls with (a subnet with its network).
     size_bytes: what will have to be copied, an upper bound where only that is known.
+    copied_as: the format that a plan has chosen for its bytes; None where there is no choice, or nobody has chosen.
     notes: what of it will not be carried, why, and what to do.
     skip: why it is not migrated at all; empty when it is.
     settled: whether its skip needs no decision: a policy asks for it, or it is nothing of the tenant's own.
@@ -61,6 +70,7 @@ class Record:
     must_exist: str = ""
     last: bool = False
     answer: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    copied_as: CopyFormat | None = None
 
     @property
     def title(self) -> str:

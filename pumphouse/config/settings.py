@@ -97,8 +97,9 @@ class Policies:
     on_failure: Literal["revert", "keep"] = "revert"
     fail_fast: bool = False
     allow_same_cloud: bool = False
-    volume_format: Literal["raw", "qcow2"] = "raw"
+    volume_format: Literal["auto", "raw", "qcow2"] = "auto"
     volume_snapshots: Literal["undecided", "leave", "copy"] = "undecided"
+    raw_volume_types: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, cast
 from pumphouse.model import (
     LEFT_OUT,
     Action,
+    CopyFormat,
     Json,
     Plan,
     PlannedTask,
@@ -259,6 +260,7 @@ def _record_data(record: Record, step_notes: tuple[str, ...]) -> Json:
         settled=record.settled,
         must_exist=record.must_exist,
         last=record.last,
+        copied_as=asdict(record.copied_as) if record.copied_as else None,
     )
     notes = {"notes": list(record.notes)} if record.notes != step_notes else {}
     return {"name": record.name, **optional, **notes}
@@ -271,6 +273,7 @@ def _record_from(ref: Ref, data: Json, step_notes: tuple[str, ...]) -> Record:
         data["name"],
         needs=tuple(map(ref_from, data.get("needs", ()))),
         part_of=ref_from(data["part_of"]) if data.get("part_of") else None,
+        copied_as=CopyFormat(**data["copied_as"]) if data.get("copied_as") else None,
         notes=tuple(data.get("notes", step_notes)),
         **{name: data[name] for name in simple if name in data},
     )

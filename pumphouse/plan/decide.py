@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def decide_all(
     records: Mapping[Ref, Record],
+    source: Cloud,
     destination: Cloud,
     settings: Mapping[str, Any],
     names: Mapping[Ref, str],
@@ -32,7 +33,8 @@ def decide_all(
     ids: dict[Ref, str] = {}
     for name, kind in KINDS.items():
         wanted = [_named(record, names) for ref, record in records.items() if ref.kind == name]
-        search, lack = Search(destination, ids, settings["mappings"], begun), kind.lack(destination)
+        search = Search(destination, ids, settings["mappings"], source, settings["policies"], begun)
+        lack = kind.lack(destination)
         open_ones = [record for record in wanted if not record.skip and record.ref not in left_out]
         open_ones = [] if lack else open_ones
         sought = {record.ref: record for record in kind.adapt(search, open_ones)}
@@ -60,8 +62,12 @@ def _named(record: Record, names: Mapping[Ref, str]) -> Record:
 
 
 def _decided(record: Record, step: Step) -> Record:
-    """The record with the reason of a skip that nobody asked for, by which it can be told from one by hand."""
+    """The record with the format of its copy, and the reason of a skip that nobody asked for.
+
+    By that reason it can be told from one by hand.
+    """
     is_refused = step.action is Action.SKIP and step.reason != LEFT_OUT
+    record = replace(record, copied_as=step.record.copied_as)
     return replace(record, skip=step.reason) if is_refused else record
 
 

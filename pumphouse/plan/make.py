@@ -121,7 +121,7 @@ def make_plan(
         records,
         own,
         tenant,
-        lambda chosen: decide_all(chosen, destination, settings, names, left_out, begun),
+        lambda chosen: decide_all(chosen, source, destination, settings, names, left_out, begun),
     )
     types = settings["mappings"]["volume_types"]
     plan = Plan(
@@ -213,7 +213,7 @@ def title(cloud: Cloud) -> str:
 def settings_of(config: Config) -> Settings:
     """The mappings and policies that a plan is made with."""
     policies = {
-        name: value if isinstance(value, bool) else str(value)
+        name: value if isinstance(value, bool | list) else str(value)
         for name, value in asdict(config.policies).items()
         if name not in (*RUN_POLICIES, PASSWORDS_FILE)
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from heapq import nlargest
 from itertools import chain
 
-from pumphouse.model import Action, Plan, Ref, Step, Unit
+from pumphouse.model import Action, CopyFormat, Plan, Ref, Step, Unit
 
 MIB = 1 << 20
 # What is assumed of clouds that nobody has measured; README says so.
@@ -37,11 +37,16 @@ class Speed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a run will take, and how long each server that it stops is down, at most; in seconds."""
+    """How long a run will take, and how long each server that it stops is down, at most; in seconds.
+
+    least_bytes: what is copied in any case: images, and what travels as raw. How much was written of other disks, which
+        is what is copied of them, no API tells.
+    """
 
     duration_s: float
     downtimes_s: dict[Ref, float]
     speed: Speed
+    least_bytes: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,23 @@ def estimate(plan: Plan) -> Estimate:
     work_s = TASK_S * sum(len(step.tasks) for step in plan.steps()) / limits["workers"]
     copy_s = sum(sizes) / speed.bytes_per_s
     disk_s = 2 * sum(disks) / DISK_BYTES_PER_S / at_once + BOOT_S * len(down) / at_once
-    return Estimate(max(work_s + max(copy_s, disk_s), max(down.values(), default=0)), down, speed)
+    duration_s = max(work_s + max(copy_s, disk_s), max(down.values(), default=0))
+    least_bytes = sum(step.record.size_bytes for step in _made(plan.steps()) if _is_copied_whole(step))
+    return Estimate(duration_s, down, speed, least_bytes)
+
+
+def copy_formats(plan: Plan) -> dict[CopyFormat, list[Step]]:
+    """What is copied in which format, where the plan has chosen that."""
+    found: dict[CopyFormat, list[Step]] = {}
+    for step in _made(plan.steps()):
+        if step.record.copied_as and step.destination_id is None:
+            found.setdefault(step.record.copied_as, []).append(step)
+    return found
+
+
+def _is_copied_whole(step: Step) -> bool:
+    chosen = step.record.copied_as
+    return step.ref.kind == "image" or bool(chosen and chosen.name == "raw")
 
 
 def units_last_s(plan: Plan) -> dict[str, float]:

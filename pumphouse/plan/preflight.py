@@ -234,9 +234,10 @@ def _addresses(destination: Cloud, network_id: str, addresses: list[str]) -> Fou
 
 
 def _formats(destination: Cloud, made: Iterable[Step]) -> Found:
-    """Whether Glance takes the formats of the images."""
+    """Whether Glance takes the formats of the images, and of those that volumes travel in."""
     images = [step for step in made if step.ref.kind == "image"]
-    if not images:
+    copied = [step for step in made if step.record.copied_as]
+    if not images and not copied:
         return
     known = call(destination.adapter("image"), "GET", "/schemas/image")["properties"]
     for field in ("disk_format", "container_format"):
@@ -247,6 +248,13 @@ def _formats(destination: Cloud, made: Iterable[Step]) -> Found:
             yield Obstacle(
                 f"Glance of the destination takes no images of {field} {value}: {', '.join(names[:5])}",
                 f"add it to {field}s of its configuration, or leave these images out",
+            )
+    taken = known["disk_format"].get("enum")
+    for value in sorted({step.record.copied_as.name for step in copied if step.record.copied_as}):
+        if taken and value not in taken:
+            yield Obstacle(
+                f"Glance of the destination takes no images of disk_format {value}, which the volumes travel as",
+                "set policies.volume_format to auto, or add it to disk_formats of its configuration",
             )
 
 

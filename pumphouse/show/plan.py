@@ -118,10 +118,14 @@ def _effects(plan: Plan, out: PrintableConsole) -> Iterator[Text]:
         lines = 2 * _LINES if action is Action.CREATE else 1
         if counts:
             yield from _list(out, _LABELS[action], f"{kinds.total():,}: ", counts, _COLOURS[action], lines)
-    counted_all, expected = summary(plan), overview.estimate(plan)
+    counted_all, expected, formats = summary(plan), overview.estimate(plan), overview.copy_formats(plan)
     if size_bytes := counted_all["size_bytes"]:
         rate = f"{size(round(expected.speed.bytes_per_s))} a second ({expected.speed.known})"
-        yield from _wrapped(out, "copy", f"at most {size(size_bytes)}, at {rate}")
+        least = f" and at least {size(expected.least_bytes)}" if formats else ""
+        yield from _wrapped(out, "copy", f"at most {size(size_bytes)}{least}, at {rate}")
+    for copied_as, steps in formats.items():
+        disks, amount = counted(len(steps), "volume"), size(sum(step.record.size_bytes for step in steps))
+        yield from _wrapped(out, "", f"{disks}, {amount}, as {copied_as.name}: {copied_as.why}")
     if counted_all["tasks"]:
         tasks = counted(counted_all["tasks"], "task")
         yield from _wrapped(out, "take", f"about {lasting(expected.duration_s)} for {tasks}")
@@ -231,7 +235,8 @@ def _step_text(step: Step) -> Text:
     if step.name != step.record.name:
         text.append_text(styled(f" as {step.name}", "default"))
     if step.action is Action.CREATE and step.record.size_bytes:
-        text.append_text(styled(f", {size(step.record.size_bytes)}", "default"))
+        copied_as = f" as {step.record.copied_as.name}" if step.record.copied_as else ""
+        text.append_text(styled(f", {size(step.record.size_bytes)}{copied_as}", "default"))
     reason = "" if step.reason in _USUAL else step.reason
     why = "; ".join(filter(None, (reason, step.because)))
     return text.append_text(styled(f": {why}" if why else "", "default"))

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, TypeVar
 
@@ -62,11 +62,13 @@ class Ensured(TypedDict):
     """What an Ensure task provides: the destination's id, and whether this run has made it.
 
     notes: what could not be carried, said in the report.
+    size_bytes: what was copied for it.
     """
 
     id: str
     made: bool
     notes: NotRequired[list[str]]
+    size_bytes: NotRequired[int]
 
 
 def ensured_id(ensured: Mapping[str, Ensured], kind: str, source_id: str) -> str:
@@ -112,6 +114,7 @@ class Migration:
     """What the tasks of all kinds are made with: both clouds, the plan's settings, the limits of the run.
 
     fresh_until_s: until when, by `time.monotonic`, what the plan has read of the source need not be read again.
+    unconverted: why volumes travel as raw against the plan, by their types: found out once for all tasks of a run.
     """
 
     source: Cloud
@@ -119,6 +122,7 @@ class Migration:
     settings: Settings
     transfers: TransferLimits
     fresh_until_s: float = 0.0
+    unconverted: dict[str, str] = field(default_factory=dict)
 
     @property
     def policies(self) -> Json:
@@ -155,16 +159,19 @@ class Before:
 
 @dataclass(frozen=True)
 class Search:
-    """Where a kind looks for twins.
+    """Where a kind looks for twins, and for what the clouds can do.
 
     ids: the destination's ids of the twins found so far.
     mappings: the configuration's mappings, source name to destination name, by what they map.
+    policies: the policies of the configuration by name.
     begun: what an earlier run began to make and may have left without its stamp.
     """
 
     destination: Cloud
     ids: Mapping[Ref, str]
     mappings: Mapping[str, Mapping[str, str]]
+    source: Cloud
+    policies: Mapping[str, Any]
     begun: Collection[Ref] = ()
 
 

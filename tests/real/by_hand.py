@@ -91,7 +91,8 @@ class ByHand:
         steps: dict[Ref, Step] = {}
         for name, kind in self.kinds.items():
             wanted = [record for ref, record in records.items() if ref.kind == name]
-            search = Search(self.migration.destination, ids, self.mappings)
+            source, destination = self.migration.source, self.migration.destination
+            search = Search(destination, ids, self.mappings, source, self.migration.policies)
             sought = {r.ref: r for r in kind.adapt(search, [record for record in wanted if not record.skip])}
             twins = kind.find(search, list(sought.values()))
             for record in wanted:

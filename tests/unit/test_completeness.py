@@ -145,7 +145,7 @@ def test_what_the_destination_refuses_is_no_edit_of_the_plan(monkeypatch: pytest
     monkeypatch.setattr("pumphouse.tasks.kind.Kind.refusal", lambda *_: "not here")
     ref = Ref("group", "g")
     settings = {"mappings": {}, "policies": {"on_conflict": "fail"}}
-    steps = block(decide_all({ref: Record(ref, "ops")}, None, settings, {}, ()))
+    steps = block(decide_all({ref: Record(ref, "ops")}, None, None, settings, {}, ()))
     plan = planned(TENANT, steps[ref])
     assert edits(plan) == ({}, frozenset())
     assert exit_code(report(plan), "resume") == EXIT_INCOMPLETE

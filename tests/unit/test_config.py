@@ -395,6 +395,7 @@ def test_everything_arrives(folder: Path) -> None:
         "  root_disk: image, source_servers: leave, keep_snapshots: true,\n"
         "  paused_servers: started, broken_servers: move,\n"
         "  on_failure: keep, fail_fast: true, allow_same_cloud: True, volume_format: qcow2,\n"
+        "  raw_volume_types: [ceph],\n"
         "  volume_snapshots: copy}\n"
         "limits: {workers: 2, transfers: 1.0, bytes_per_second: 100 MiB}\nstate: {url: 'memory://'}\n"
     )
@@ -419,6 +420,7 @@ def test_everything_arrives(folder: Path) -> None:
             True,
             "qcow2",
             "copy",
+            ["ceph"],
         ),
         limits=Limits(2, 1, 100 << 20),
         state_url="memory://",

@@ -92,7 +92,7 @@ def test_a_plan_says_what_is_not_carried_and_keeps_no_answer() -> None:
     )
     nowhere = SimpleNamespace(name="destination", is_admin=True, has=lambda service: False)
     settings = {"mappings": {}, "policies": {"on_conflict": "fail"}}
-    steps = decide_all({r.ref: r for r in (made, other, must_exist)}, nowhere, settings, {}, ())
+    steps = decide_all({r.ref: r for r in (made, other, must_exist)}, nowhere, nowhere, settings, {}, ())
     notes = {ref.id: step.record.notes for ref, step in steps.items()}
     assert notes == {"a": ("its metadata are not carried: no call of Nova sets them",), "b": (), "c": ()}
     assert [step.record.answer for step in steps.values()] == [{}, {}, {}]

@@ -25,7 +25,7 @@ LDAP_ID = st.text(min_size=1, max_size=64)
 
 
 def search(**mappings: dict[str, str]) -> Search:
-    return Search(NOWHERE, {}, {"roles": {}, **mappings})
+    return Search(NOWHERE, {}, {"roles": {}, **mappings}, NOWHERE, {})
 
 
 def make_role(name: str, **fields: Any) -> Role:

@@ -70,7 +70,7 @@ def test_an_old_keystone_is_planned(there: PlainCloud, connect: Any, release: st
     ids: dict[Ref, str] = {}
     for kind in IDENTITY_KINDS:
         mine = [record for record in records.values() if record.ref.kind == kind.name]
-        for ref, twins in kind.find(Search(cloud, ids, NO_MAPPINGS), mine).items():
+        for ref, twins in kind.find(Search(cloud, ids, NO_MAPPINGS, cloud, {}), mine).items():
             step = decide(records[ref], twins, "reuse")
             assert (step.action, [n for n in step.notes if "differs" in n]) == (Action.REUSE, []), ref
             ids[ref] = twins[0].id

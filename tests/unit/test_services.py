@@ -260,7 +260,7 @@ def test_what_the_destination_has_nothing_for_is_left_out_with_a_note_for_each_l
         for ref in (Ref(kind, f"one {kind}") for kind in kinds)
     }
     settings = {"mappings": {}, "policies": {"on_conflict": "fail"}}
-    steps = decide_all(records, connect(), settings, {}, [])
+    steps = decide_all(records, connect(), connect(), settings, {}, [])
     lacks = {
         "the it has no neutron extension router": {"router", "floating_ip"},
         "the it has no neutron extension subnet_allocation": {"subnet_pool"},

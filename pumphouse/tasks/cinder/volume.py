@@ -29,9 +29,11 @@ from pumphouse.tasks.cinder.common import (
     zone_notes,
     zones,
 )
-from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task, temporaries
+from pumphouse.tasks.cinder.volume_copy import copy_tasks, image_of, removal_task, temporaries
+from pumphouse.tasks.cinder.volume_format import with_formats
 from pumphouse.tasks.cinder.volume_make import (
     MIGRATABLE,
+    WITHOUT_IMAGE,
     AttachVolume,
     CompleteVolume,
     EnsureVolume,
@@ -90,7 +92,8 @@ def adapt(search: Search, records: Sequence[Record]) -> list[Record]:
         return []
     types, default = volume_types(search.destination), default_type(search.destination)
     there = zones(search.destination)
-    return [_arriving(record, search.mappings, types, default, there) for record in records]
+    arriving = [_arriving(record, search.mappings, types, default, there) for record in records]
+    return with_formats(search, arriving)
 
 
 def find(search: Search, records: Sequence[Record]) -> Mapping[Ref, list[Twin]]:
@@ -110,8 +113,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         [migration.destination],
         step,
         needs=[Ref("tenant", data["tenant_id"])],
-        also_requires=[symbol(ref, IMAGE), symbol(ref, UPLOADED)] if is_new else [],
-        image_symbol=symbol(ref, IMAGE) if is_new else None,
+        **(image_of(migration, step) if is_new else WITHOUT_IMAGE),
         types=mappings["volume_types"],
         zones=mappings["availability_zones"],
     )

@@ -12,15 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from taskflow import task
+from taskflow.types.notifier import register_deregister
 
 from pumphouse.cloud import call
 from pumphouse.cloud.wait import wait_for
-from pumphouse.errors import WaitError, explain
+from pumphouse.errors import ConversionError, explain, http_status
 from pumphouse.model import Json, Ref, Step, symbol
 from pumphouse.tasks.base import (
     STAMP,
     BaseCloudsTask,
     BaseCloudTask,
+    Ensured,
     Migration,
     create_or_find,
     kept_result,
@@ -40,7 +42,16 @@ from pumphouse.tasks.cinder.common import (
     volumes_by_key,
     wait_until_available,
 )
+from pumphouse.tasks.cinder.volume_format import (
+    QCOW2,
+    QCOW2_SIZE_END,
+    RAW,
+    check_size,
+    copied_as,
+    may_fall_back,
+)
 from pumphouse.tasks.glance.common import EnsureImage, UploadImage, image_data, images_by_id, list_images
+from pumphouse.tasks.glance.transfer import read_head
 from pumphouse.tasks.kind import Temporary
 from pumphouse.words import size
 
@@ -58,6 +69,8 @@ SNAPSHOT, CLONE, EXPORTED, READ, IMAGE, UPLOADED, REMOVED = (
 )
 # The property that says, at the destination, of which volume an image is.
 VOLUME = "pumphouse_volume_id"
+# How a note begins on a volume that is copied otherwise than planned.
+RAW_AFTER_ALL = "copied as raw after all"
 
 # What served: its title, the cloud it is at, and what deletes it.
 Copy = tuple[str, "Cloud", Callable[[], Any]]
@@ -66,24 +79,24 @@ Copy = tuple[str, "Cloud", Callable[[], Any]]
 def copy_tasks(migration: Migration, step: Step) -> list[task.Task]:
     """The tasks before a volume is made from an image of it."""
     ref, title, source = step.ref, step.record.title, migration.source
-    retrieved, tenant = (
-        symbol(ref, "retrieved"),
-        symbol(Ref("tenant", step.record.data["tenant_id"]), "ensured"),
-    )
+    tenant = symbol(Ref("tenant", step.record.data["tenant_id"]), "ensured")
     exported, read, image = (symbol(ref, verb) for verb in (EXPORTED, READ, IMAGE))
-    before = _still_tasks(source, step)
-    origin = before[-1].name if before else retrieved
+    disk_format = copied_as(migration, step.record)
     return [
-        *before,
+        *_still_tasks(source, step),
         ExportVolume(
             source,
             provides=exported,
-            rebind=[retrieved, origin],
-            disk_format=migration.policies.get("volume_format", "raw"),
-            line=f"make an image of {title} at the source",
+            rebind=[symbol(ref, "retrieved"), _origin(step)],
+            disk_format=disk_format,
+            unconverted=migration.unconverted if may_fall_back(migration, step.record) else None,
+            line=f"make an image of {title} at the source, as {disk_format}",
         ),
         RetrieveExport(
-            source, provides=read, rebind=[retrieved, exported], line=f"read the image of {title}"
+            source,
+            provides=read,
+            rebind=[symbol(ref, "retrieved"), exported],
+            line=f"read the image of {title}",
         ),
         EnsureImage(
             migration.destination,
@@ -101,6 +114,25 @@ def copy_tasks(migration: Migration, step: Step) -> list[task.Task]:
             line=f"copy the image of {title}, at most {size(step.record.size_bytes)}",
         ),
     ]
+
+
+def image_of(migration: Migration, step: Step) -> dict[str, Any]:
+    """What the task that makes a volume is given to make it from its image, once that is copied."""
+    image, read, uploaded = (symbol(step.ref, verb) for verb in (IMAGE, READ, UPLOADED))
+    given = {"image_symbol": image, "also_requires": [image, uploaded], "raw_copy": None}
+    if not may_fall_back(migration, step.record):
+        return given
+    needed = [image, read, uploaded, _origin(step)]
+    return {**given, "also_requires": needed, "raw_copy": RawCopy(migration, step)}
+
+
+def _origin(step: Step) -> str:
+    """The symbol of the volume that an image is made of: the volume itself, or its clone."""
+    return symbol(step.ref, CLONE if _must_be_cloned(step) else "retrieved")
+
+
+def _must_be_cloned(step: Step) -> bool:
+    return step.ref.kind != "volume" or step.record.data["status"] != "available"
 
 
 def removal_task(migration: Migration, step: Step) -> task.Task:
@@ -140,7 +172,7 @@ def _temporary_copies(source: Cloud, what: str) -> Iterator[Temporary]:
 
 def _still_tasks(source: Cloud, step: Step) -> list[BaseCloudTask]:
     """The tasks that make a volume that can be made an image of; none when it is one itself."""
-    if step.ref.kind == "volume" and step.record.data["status"] == "available":
+    if not _must_be_cloned(step):
         return []
     ref, title = step.ref, step.record.title
     retrieved, taken = symbol(ref, "retrieved"), symbol(ref, SNAPSHOT)
@@ -215,18 +247,44 @@ class CloneVolume(_Copy):
 
 
 class ExportVolume(BaseCloudTask):
-    """Has Cinder make an image of a volume at the source."""
+    """Has Cinder make an image of a volume at the source.
 
-    def __init__(self, cloud: Cloud, *, disk_format: str, **kwargs: Any) -> None:
+    disk_format: the format of it.
+    unconverted: where it is noted why volumes of a type are copied as raw after all; None where they are not.
+    """
+
+    def __init__(
+        self, cloud: Cloud, *, disk_format: str, unconverted: dict[str, str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(cloud, **kwargs)
         self.disk_format = disk_format
+        self.unconverted = unconverted
 
     def execute(self, data: Json, origin: Json) -> Json:
         """Make it, unless this attempt has before it died, and wait for it; provides its id."""
-        image_id = self._find(data) or self._export(data, origin)
+        if self.unconverted is None:
+            return {"id": self.export(data, origin, self.disk_format)}
+        kind = data["volume_type"] or ""
+        if kind not in self.unconverted and not self._find(data, RAW):
+            try:
+                return {"id": self.export(data, origin, self.disk_format)}
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                why = f"the {self.cloud.name} makes no {self.disk_format} of it: {explain(error)}"
+                self.unconverted[kind] = why
+                self._wait_free(origin)
+        why = self.unconverted.get(kind, "an interrupted attempt of this run had to")
+        return {"id": self.export(data, origin, RAW), "notes": [f"{RAW_AFTER_ALL}: {why}"]}
+
+    def export(self, data: Json, origin: Json, disk_format: str) -> str:
+        """Make the image in a format, unless there is one of this attempt, and wait for it; returns its id."""
+        image_id = self._find(data, disk_format) or self._export(data, origin, disk_format)
         self._wait(data, image_id)
         self._wait_free(origin)
-        return {"id": image_id}
+        if disk_format == QCOW2:
+            check_size(read_head(self.cloud, image_id, QCOW2_SIZE_END), data)
+        return image_id
 
     def revert(self, data: Json, origin: Json, **_: Any) -> Json | None:
         """Delete it, also when it is not finished, and wait until the volume is free."""
@@ -251,27 +309,29 @@ class ExportVolume(BaseCloudTask):
     def _of_attempt(self, data: Json) -> list[Mapping[str, Any]]:
         return list_images(self.cloud, owner=self.cloud.project_id, name=_image_name(data, data["attempt"]))
 
-    def _find(self, data: Json) -> str | None:
+    def _find(self, data: Json, disk_format: str) -> str | None:
         usable = [
-            image for image in self._of_attempt(data) if image["status"] in ("active", "queued", "saving")
+            image
+            for image in self._of_attempt(data)
+            if image["status"] in ("active", "queued", "saving") and image["disk_format"] == disk_format
         ]
         return str(usable[0]["id"]) if usable else None
 
-    def _export(self, data: Json, origin: Json) -> str:
-        body = {"image_name": _image_name(data, data["attempt"]), "disk_format": self.disk_format}
+    def _export(self, data: Json, origin: Json, disk_format: str) -> str:
+        body = {"image_name": _image_name(data, data["attempt"]), "disk_format": disk_format}
 
         def create() -> str:
             made = act(self.cloud, origin["id"], "os-volume_upload_image", container_format="bare", **body)
             return str(made["os-volume_upload_image"]["image_id"])
 
-        return create_or_find(create, lambda: self._find(data))
+        return create_or_find(create, lambda: self._find(data, disk_format))
 
     def _wait(self, data: Json, image_id: str) -> None:
         title = f"image of volume {data['name'] or data['id']}"
 
         def done(image: Mapping[str, Any] | None) -> bool:
             if image is None or image["status"] in ("killed", "deleted", "pending_delete"):
-                raise WaitError(
+                raise ConversionError(
                     f"the source's Cinder gave up the {title}",
                     f"ask for its reason: openstack volume message list --resource-id {data['id']}",
                 )
@@ -291,6 +351,39 @@ class RetrieveExport(BaseCloudTask):
         return {**own, **plain, "owner": data["tenant_id"], "visibility": "private"}
 
 
+class RawCopy:
+    """Copies a volume once more, as raw, where the destination could make no volume of the first image.
+
+    The snapshot and the clone that the first was made of serve again.
+    """
+
+    def __init__(self, migration: Migration, step: Step) -> None:
+        source, destination = migration.source, migration.destination
+        names = {verb: symbol(step.ref, f"raw-{verb}") for verb in (EXPORTED, READ, IMAGE, UPLOADED)}
+        self.unconverted = migration.unconverted
+        self.read = symbol(step.ref, READ)
+        self._origin = _origin(step)
+        self._export = ExportVolume(source, provides=names[EXPORTED], disk_format=RAW)
+        self._read = RetrieveExport(source, provides=names[READ])
+        self._image = EnsureImage(destination, provides=names[IMAGE])
+        self._upload = UploadImage(source, destination, migration.transfers, provides=names[UPLOADED])
+
+    def make(
+        self, data: Json, ensured: Mapping[str, Any], on_progress: Callable[[str, Any], Any]
+    ) -> tuple[Ensured, int]:
+        """The image at the destination, and how many bytes were copied."""
+        exported = self._export.execute(data, ensured[self._origin])
+        read = self._read.execute(data, exported)
+        image = self._image.execute(read, **ensured)
+        with register_deregister(self._upload.notifier, task.EVENT_UPDATE_PROGRESS, on_progress):
+            copied = self._upload.execute(read, {**image})
+        return image, copied["size_bytes"]
+
+    def remove(self, data: Json) -> Iterator[str]:
+        """Remove its image at the destination; yields why it stays. That at the source goes with the first one."""
+        return _clear_away(partial(_destination_images, self._image.cloud), data)
+
+
 class RemoveCopies(BaseCloudsTask):
     """Removes what served to copy a volume, at both clouds, also what attempts that died left there."""
 
@@ -298,7 +391,7 @@ class RemoveCopies(BaseCloudsTask):
         """Delete it; what cannot be deleted is a note, because the volume has arrived all the same."""
         finds = (
             self._exports,
-            self._images,
+            partial(_destination_images, self.destination),
             partial(self._copies, VOLUMES),
             partial(self._copies, SNAPSHOTS),
         )
@@ -309,17 +402,21 @@ class RemoveCopies(BaseCloudsTask):
         mine = list_images(self.source, owner=self.source.project_id)
         return [_image(self.source, image) for image in mine if (image["name"] or "").startswith(prefix)]
 
-    def _images(self, data: Json) -> list[Copy]:
-        return [
-            _image(self.destination, image) for image in list_images(self.destination, **{VOLUME: data["id"]})
-        ]
-
     def _copies(self, what: str, data: Json) -> list[Copy]:
         arguments = (self.source, what, self.source.project_id)
         return [
             (f"{what} {item['id']}", self.source, partial(remove, *arguments, item["id"]))
             for item in _copies(self.source, what, data)
         ]
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether Cinder does not take a format: it says so at once, or gives up."""
+    return isinstance(error, ConversionError) or http_status(error) == 400
+
+
+def _destination_images(destination: Cloud, data: Json) -> list[Copy]:
+    return [_image(destination, image) for image in list_images(destination, **{VOLUME: data["id"]})]
 
 
 def _image(cloud: Cloud, image: Mapping[str, Any]) -> Copy:

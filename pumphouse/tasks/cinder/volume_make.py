@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pumphouse.cloud import Cloud, call, or_none
-from pumphouse.errors import PumphouseError
+from pumphouse.errors import PumphouseError, WaitError, explain, http_status
 from pumphouse.model import Json, Record
 from pumphouse.tasks.base import (
     ASK,
@@ -39,17 +40,26 @@ from pumphouse.tasks.cinder.common import (
     zone_at_destination,
     zones,
 )
+from pumphouse.tasks.cinder.volume_copy import RAW_AFTER_ALL, RawCopy
+from pumphouse.tasks.cinder.volume_format import RAW
+
+LOG = logging.getLogger(__name__)
 
 # The states in which a volume has its bytes and nobody is at work on them.
 MIGRATABLE = ("available", "in-use")
 # What Cinder answers who has no role in the tenant any more, or what Glance then answered Cinder.
 REFUSALS = (400, 401, 403, 404)
+# For administrators the back end that a volume was given to; None before.
+_HOST = "os-vol-host-attr:host"
+# Where nothing is made, because it is there.
+WITHOUT_IMAGE: dict[str, Any] = {"image_symbol": None, "raw_copy": None}
 
 
 class EnsureVolume(BaseEnsureTask):
     """Finds or creates the volume at the destination, in the tenant's name, from the image made for it.
 
     image_symbol: the task that gives the image; None where the volume has to be there.
+    raw_copy: makes another image, where Cinder makes no volume of that one; None where there is to be no other.
     types, zones: the mappings.
     """
 
@@ -59,14 +69,46 @@ class EnsureVolume(BaseEnsureTask):
         self,
         *cloud: Cloud,
         image_symbol: str | None,
+        raw_copy: RawCopy | None,
         types: Mapping[str, str],
         zones: Mapping[str, str],
         **kwargs: Any,
     ) -> None:
         super().__init__(*cloud, **kwargs)
         self.image_symbol = image_symbol
+        self.raw_copy = raw_copy
         self.types = types
         self.zones = zones
+
+    def execute(self, data: Json, **ensured: Any) -> Ensured:
+        """Find or create the volume; from a raw image where Cinder makes none of the image that was planned."""
+        if self.raw_copy is None or ensured[self.raw_copy.read]["disk_format"] == RAW:
+            return super().execute(data, **ensured)
+        try:
+            return super().execute(data, **ensured)
+        except Exception as error:
+            if not self._is_refusal(error, data, ensured):
+                raise
+            why = f"the {self.cloud.name} makes no volume of the first image: {explain(error)}"
+            LOG.info("volume %s: %s", data["id"], why)
+            self.raw_copy.unconverted[data["volume_type"] or ""] = why
+        image, size_bytes = self.raw_copy.make(data, ensured, self.notifier.notify)
+        result = super().execute(data, **{**ensured, str(self.image_symbol): image})
+        return {**result, "size_bytes": size_bytes, "notes": [f"{RAW_AFTER_ALL}: {why}"]}
+
+    def _is_refusal(self, error: Exception, data: Json, ensured: Mapping[str, Ensured]) -> bool:
+        """Whether Cinder refused the image, or failed on it at a back end; not where no back end had room."""
+        there = self._stamped(data, ensured)
+        if http_status(error) == 400:
+            return not there
+        return isinstance(error, WaitError) and any(_failed_at_back_end(volume) for volume in there)
+
+    def revert(self, result: Any, data: Json, **ensured: Any) -> Json | None:
+        """Remove the volume as any Ensure task does, and the image that it may have had to make."""
+        kept = super().revert(result, data, **ensured) or {}
+        made_from_first = isinstance(result, dict) and "notes" not in result
+        left = self.raw_copy.remove(data) if self.raw_copy and not made_from_first else ()
+        return kept_result(kept.get("kept", ""), *left)
 
     def find(self, data: Json, ensured: Mapping[str, Ensured]) -> str | None:
         """The stamped volume; what another attempt left half made, or Cinder could not fill, is removed."""
@@ -280,6 +322,10 @@ def unfinished_why(record: Record, volume: Json) -> str:
         return "an earlier run ended before it was complete"
     missing = lacking(record.data, volume) if record.data["status"] in MIGRATABLE else ""
     return f"it lacks {missing}" if missing else ""
+
+
+def _failed_at_back_end(volume: Json) -> bool:
+    return volume["status"].startswith("error") and volume.get(_HOST, True) is not None
 
 
 def is_left(volume: Json, attempt: str) -> bool:

@@ -16,8 +16,10 @@ from pumphouse.cloud import call, or_none
 from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import STAMP, BaseRetrieveTask, Migration, Search, ensure, retrieve
 from pumphouse.tasks.cinder.common import ATTEMPT, SNAPSHOTS, VOLUMES, own_metadata, owned, remove
-from pumphouse.tasks.cinder.volume_copy import IMAGE, UPLOADED, copy_tasks, removal_task
+from pumphouse.tasks.cinder.volume_copy import copy_tasks, image_of, removal_task
+from pumphouse.tasks.cinder.volume_format import with_formats
 from pumphouse.tasks.cinder.volume_make import (
+    WITHOUT_IMAGE,
     CompleteVolume,
     EnsureVolume,
     candidates,
@@ -72,8 +74,7 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
         [migration.destination],
         step,
         line=f"create a volume with the bytes of {title}",
-        also_requires=[symbol(ref, IMAGE), symbol(ref, UPLOADED)] if is_new else [],
-        image_symbol=symbol(ref, IMAGE) if is_new else None,
+        **(image_of(migration, step) if is_new else WITHOUT_IMAGE),
         types=mappings["volume_types"],
         zones=mappings["availability_zones"],
     )
@@ -170,6 +171,7 @@ KIND = Kind(
     renamable=True,
     acts_in_tenant=True,
     apply_policies=apply_policies,
+    adapt=with_formats,
     strangers=strangers,
     unmark=unmark,
     remove=lambda cloud, record: remove(cloud, SNAPSHOTS, record.data["tenant_id"], record.ref.id),

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from taskflow import task
 
-from pumphouse.cloud import or_none
+from pumphouse.cloud import call, or_none
 from pumphouse.cloud.wait import wait_for
 from pumphouse.errors import TransferError, WaitError, http_status
 from pumphouse.model import Json, Ref, symbol
@@ -74,6 +74,8 @@ NOVAS = (
 SHELVED = "-shelved"
 # Those that an image may have, one after the other, for a Glance that cannot be asked for all.
 _VISIBILITIES = ("public", "community", "shared", "private")
+# What is answered where a Glance, or what stands before it, does not give the schema of an image.
+_NO_SCHEMA = (403, 404)
 # How many properties and how many tags an image may have, as Glance is delivered (image_property_quota, image_tag_quota).
 QUOTA = 128
 ASK = "ask the administrator of the destination's Glance why"
@@ -82,6 +84,17 @@ _IDS_PER_CALL = 50
 _START_S = 600.0
 _SLOW_BYTES_PER_S = 1 << 20
 _CLOCK_STEP_S = 1.0
+
+
+def takes(cloud: Cloud, disk_format: str) -> bool:
+    """Whether a Glance takes images of a disk format, by the schema that it gives of them; not where it gives none."""
+    try:
+        schema = call(cloud.adapter("image"), "GET", "/schemas/image")
+    except Exception as error:
+        if http_status(error) not in _NO_SCHEMA:
+            raise
+        return False
+    return disk_format in schema["properties"]["disk_format"].get("enum", [disk_format])
 
 
 def list_images(cloud: Cloud, **filters: str) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol
 
 import requests
@@ -313,6 +313,17 @@ class _Stream:
             )
 
 
+def read_head(cloud: HasImages, image_id: str, size_bytes: int) -> bytes:
+    """The first bytes of an image; a Glance that knows no ranges begins to give all of them, and is left."""
+    headers = {"Range": f"bytes=0-{size_bytes - 1}"}
+    with (
+        _blaming(f"image {image_id}: the {size_bytes} bytes that it begins with cannot be read"),
+        _download(cloud.adapter("image"), image_id, headers) as response,
+    ):
+        head: bytes = response.raw.read(size_bytes)
+    return head
+
+
 def _prepare(images: Adapter, image_id: str, title: str) -> str:
     """Check that an image waits for its bytes, with a token that is valid for long enough; return a title for messages."""
     with _blaming(f"{title}: the destination does not take it"):
@@ -328,11 +339,13 @@ def _prepare(images: Adapter, image_id: str, title: str) -> str:
     return f"{title} ({image.get('name')})"
 
 
-def _download(images: Adapter, image_id: str) -> requests.Response:
+def _download(
+    images: Adapter, image_id: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> requests.Response:
     return images.get(
         f"/images/{image_id}/file",
         stream=True,
-        headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity"},
+        headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity", **headers},
         timeout=(CONNECT_S, STALL_S),
     )
 

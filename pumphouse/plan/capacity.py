@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pumphouse.errors import http_status
-from pumphouse.model import Action, Ref, Step
+from pumphouse.model import Action, Json, Ref, Step
 from pumphouse.tasks.quota import SERVICES, Limits, first_limits, renamed, settable
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ _COUNTED = {
     "trunk": ("network", "trunk"),
     "volume": ("volume", "volumes"),
     "volume_snapshot": ("volume", "volumes"),
+}
+# The limit on how large a single one may be: the service, the name of the limit, and the size.
+_EACH: dict[str, tuple[str, str, Callable[[Json], int]]] = {
+    "volume": ("volume", "per_volume_gigabytes", lambda data: data.get("size", 0)),
+    "volume_snapshot": ("volume", "per_volume_gigabytes", lambda data: data.get("size", 0)),
+    "server_group": ("compute", "server_group_members", lambda data: len(data.get("members", ()))),
 }
 _Use = tuple[str, str, int]
 
@@ -73,7 +79,25 @@ def refuse_excess(
                 "or the default where the tenant is not there yet (openstack quota set)"
             )
             found |= {ref: replace(found[ref], action=Action.CONFLICT, reason=reason) for ref, _ in needs}
-    return found
+    return found | {
+        ref: replace(found[ref], action=Action.CONFLICT, reason=reason)
+        for ref, reason in _too_large(steps, rooms)
+        if found[ref].action is Action.CREATE
+    }
+
+
+def _too_large(steps: Mapping[Ref, Step], rooms: Mapping[str, _Room | None]) -> Iterator[tuple[Ref, str]]:
+    """What is larger than the tenant's limit on a single one of its kind, and what to do."""
+    for ref, step in steps.items():
+        service, name, size_of = _EACH.get(ref.kind, ("", "", len))
+        if room := rooms.get(service):
+            limit, size = room.limits.get(name, -1), size_of(step.record.data)
+            if 0 <= limit < size:
+                yield (
+                    ref,
+                    f"the tenant's limit of {name} at the destination is {limit}, and this has {size}: raise it there, "
+                    "or the default where the tenant is not there yet (openstack quota set)",
+                )
 
 
 def _uses(step: Step, steps: Mapping[Ref, Step]) -> Iterator[_Use]:

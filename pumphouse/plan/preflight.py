@@ -51,6 +51,7 @@ def obstacles(
         lambda: _copies(plan, source),
         lambda: _floating_addresses(destination, made, networks),
         lambda: _formats(destination, made),
+        lambda: _contents(source, made),
         lambda: _images(plan, source),
         lambda: _images(plan, destination),
         lambda: _login(plan, source),
@@ -256,6 +257,16 @@ def _formats(destination: Cloud, made: Iterable[Step]) -> Found:
                 f"Glance of the destination takes no images of disk_format {value}, which the volumes travel as",
                 "set policies.volume_format to auto, or add it to disk_formats of its configuration",
             )
+
+
+def _contents(source: Cloud, made: Iterable[Step]) -> Found:
+    """Whether the bytes of the images are what their formats say."""
+    images = [step for step in made if step.ref.kind == "image"]
+    if not images:
+        return
+    from pumphouse.plan.image_contents import mismatches
+
+    yield from mismatches(source, images)
 
 
 def _images(plan: Plan, cloud: Cloud) -> Found:

@@ -12,6 +12,9 @@ import yaml
 from lab import Lab
 from lab.populate import Sample
 from lab.sample.base import connect, get
+from pumphouse.cloud import Cloud
+from pumphouse.model import Action, Record, Ref, Step
+from pumphouse.plan.image_contents import mismatches
 from tests.real.listing import NOTHING, Listing, changes, listing
 from tests.real.runner import Runner
 
@@ -166,6 +169,22 @@ def test_a_destination_that_boots_nothing_is_refused_before_anything_is_stopped(
     assert {cloud: changes(before[cloud], now) for cloud, now in both(lab).items()} == dict.fromkeys(
         before, NOTHING
     )
+
+
+def test_the_first_bytes_of_an_image_tell_what_it_is(lab: Lab, runner: Runner, small: Sample) -> None:
+    plan = runner.json("plan", "tenant", small.name, "--only", "image")
+    assert plan["obstacles"] == []
+    source = Cloud.from_clouds_yaml("source", clouds_file=Path(lab.clouds_yaml), read_only=True)
+    steps = [step for unit in plan["units"] for step in unit["steps"] if step["kind"] == "image"]
+    (data, size_bytes, ref) = next(
+        (record["data"], record["size_bytes"], Ref("image", step["source_id"]))
+        for step in steps
+        if (record := step["record"])["data"]["container_format"] == "bare"
+    )
+    said = {**data, "disk_format": "vhdx"}
+    record = Record(ref, "disguised", said, size_bytes=size_bytes)
+    (found,) = mismatches(source, [Step(record, Action.CREATE, "", "disguised")])
+    assert "image disguised is said to be vhdx, and its first bytes are those of " in found.what
 
 
 def test_a_run_that_is_too_slow_is_made_fast_while_it_goes_on(

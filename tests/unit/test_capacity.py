@@ -69,3 +69,30 @@ def test_what_is_in_use_counts(cloud: Any, there: PlainCloud, in_use: int, refus
 def test_a_login_that_is_not_told_of_limits_is_refused_nothing(cloud: Any, there: PlainCloud) -> None:
     there.answers[f"{QUOTAS}/detail"] = 403
     assert conflicts(cloud, plan(TENANT)) == {}
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(10, {"v", "s"}), (11, set()), (-1, set())])
+def test_a_volume_may_be_too_large_by_itself(
+    there: PlainCloud, connect: Any, limit: int, refused: set[str]
+) -> None:
+    there.catalog.append(("volumev3", "/volumev3"))
+    there.offer("/volumev3", "3", "3.70")
+    limits = {"id": TENANT, "volumes": -1, "gigabytes": -1, "per_volume_gigabytes": limit}
+    there.answers[f"/volumev3/v3/os-quota-sets/{TENANT}/defaults"] = {"quota_set": limits}
+    volumes = [with_data(step("volume", "v"), size=11), with_data(step("volume_snapshot", "s"), size=11)]
+    small = with_data(step("volume", "w"), size=10)
+    tenant = step("tenant", "t")
+    found = conflicts(connect(), {item.ref: item for item in (tenant, *volumes, small)})
+    assert found.keys() == refused
+    assert all(
+        "per_volume_gigabytes at the destination is 10, and this has 11" in why for why in found.values()
+    )
+
+
+def test_a_group_of_servers_may_have_too_many(cloud: Any, there: PlainCloud) -> None:
+    limits = {"id": TENANT, "server_groups": 10, "server_group_members": 2}
+    there.answers[f"{QUOTAS}/defaults"] = {"quota_set": limits}
+    groups = [with_data(step("server_group", name), members=list(name)) for name in ("ab", "abc")]
+    found = conflicts(cloud, {item.ref: item for item in (step("tenant", "t"), *groups)})
+    assert found.keys() == {"abc"}
+    assert "server_group_members at the destination is 2, and this has 3" in found["abc"]

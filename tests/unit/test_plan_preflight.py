@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,12 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from keystoneauth1.exceptions import HttpError
 
 from pumphouse.config.settings import CloudConfig, Config, Policies
 from pumphouse.errors import ObstacleError
 from pumphouse.model import Action, Obstacle, Plan, Ref, Step
 from pumphouse.plan import preflight
 from pumphouse.plan.data import plan_data, plan_from
+from pumphouse.plan.image_contents import mismatches
 from tests.unit.test_plan_page import GIB, server
 from tests.unit.test_planfile import TENANT, plan_of, step
 from tests.unit.test_services import PlainCloud, connect, there
@@ -285,3 +290,51 @@ def test_obstacles_are_shown_and_not_kept() -> None:
     assert data["obstacles"] == [{"what": "a", "remedy": "b", "is_certain": True}]
     assert plan_from(data) == replace(plan, obstacles=())
     assert Ref("tenant", "t") == plan.tenant
+
+
+def qcow2(size_bytes: int = 1 << 16) -> bytes:
+    """The beginning of a qcow2 file: magic, version 3, no backing file, clusters of 64 KiB, a GiB."""
+    head = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 1 << 30) + struct.pack(">I", 0).ljust(64, b"\0")
+    return (head + struct.pack(">II", 4, 104)).ljust(size_bytes, b"\0")
+
+
+ISO = b"\0" * 0x8000 + b"\x01CD001\x01".ljust(0x8000, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("said", "bare", "data", "found_format"),
+    [
+        ("qcow2", True, qcow2(), None),
+        ("qcow2", True, b"no disk" * 10_000, "raw"),
+        ("qcow2", False, b"no disk" * 10_000, None),
+        ("qcow2", True, ISO, "iso"),
+        ("iso", True, ISO, None),
+        ("vmdk", True, qcow2(), "qcow2"),
+        ("raw", True, qcow2(), None),
+        ("raw", True, b"short", None),
+        ("ami", True, b"a kernel" * 10_000, None),
+        ("aki", True, qcow2(), "qcow2"),
+        ("qcow2", True, None, None),
+    ],
+)
+def test_an_image_whose_bytes_are_of_another_format_is_found_by_the_first_of_them(
+    said: str, bare: bool, data: bytes | None, found_format: str | None
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    class Images:
+        def get(self, path: str, *, stream: bool, headers: dict[str, str]) -> Any:
+            asked.append(headers)
+            if data is None:
+                raise HttpError(http_status=403)
+            raw = io.BytesIO(data)
+            return nullcontext(SimpleNamespace(raw=raw))
+
+    image = with_data("image/i", disk_format=said, container_format="bare" if bare else "ovf")
+    image = replace(image, record=replace(image.record, size_bytes=1 << 30))
+    source: Any = SimpleNamespace(adapter=lambda _: Images())
+    obstacles = list(mismatches(source, [image]))
+    assert [headers["Range"] for headers in asked] == ["bytes=0-65535"] * bare
+    assert [obstacle.is_certain for obstacle in obstacles] == [False] * (found_format is not None)
+    if found_format:
+        assert f"is said to be {said}, and its first bytes are those of {found_format}: " in obstacles[0].what

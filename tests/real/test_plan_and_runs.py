@@ -177,7 +177,7 @@ def test_the_first_bytes_of_an_image_tell_what_it_is(lab: Lab, runner: Runner, s
     source = Cloud.from_clouds_yaml("source", clouds_file=Path(lab.clouds_yaml), read_only=True)
     steps = [step for unit in plan["units"] for step in unit["steps"] if step["kind"] == "image"]
     (data, size_bytes, ref) = next(
-        (record["data"], record["size_bytes"], Ref("image", step["source_id"]))
+        (record["data"], record["size_bytes"], Ref("image", step["id"]))
         for step in steps
         if (record := step["record"])["data"]["container_format"] == "bare"
     )

@@ -113,7 +113,7 @@ def machine() -> str:
         ),
         "a processor without a name",
     )
-    return f"{os.cpu_count()} cores of {model}, both clouds on the same machine"
+    return f"{os.cpu_count()} cores of {model}"
 
 
 def _services_s(lab: Lab) -> dict[str, float]:

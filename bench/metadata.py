@@ -150,7 +150,12 @@ def main() -> int:
     finally:
         remove_tenant(source, name)
     judged = bounds(found, objects, (options.networks, options.groups))
-    lines = [f"{machine()}; medians of {options.rounds}; {objects} objects", "", *table(found, objects), ""]
+    lines = [
+        f"{machine()}, both clouds on them; medians of {options.rounds}; {objects} objects",
+        "",
+        *table(found, objects),
+        "",
+    ]
     lines += [f"{value:6.2f} {what}, at most {most}" for what, value, most in judged]
     publish("metadata", "\n".join(lines))
     return int(any(value > most for _, value, most in judged))

@@ -138,7 +138,7 @@ def main() -> int:
             remove(lab.clouds_yaml, tenant, cloud=cloud)
     recorded = rounds[-1][1]
     resources = len(recorded["resources"])
-    lines = [f"{machine()}; medians of {options.rounds}; {resources} resources", ""]
+    lines = [f"{machine()}, both clouds on them; medians of {options.rounds}; {resources} resources", ""]
     publish("tenant", "\n".join([*lines, *table(found, recorded, resources)]))
     return int(max(cost.logins for cost in found.values()) > MOST_LOGINS)
 

@@ -582,7 +582,8 @@ class EnsureItem(BaseEnsureTask):
         if self.complete:
             self.asked["description"] = with_stamp(data)[1]
         as_asked(self._told(), self.item, partial(self._update, destination_id))
-        if self.complete and not is_marked and set(tags) != set(self.item.get("tags", ())):
+        is_left_to_another = self.stamped_last and not self.complete
+        if not is_marked and not is_left_to_another and set(tags) != set(self.item.get("tags", ())):
             self._set_tags(destination_id, tags)
         self.notes += [
             f"its {field} is {self.item.get(field)!r} at the destination, which was asked for {wanted!r}"
@@ -595,8 +596,8 @@ class EnsureItem(BaseEnsureTask):
     def _recall(self, destination_id: str, data: Json, ensured: Mapping[str, Ensured]) -> None:
         """Know what an item was asked to be that an earlier attempt has left unfinished."""
         self.item = self.cloud.batch(self.collection.items).get(destination_id)
-        lacks_stamp = is_unfinished(self.item) or not is_stamped(self.item, data["id"])
-        asked = self.wanted(data, ensured) if lacks_stamp else {}
+        was_left = self.stamped_last and not is_stamped(self.item, data["id"])
+        asked = self.wanted(data, ensured) if was_left or is_unfinished(self.item) else {}
         self.asked = {field: value for field, value in asked.items() if field in self.item}
 
     def _told(self) -> Json:

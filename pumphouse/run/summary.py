@@ -202,10 +202,14 @@ def _facts(plan: Plan, details: Mapping[str, FlowDetail]) -> dict[Ref, Json]:
     for unit in plan.units:
         atoms = {atom.name: atom for atom in details.get(unit.name, ()) if atom.state == states.SUCCESS}
         for name, atom in atoms.items():
-            if name.endswith(_UPLOADED) and (step := step_of_task(unit, name)):
+            is_copied = isinstance(atom.results, dict) and "size_bytes" in atom.results
+            if is_copied and (step := step_of_task(unit, name)):
                 facts = found.setdefault(step.ref, {"copied_bytes": 0, "hashes": {}})
                 facts["copied_bytes"] += atom.results["size_bytes"]
-                facts["hashes"] |= {key: text for key, text in atom.results.items() if key != "size_bytes"}
+                if name.endswith(_UPLOADED):
+                    facts["hashes"] |= {
+                        key: text for key, text in atom.results.items() if key != "size_bytes"
+                    }
         for step in unit.steps:
             stopped, settled = (atoms.get(symbol(step.ref, verb)) for verb in ("stopped", "settled"))
             if stopped and stopped.results.get("ran"):

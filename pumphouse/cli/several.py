@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from pumphouse.cli.invocation import migration_of
 from pumphouse.cli.planning import plan_after_runs, plan_tenant
@@ -27,6 +28,7 @@ from pumphouse.cli.running import (
     record_run,
     work_on,
 )
+from pumphouse.cli.telling import log_json_file
 from pumphouse.errors import (
     EXIT_CONNECTION,
     EXIT_DECLINED,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from pumphouse.cli.invocation import Invocation
     from pumphouse.model import Json, Plan, Ref, Selection
     from pumphouse.show.console import PrintableConsole
+    from pumphouse.show.tenants import TenantsProgress
     from pumphouse.tasks.base import Before
 
 # Exit codes, each worse than those before it: of several tenants the worst one is given.
@@ -144,9 +147,13 @@ def _migrate_at_once(
 ) -> list[_Result]:
     """Migrate tenants beside each other; Ctrl-C reaches every process, and no other is started."""
     from pumphouse.run.execute import is_past
+    from pumphouse.show.tenants import TenantsProgress
 
+    out = invocation.messages
+    progress = TenantsProgress(out, len(plans), at_once)
     processes: dict[str, subprocess.Popen[str]] = {}
     stopping = threading.Event()
+    log = log_json_file()
 
     def interrupt(_number: int, _frame: object) -> None:
         stopping.set()
@@ -156,20 +163,32 @@ def _migrate_at_once(
     def migrate(plan: Plan) -> _Result:
         if stopping.is_set() or is_past(invocation.until):
             return _not_started(plan)
+        events, theirs = os.pipe()
+        progress.begin(plan)
         # In a session of its own, so that the terminal's Ctrl-C reaches it once, and from here.
-        with subprocess.Popen(
-            _command(invocation, plan, selection),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
+        with (
+            open(events, encoding="utf-8") as told,
+            subprocess.Popen(
+                [*_command(invocation, plan, selection), "--log-json", f"/dev/fd/{theirs}"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                pass_fds=[theirs],
+            ) as process,
+            ThreadPoolExecutor(1) as reader,
+        ):
+            os.close(theirs)
             processes[plan.tenant.id] = process
-            return _followed(invocation, plan, process)
+            reader.submit(_count, told, plan, progress, log)
+            try:
+                return _followed(invocation, plan, process)
+            finally:
+                progress.end(plan)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with ThreadPoolExecutor(at_once) as pool:
+        with progress.live(), ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(migrate, plans))
     finally:
         for number, handler in before.items():
@@ -208,6 +227,18 @@ def _followed(invocation: Invocation, plan: Plan, process: subprocess.Popen[str]
     code = process.wait()
     data = json.loads(told.result() or "null")
     return _Result(plan, code if code in _WORSE else EXIT_FAILED, problem=last, told=data)
+
+
+def _count(lines: Iterable[str], plan: Plan, progress: TenantsProgress, log: TextIO | None) -> None:
+    """Show, and write to the file of `--log-json`, what the process of a tenant tells of its run."""
+    from pumphouse.show.log import event_from
+
+    for line in lines:
+        if log:
+            log.write(line)
+            log.flush()
+        with suppress(KeyError, TypeError, ValueError):
+            progress.tell(plan, event_from(json.loads(line)))
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

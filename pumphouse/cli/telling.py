@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -37,6 +37,12 @@ def log_json_option(command: Command) -> Command:
         callback=remember,
         help="Append what the run does to this file, one event a line as JSON.",
     )(command)
+
+
+def log_json_file() -> TextIO | None:
+    """The file of `--log-json`; None where it is not given."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(_LOG_JSON) if context else None
 
 
 @contextmanager
@@ -72,8 +78,7 @@ def telling(invocation: Invocation, run: Run, command: str, go_on: str) -> Itera
 def _others(invocation: Invocation, run_id: str) -> Iterator[Listener]:
     from pumphouse.show.log import JsonLog, Notifier
 
-    context = click.get_current_context(silent=True)
-    if context and (file := context.meta.get(_LOG_JSON)):
+    if file := log_json_file():
         yield JsonLog(file, run_id)
     if command := invocation.config.notify:
         yield Notifier(command, run_id)

@@ -8,12 +8,12 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 from pumphouse.errors import mask_secrets
-from pumphouse.model import Json, State
+from pumphouse.model import Json, Outcome, Ref, State
 from pumphouse.run.events import (
     BytesCopied,
     Event,
@@ -43,6 +43,7 @@ NAMES: dict[type, str] = {
     Stopping: "stopping",
     RunEnded: "run_ended",
 }
+_TYPES: dict[str, Any] = {name: kind for kind, name in NAMES.items()}
 # How often a copy says how far it is: it may take hours.
 COPIED_EVERY_S = 5.0
 # How long the command of `notify` may take for one event.
@@ -51,11 +52,11 @@ NOTIFY_TIMEOUT_S = 30
 
 def event_data(event: Event) -> Json:
     """An event as plain data, without its time."""
-    fields = asdict(event)
+    found = asdict(event)
     if isinstance(event, OutcomeReported):
-        outcome = fields.pop("outcome")
+        outcome = found.pop("outcome")
         source = outcome.pop("ref")
-        fields = {
+        found = {
             "kind": source["kind"],
             "name": outcome["name"],
             "source_id": source["id"],
@@ -64,7 +65,26 @@ def event_data(event: Event) -> Json:
             "reason": outcome["reason"],
             "notes": outcome["notes"],
         }
-    return {"event": NAMES[type(event)], **fields}
+    return {"event": NAMES[type(event)], **found}
+
+
+def event_from(data: Json) -> Event:
+    """The event that a line of JSON is of.
+
+    Raises KeyError, ValueError or TypeError for one that this release does not know.
+    """
+    kind = _TYPES[data["event"]]
+    if kind is OutcomeReported:
+        ref, state = Ref(data["kind"], data["source_id"]), State(data["outcome"])
+        notes = tuple(data["notes"])
+        return OutcomeReported(
+            Outcome(ref, data["name"], state, data["destination_id"], data["reason"], notes)
+        )
+    values = {item.name: data[item.name] for item in fields(kind)}
+    event: Event = kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
+    return event
 
 
 def event_line(event: Event, run: str) -> str:

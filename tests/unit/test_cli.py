@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from pumphouse.cli.invocation import Invocation
 from pumphouse.cli.migrate import tenant_command
 from pumphouse.model import Ref, Selection
 from pumphouse.plan.file import save_plan
+from pumphouse.run.events import Noted
 from pumphouse.run.record import create_run
 from pumphouse.store import open_store
 from pumphouse.tasks import KINDS
@@ -228,12 +230,30 @@ def test_tenants_are_moved_by_processes_beside_each_other(
 ) -> None:
     code = "import sys; print('working', file=sys.stderr); print('the end', file=sys.stderr); print('{\"run\": \"r\"}'); sys.exit(3)"
     monkeypatch.setattr(several, "_command", lambda *_: [sys.executable, "-c", code])
-    plans: Any = [SimpleNamespace(tenant=Ref("tenant", i), tenant_name=f"shop {i}") for i in "abc"]
+    plans = [replace(planned(TENANT), tenant=Ref("tenant", i), tenant_name=f"shop {i}") for i in "abc"]
     results = several._migrate_at_once(Invocation(), plans, Selection(), 2)
     assert [(r.plan, r.code, r.problem) for r in results] == [(plan, 3, "the end") for plan in plans]
     assert several._data(results[0]) == {"exit_code": 3, "run": "r"}
     assert several._sentence(results[0]) == "run r: the end"
     assert "shop a: working\n" in capsys.readouterr().err
+
+
+def test_what_the_processes_tell_of_their_runs_is_in_one_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    line = '{"event": "note", "line": "x"}'
+    code = f"import sys; open(sys.argv[-1], 'a').write({line!r} + chr(10))"
+    monkeypatch.setattr(several, "_command", lambda *_: [sys.executable, "-c", code])
+    plans = [replace(planned(TENANT), tenant=Ref("tenant", i), tenant_name=i) for i in "ab"]
+    told: list[Any] = []
+    monkeypatch.setattr(
+        "pumphouse.show.tenants.TenantsProgress.tell", lambda _, plan, event: told.append((plan, event))
+    )
+    with (tmp_path / "log").open("a") as log:
+        monkeypatch.setattr(several, "log_json_file", lambda: log)
+        several._migrate_at_once(Invocation(), plans, Selection(), 1)
+    assert (tmp_path / "log").read_text().splitlines() == [line] * 2
+    assert told == [(plan, Noted("x")) for plan in plans]
 
 
 def test_an_interruption_reaches_every_process_and_no_other_is_started(
@@ -251,7 +271,7 @@ def test_an_interruption_reaches_every_process_and_no_other_is_started(
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    plans: Any = [SimpleNamespace(tenant=Ref("tenant", i), tenant_name=i) for i in "ab"]
+    plans = [replace(planned(TENANT), tenant=Ref("tenant", i), tenant_name=i) for i in "ab"]
     results = several._migrate_at_once(Invocation(), plans, Selection(), 1)
     assert [result.code for result in results] == [130, 130]
     assert "not started" in results[1].problem

@@ -33,6 +33,7 @@ from pumphouse.show.console import PrintableConsole
 from pumphouse.show.log import JsonLog, Notifier
 from pumphouse.show.progress import LineListener, ScreenListener, progress_listener
 from pumphouse.show.tally import Tally
+from pumphouse.show.tenants import TenantsProgress
 from tests.unit.memory import TENANT, planned, step
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -327,6 +328,46 @@ def test_each_event_is_one_line_of_json_under_its_name_without_secrets() -> None
     assert data[4]["requests"] == ["req-1"]
     assert (data[5]["kind"], data[5]["outcome"], data[5]["name"]) == ("image", "failed", "a\n")
     assert "hush" not in file.getvalue()
+
+
+def test_what_a_line_of_json_says_can_be_counted_by_another_process() -> None:
+    lines = [json.loads(log.event_line(event, "1a2b")) for event in EVENTS if "hush" not in str(event)]
+    assert [log.event_from(line) for line in lines] == [event for event in EVENTS if "hush" not in str(event)]
+    reported = OutcomeReported(Outcome(Ref("image", "a"), "a", State.CREATED, "b", "", ("noted",)))
+    assert log.event_from(json.loads(log.event_line(reported, "1a2b"))) == reported
+    with pytest.raises(KeyError):
+        log.event_from({"event": "of a later release"})
+
+
+def test_tenants_that_are_moved_beside_each_other_share_a_screen(clock: Clock) -> None:
+    plans = [
+        replace(small_plan(), tenant=Ref("tenant", name), tenant_name=name)
+        for name in ("shop", "bank", "lab")
+    ]
+    progress = TenantsProgress(PrintableConsole(file=io.StringIO()), 3, 2, clock)
+    assert [line.split() for line in progress.lines(80, 24)] == [
+        ["0", "of", "3", "tenants", "0:00:00"],
+        [],
+        [],
+    ]
+    for plan in plans[:2]:
+        progress.begin(plan)
+    progress.tell(plans[0], begin("a"))
+    clock.now_s += 10
+    progress.tell(plans[0], copy("a", 50 * MIB))
+    shown = progress.lines(80, 24)
+    assert all(len(line) == 80 for line in shown)
+    assert shown[0].startswith("0 of 3 tenants  ")
+    assert "50.0 MiB of " in shown[0]
+    assert "5.0 MiB/s" in shown[0]
+    assert shown[1].startswith("shop: copy image a")
+    assert "5.0 MiB/s  0:00:10" in shown[1]
+    assert shown[2].startswith("bank: begins")
+    progress.end(plans[0])
+    progress.begin(plans[2])
+    assert [line.split(":")[0] for line in progress.lines(40, 24)[1:]] == ["bank", "lab"]
+    assert progress.lines(40, 24)[0].startswith("1 of 3 tenants")
+    assert [len(line) for line in progress.lines(40, 9)] == [40, 40]
 
 
 def test_of_a_copy_not_every_event_is_written_but_its_end_is() -> None:

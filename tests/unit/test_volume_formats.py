@@ -178,3 +178,29 @@ def test_the_page_of_a_plan_says_what_travels_as_what() -> None:
     assert "2 volumes, 4.0 GiB, as qcow2: what was never written stays behind" in page
     assert "1 volume, 2.0 GiB, as raw: it is named" in page
     assert "volume v, 3.0 GiB as qcow2" in page
+
+
+def test_what_a_source_does_not_convert_is_exported_as_raw_and_found_out_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def export(self: Any, data: Json, origin: Json, disk_format: str) -> str:
+        asked.append(disk_format)
+        if disk_format == "qcow2":
+            raise ConversionError("the source's Cinder gave up the image of volume data")
+        return "image"
+
+    monkeypatch.setattr(volume_copy.ExportVolume, "export", export)
+    monkeypatch.setattr(volume_copy.ExportVolume, "_find", lambda self, data, disk_format: None)
+    monkeypatch.setattr(volume_copy.ExportVolume, "_wait_free", lambda self, origin: None)
+    source, data = cloud("source", BOTH), record().data
+    task = volume_copy.ExportVolume(source, provides="exported", disk_format="qcow2", unconverted={})
+    for _ in range(2):
+        result = task.execute(data, {"id": "clone"})
+        assert result["id"] == "image"
+        assert "copied as raw after all: the source makes no qcow2 of it" in result["notes"][0]
+    assert asked == ["qcow2", "raw", "raw"]
+    asked_for = volume_copy.ExportVolume(source, provides="exported", disk_format="qcow2")
+    with pytest.raises(ConversionError):
+        asked_for.execute(data, {"id": "clone"})

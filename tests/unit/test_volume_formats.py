@@ -12,14 +12,14 @@ import pytest
 from keystoneauth1.exceptions import NotFound
 
 from pumphouse.cloud import Cloud
-from pumphouse.errors import ConfigError, ConversionError
+from pumphouse.errors import ConfigError, ConversionError, WaitError
 from pumphouse.model import Action, CopyFormat, Json, Plan, Record, Ref, Step, Unit
 from pumphouse.plan.data import plan_data, plan_from
 from pumphouse.plan.overview import copy_formats, estimate
 from pumphouse.show.console import PrintableConsole
 from pumphouse.show.plan import Detail, print_plan
-from pumphouse.tasks.base import Migration, Search
-from pumphouse.tasks.cinder import volume_copy, volume_format
+from pumphouse.tasks.base import BaseEnsureTask, Migration, Search
+from pumphouse.tasks.cinder import volume_copy, volume_format, volume_make
 from pumphouse.tasks.glance import common
 from pumphouse.tasks.glance.transfer import TransferLimits
 
@@ -204,3 +204,41 @@ def test_what_a_source_does_not_convert_is_exported_as_raw_and_found_out_once(
     asked_for = volume_copy.ExportVolume(source, provides="exported", disk_format="qcow2")
     with pytest.raises(ConversionError):
         asked_for.execute(data, {"id": "clone"})
+
+
+@pytest.mark.parametrize(("host", "falls_back"), [("lab@lab", True), (None, False)])
+def test_a_volume_that_failed_at_its_back_end_is_made_of_a_raw_image(
+    monkeypatch: pytest.MonkeyPatch, host: str | None, falls_back: bool
+) -> None:
+    """Not one that no back end had room for, which is given to none."""
+    images: list[str] = []
+
+    def execute(self: Any, data: Json, **ensured: Any) -> Json:
+        images.append(ensured["image"]["id"])
+        if ensured["image"]["id"] == "first":
+            raise WaitError("its status became error")
+        return {"id": "made", "made": True}
+
+    raw_copy = SimpleNamespace(
+        read="read", unconverted={}, make=lambda data, ensured, tell: ({"id": "raw"}, 2 << 30)
+    )
+    failed = {"status": "error", "os-vol-host-attr:host": host}
+    monkeypatch.setattr(BaseEnsureTask, "execute", execute)
+    monkeypatch.setattr(volume_make.EnsureVolume, "_stamped", lambda self, data, ensured: [failed])
+    task = volume_make.EnsureVolume(
+        cloud("destination", BOTH),
+        provides="ensured",
+        image_symbol="image",
+        raw_copy=cast("Any", raw_copy),
+        types={},
+        zones={},
+    )
+    given: Json = {"image": {"id": "first"}, "read": {"disk_format": "qcow2"}}
+    if not falls_back:
+        with pytest.raises(WaitError):
+            task.execute(record().data, **given)
+        return
+    result = task.execute(record().data, **given)
+    assert images == ["first", "raw"]
+    assert (result["id"], result["size_bytes"]) == ("made", 2 << 30)
+    assert "copied as raw after all: the destination makes no volume" in result["notes"][0]

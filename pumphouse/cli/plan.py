@@ -10,6 +10,7 @@ import click
 
 from pumphouse.cli.invocation import Invocation, invocation_options, refuse_same_cloud
 from pumphouse.cli.options import (
+    column_option,
     detail_options,
     format_option,
     keep_running_option,
@@ -64,9 +65,10 @@ def tenant_command(
 @plan_command.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
 @format_option("dot")
+@column_option
 @detail_options
 @logging_options
-def show_command(file: Path, output_format: str, detail: str | None) -> None:
+def show_command(file: Path, output_format: str, columns: tuple[str, ...], detail: str | None) -> None:
     """Print a plan file; `-f dot` draws its units for Graphviz."""
     from pumphouse.show.dot import plan_dot
 
@@ -74,7 +76,7 @@ def show_command(file: Path, output_format: str, detail: str | None) -> None:
     if output_format == "dot":
         click.echo(plan_dot(plan))
     else:
-        show_plan(Invocation(output_format=output_format, detail=detail), plan, None)
+        show_plan(Invocation(output_format=output_format, columns=columns, detail=detail), plan, None)
 
 
 def _recorded(file: Path) -> Plan:

@@ -195,3 +195,21 @@ def test_every_exit_code_is_in_the_help() -> None:
     with click.Context(cli) as context:
         said = cli.get_help(context).partition("Exit codes:")[2]
     assert {str(code) for code in codes} == set(re.findall(r"(?m)^  (\d+) ", said))
+
+
+def leaves(command: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:
+    """All commands that are not groups, by their names."""
+    if not isinstance(command, click.Group):
+        yield " ".join(path), command
+        return
+    for name in command.list_commands(click.Context(command)):
+        found = command.get_command(click.Context(command), name)
+        assert found is not None
+        yield from leaves(found, *path, name)
+
+
+def test_every_command_that_has_a_table_has_formats_and_columns() -> None:
+    options = {name: {opt for p in command.params for opt in p.opts} for name, command in leaves(cli)}
+    without = {name for name, has in options.items() if not {"-f", "-c"} <= has}
+    # They print a script or a file as it is, or only that a file was written.
+    assert without == {"completion", "config example", "init"}

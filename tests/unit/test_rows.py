@@ -10,6 +10,9 @@ import pytest
 
 from pumphouse.cli.invocation import Invocation
 from pumphouse.errors import UsageError
+from pumphouse.model import Action
+from pumphouse.plan.data import plan_data
+from tests.unit.memory import TENANT, planned, step
 
 RUNS = [
     {
@@ -51,6 +54,20 @@ def test_rows_of_what_is_about_resources_are_the_resources(capsys: pytest.Captur
     data = {"run": "1a2b", "resources": [{"kind": "image", "name": "a"}]}
     assert json.loads(printed(capsys, data, "json", "name")) == [{"name": "a"}]
     assert printed(capsys, data, "value") == "image a\n"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_rows_of_plans_are_what_they_decide_on_each_resource(
+    capsys: pytest.CaptureFixture[str], several: bool
+) -> None:
+    plan = plan_data(planned(TENANT, step("image", "one", TENANT.ref, action=Action.SKIP)))
+    said = printed(capsys, [plan, plan] if several else plan, "value", "kind", "id", "action", "notes")
+    assert said == "tenant t create \nimage one skip \n" * (1 + several)
+    with pytest.raises(UsageError) as caught:
+        printed(capsys, plan, "csv", "actoin")
+    assert str(caught.value.hint).startswith(
+        "did you mean 'action'? the columns are: kind, id, name, action, "
+    )
 
 
 def test_chosen_columns_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:

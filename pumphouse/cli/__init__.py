@@ -97,7 +97,8 @@ def main() -> None:
         sys.exit(cli(standalone_mode=False, obj=begun))
     except click.ClickException as error:
         error.show()
-        if meant := _meant(error):
+        # Newer releases of click say it of commands themselves.
+        if "Did you mean" not in error.format_message() and (meant := _meant(error)):
             click.echo(printable(f"hint: did you mean {meant!r}?"), err=True)
         sys.exit(error.exit_code)
     except click.Abort:

@@ -150,8 +150,8 @@ CASES: dict[str, Case] = {
     "a notify that is a list": config(f"{NAMED}notify: [a]\n", "notify is a list"),
     "a state that is no address": config(f"{NAMED}state: {{url: here}}\n", "a TaskFlow persistence URL"),
     # Flags and names.
-    "an unknown command": flags("chek", "hint: did you mean 'check'?"),
-    "an unknown command in a group": flags("runs lst", "hint: did you mean 'list'?"),
+    "an unknown command": flags("chek", "'check'?"),
+    "an unknown command in a group": flags("runs lst", "'list'?"),
     "a command that is like none": flags("frobnicate", "No such command"),
     "an unknown option": flags("check --confg c.yaml", "--config"),
     "an unknown format": flags("check -f jsno", "hint: did you mean 'json'?"),

@@ -12,9 +12,13 @@ import requests
 from keystoneauth1 import exceptions
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.session import Session
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pumphouse.errors import CloudError, http_status
 from pumphouse.model import Json
+
+# How often a list is read that changes while it is read.
+READINGS = 5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,11 +37,18 @@ def call(adapter: Adapter, method: str, path: str, json: object = None, **kwargs
 
 
 def get_all(adapter: Adapter, path: str, key: str, **params: Any) -> list[Json]:
-    """Every item of a list call, all its pages.
+    """Every item of a list call, all its pages; read anew where they change meanwhile.
 
     Services name the next page in `..._links` (Neutron, Cinder), `next` (Glance) or `links` (Keystone).
     Raises as `call` does, and CloudError where a service keeps back the rest of a list.
     """
+    anew = Retrying(
+        retry=retry_if_exception_type(_ListChanged), stop=stop_after_attempt(READINGS), reraise=True
+    )
+    return anew(_all_pages, adapter, path, key, params)
+
+
+def _all_pages(adapter: Adapter, path: str, key: str, params: Mapping[str, Any]) -> list[Json]:
     items: list[Json] = []
     query: Mapping[str, Any] | None = params
     while query is not None:
@@ -45,6 +56,10 @@ def get_all(adapter: Adapter, path: str, key: str, **params: Any) -> list[Json]:
         items += body[key]
         query = next_page(body, path, query)
     return items
+
+
+class _ListChanged(CloudError):
+    """A page ends with what it was to begin after, as where Nova lists a server otherwise once it is scheduled."""
 
 
 class WholeLists(Session):
@@ -98,7 +113,8 @@ def next_page(body: Json, path: str, asked: Mapping[str, Any] | None) -> Mapping
     link = next(iter(hrefs), None) or body.get("next") or (body.get("links") or {}).get("next")
     query = parse_qs(urlsplit(link).query, keep_blank_values=True) if link else None
     if (query and query == asked) or (query is None and body.get("truncated")):
-        raise CloudError(
+        problem = _ListChanged if query else CloudError
+        raise problem(
             f"a cloud keeps back the rest of a long list, that of {urlsplit(path).path}",
             "raise the list_limit of its Keystone, or take it away",
         )

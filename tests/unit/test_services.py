@@ -461,6 +461,27 @@ def test_verify_reads_the_flavors_of_an_old_nova(there: PlainCloud, old_nova: Cl
     assert "/compute/v2.1/os-keypairs" not in there.requests
 
 
+@pytest.mark.parametrize("changes", [1, 9])
+def test_a_list_that_changes_while_it_is_read_is_read_anew(changes: int) -> None:
+    """Nova lists a server that waits for its host before all others, and then among them."""
+    left = iter(range(changes, -1, -1))
+
+    def request(path: str, method: str, params: Any, **_: Any) -> Any:
+        marker = params.get("marker", [""])[0]
+        is_odd = marker == "b" and next(left) > 0
+        page = {"": ["a", "b"], "b": ["c", "b"] if is_odd else ["c"]}[marker]
+        more = {"servers_links": [{"rel": "next", "href": f"x?marker={page[-1]}"}]} if len(page) > 1 else {}
+        body = {"servers": [{"id": item} for item in page], **more}
+        return SimpleNamespace(status_code=200, content=b"x", json=lambda: body)
+
+    adapter: Any = SimpleNamespace(request=request)
+    if changes == 1:
+        assert [item["id"] for item in get_all(adapter, "/servers", "servers")] == ["a", "b", "c"]
+    else:
+        with pytest.raises(CloudError, match="keeps back the rest"):
+            get_all(adapter, "/servers", "servers")
+
+
 USERS = [{"id": str(number), "name": f"user {number}"} for number in range(3)]
 
 

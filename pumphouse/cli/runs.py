@@ -18,6 +18,7 @@ from pumphouse.cli.options import limit_options, transfer_options, until_option,
 from pumphouse.cli.running import RESUME, REVERT, Ended, exit_code, work_and_report
 from pumphouse.cli.telling import log_json_option
 from pumphouse.errors import EXIT_DECLINED, EXIT_DONE
+from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
     from taskflow.persistence.base import Backend
@@ -107,7 +108,9 @@ def limit_command(run: str, invocation: Invocation) -> None:
         invocation.print_data({"run": run_id(book), **invocation.limits})
         return
     click.echo(
-        f"run {run_id(book)} is asked to: within a few seconds it says that it goes on with these limits",
+        printable(
+            f"run {run_id(book)} is asked to: within a few seconds it says that it goes on with these limits"
+        ),
         err=True,
     )
 
@@ -145,7 +148,7 @@ def prune_command(days: int, force: bool, invocation: Invocation) -> None:
     if not invocation.is_table:
         invocation.print_data([item for item in data if item["run"] in gone])
     elif gone:
-        click.echo(f"removed: {', '.join(sorted(gone))}")
+        click.echo(printable(f"removed: {', '.join(sorted(gone))}"))
 
 
 @click.command("resume")

@@ -42,6 +42,7 @@ from pumphouse.errors import (
     EXIT_USAGE,
     explain,
 )
+from pumphouse.show.text import printable
 
 if TYPE_CHECKING:
     from pumphouse.cli.invocation import Invocation
@@ -235,7 +236,8 @@ def _count(lines: Iterable[str], plan: Plan, progress: TenantsProgress, log: Tex
 
     for line in lines:
         if log:
-            log.write(line)
+            log.write(printable(line.rstrip("\n")))
+            log.write("\n")
             log.flush()
         with suppress(KeyError, TypeError, ValueError):
             progress.tell(plan, event_from(json.loads(line)))

@@ -403,7 +403,13 @@ def _call_around(call: ast.Call) -> Iterator[str]:
     name, text = ast.unparse(call.func), ast.unparse(call)
     if name == "logging.Formatter":
         yield text
-    elif name in ("out.print", "invocation.console.print", "self._out.print", "os.write"):
+    elif name in (
+        "out.print",
+        "invocation.console.print",
+        "invocation.messages.print",
+        "self._out.print",
+        "os.write",
+    ):
         # These are consoles, which mypy knows; and a signal handler, which writes the ids of runs only.
         return
     elif (

@@ -27,6 +27,7 @@ from pumphouse.model import (
 from pumphouse.plan import uncarried
 from pumphouse.plan.capacity import refuse_excess
 from pumphouse.plan.decide import block, decide_all
+from pumphouse.plan.mappings import check_mappings
 from pumphouse.plan.preflight import obstacles
 from pumphouse.plan.selection import choose, resolve, without
 from pumphouse.plan.selection import notes as selection_notes
@@ -107,10 +108,12 @@ def make_plan(
     before: what earlier runs have done, which may have changed the source.
     names: the names that a person chose for resources at the destination.
     left_out: what a person does not want to be migrated.
-    selection: what of the tenant is migrated. Raises UsageError when it names what is not there.
+    selection: what of the tenant is migrated. Raises UsageError when it names what is not there, ConfigError when
+        a mapping does.
     """
     lost = [] if selection.is_narrow else [pool.submit(uncarried.notes, source, tenant_id, selection.skip)]
     settings, read_at_s = settings_of(config), time.monotonic()
+    mapped_in_vain = check_mappings(source, destination, settings["mappings"])
     own = discover(source, tenant_id, settings["policies"], pool, before)
     records = with_needs(source, own, pool)
     selection = resolve(selection, records, KINDS, tenant_id)
@@ -134,6 +137,7 @@ def make_plan(
         cfg=cfg_of(config),
         notes=(
             *rights.notes(source, destination),
+            *mapped_in_vain,
             *selection_notes(own, steps),
             *unknown_fields(records[ref] for ref in steps),
             *absent(source, destination, steps),

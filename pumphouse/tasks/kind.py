@@ -27,6 +27,17 @@ class Found(NamedTuple):
     tenant_id: str
 
 
+class Names(NamedTuple):
+    """By what a mapping can name things of a cloud.
+
+    names: their names.
+    ids: their ids, where the right side of a mapping may be one.
+    """
+
+    names: Collection[str]
+    ids: Collection[str] = ()
+
+
 class Temporary(NamedTuple):
     """Something that tasks have made for as long as they work: with their mark, of their form, the operator's own.
 
@@ -141,6 +152,8 @@ class Kind:
     acts_in_tenant: whether its tasks log in to the tenant at the destination.
     common: whether the runs of several tenants may need the same one; None where each is one tenant's own.
     mapping: the mapping of the configuration that may name its twin; empty when none does.
+    mapped_names: by each mapping that this kind reads, what it can name at a cloud that an administrator is logged
+        in to, by list calls; it is given the names that are looked for.
     nameable: whether an operator can name single ones on the command line.
     conditions: what of a resource a selection can ask for, by the name of that: `tag`, `zone`.
     find_anywhere: those with certain fields (`{"id": ...}` or `{"name": ...}`) in all tenants of a cloud, for
@@ -180,6 +193,7 @@ class Kind:
     acts_in_tenant: bool = False
     common: Callable[[Record], bool] | None = None
     mapping: str = ""
+    mapped_names: Mapping[str, Callable[[Cloud, Collection[str]], Names]] = field(default_factory=dict)
     nameable: bool = False
     conditions: Mapping[str, Callable[[Record], Collection[str]]] = field(default_factory=dict)
     find_anywhere: Callable[[Cloud, Json], list[Found]] | None = None

@@ -41,6 +41,44 @@ def edited(path: Path, name: str) -> Path:
     return changed
 
 
+def test_mappings_of_what_is_nowhere_are_told_before_anything_is_read(
+    lab: Lab, runner: Runner, small: Sample, tmp_path: Path
+) -> None:
+    def plan(**mappings: dict[str, str]) -> Path:
+        config = runner.write_config(tmp_path / "mapped.yaml")
+        config.write_text(config.read_text() + yaml.safe_dump({"mappings": mappings}))
+        return config
+
+    wrong = {
+        "domains": {"Defalut": "Default"},
+        "roles": {"mebmer": "member"},
+        "flavors": {"m1.tiny": "no-such-flavor-at-all"},
+        "external_networks": {"nowhere-0": "nowhere-1"},
+        "availability_zones": {"nova": "nvoa"},
+        "volume_types": {"0-0-0": "1-1-1"},
+        "users": {"somebody-who-left": "nobody-here-0"},
+    }
+    said = runner.run("plan", "tenant", small.name, config=plan(**wrong), exit_code=2).stderr
+    said = " ".join(said.split())
+    for expected in (
+        "mappings.domains: the source has no 'Defalut': did you mean 'Default'?",
+        "mappings.roles: the source has no 'mebmer': did you mean 'member'?",
+        "'m1.tiny' is mapped to 'no-such-flavor-at-all', which the destination does not have",
+        "mappings.external_networks: the source has no 'nowhere-0'",
+        "'nowhere-0' is mapped to 'nowhere-1', which the destination does not have",
+        "'nova' is mapped to 'nvoa', which the destination does not have: did you mean 'nova'?",
+        "mappings.volume_types: the source has no '0-0-0'",
+        "'0-0-0' is mapped to '1-1-1', which the destination does not have",
+        "'somebody-who-left' is mapped to 'nobody-here-0', which the destination does not have",
+    ):
+        assert expected in said
+    # They may have gone from the source, and others may have servers of them.
+    gone = {"users": {"somebody-who-left": "admin"}, "availability_zones": {"az-that-was": "nova"}}
+    planned = runner.run("plan", "tenant", small.name, config=plan(**gone), exit_code=0)
+    assert "mappings.users: the source has no 'somebody-who-left'" in " ".join(planned.stdout.split())
+    assert "mappings.availability_zones: the source has no 'az-that-was'" in " ".join(planned.stdout.split())
+
+
 def test_a_plan_is_written_shown_edited_run_and_taken_back(
     lab: Lab, runner: Runner, small: Sample, tmp_path: Path
 ) -> None:

@@ -84,10 +84,10 @@ def default_type(cloud: Cloud) -> str:
     return str(found["volume_type"]["name"]) if found else ""
 
 
-def zones(cloud: Cloud) -> list[str]:
-    """The names of the availability zones that take volumes."""
+def zones(cloud: Cloud, *, also_down: bool = False) -> list[str]:
+    """The names of the availability zones that take volumes, or also of those that take none at the moment."""
     found = call(cloud.cinder, "GET", "/os-availability-zone")["availabilityZoneInfo"]
-    return [zone["zoneName"] for zone in found if zone["zoneState"]["available"]]
+    return [zone["zoneName"] for zone in found if also_down or zone["zoneState"]["available"]]
 
 
 def at_destination(name: str | None, mapping: Mapping[str, str], there: Iterable[str]) -> str | None:

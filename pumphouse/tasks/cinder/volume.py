@@ -47,7 +47,7 @@ from pumphouse.tasks.cinder.volume_make import (
 )
 from pumphouse.tasks.fields import Fields, Noted
 from pumphouse.tasks.glance.common import BOOT_IMAGES, MIGRATIONS
-from pumphouse.tasks.kind import Found, Kind, matching
+from pumphouse.tasks.kind import Found, Kind, Names, matching
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -335,6 +335,10 @@ KIND = Kind(
     find,
     tasks,
     moved_by=("image",),
+    mapped_names={
+        "volume_types": lambda cloud, wanted: Names(volume_types(cloud)),
+        "availability_zones": lambda cloud, wanted: Names(zones(cloud, also_down=True)),
+    },
     renamable=True,
     acts_in_tenant=True,
     apply_policies=apply_policies,

@@ -11,7 +11,7 @@ from pumphouse.model import Record, Ref, Step, Twin
 from pumphouse.tasks.base import Migration, Search
 from pumphouse.tasks.fields import Fields
 from pumphouse.tasks.keystone.common import visible_domains
-from pumphouse.tasks.kind import Kind
+from pumphouse.tasks.kind import Kind, Names
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -48,6 +48,10 @@ def tasks(migration: Migration, step: Step) -> list[task.Task]:
     return []
 
 
+def _names(cloud: Cloud, wanted: Collection[str]) -> Names:
+    return Names(visible_domains(cloud).values())
+
+
 def _record(domain_id: str, name: str) -> Record:
     return Record(Ref(NAME, domain_id), name, {"id": domain_id, "name": name}, must_exist=MISSING)
 
@@ -60,6 +64,7 @@ KIND = Kind(
     find,
     tasks,
     mapping="domains",
+    mapped_names={"domains": _names},
     not_compared="a migration makes none: the domain of each project, user, group and role is compared",
     recognised="mapping or name",
     fields=Fields(

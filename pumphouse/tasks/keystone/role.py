@@ -31,10 +31,11 @@ from pumphouse.tasks.keystone.common import (
     by_name,
     unfinished,
     unmark,
+    visible_domains,
     with_attributes,
     with_extra,
 )
-from pumphouse.tasks.kind import Kind, always
+from pumphouse.tasks.kind import Kind, Names, always
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -183,6 +184,11 @@ def _twin(role: Any, record: Record, not_implied: Collection[str]) -> Twin:
     return Twin(role.id, not differs_in_case(role.name, record.name), found, lacks)
 
 
+def _names(cloud: Cloud, wanted: Collection[str]) -> Names:
+    domains = (None, *visible_domains(cloud))
+    return Names([role.name for domain_id in domains for role in _list(cloud, domain_id)])
+
+
 def _domain_id(data: Json, ensured: Mapping[str, Ensured]) -> str | None:
     return ensured_id(ensured, "domain", data["domain_id"]) if data["domain_id"] else None
 
@@ -197,6 +203,7 @@ KIND = Kind(
     rights=Rights.ADMINISTRATORS_SEE,
     common=always,
     mapping="roles",
+    mapped_names={"roles": _names},
     recognised="mapping or name",
     unmark=unmark("role"),
     stays="other tenants may use it",

@@ -43,7 +43,7 @@ from pumphouse.tasks.keystone.common import (
 )
 from pumphouse.tasks.keystone.password_hashes import copy_hash
 from pumphouse.tasks.keystone.passwords import Account, forget, lookup, reserve
-from pumphouse.tasks.kind import Kind, always, removal
+from pumphouse.tasks.kind import Kind, Names, always, removal
 
 if TYPE_CHECKING:
     from pumphouse.cloud import Cloud
@@ -303,6 +303,19 @@ def _twin(search: Search, record: Record, user: Any, protected: str) -> Twin:
     return Twin(user.id, ours=is_ours, differences=found, unfinished=lacks)
 
 
+def _names(cloud: Cloud, wanted: Collection[str]) -> Names:
+    """Of the users those who are listed; a Keystone that cuts long lists is asked for each that is looked for, too."""
+    list_users, domains = cloud.keystone.users.list, [*visible_domains(cloud)]
+    listed = {user.name for domain_id in domains for user in list_users(domain=domain_id)}
+    asked = [
+        user.name
+        for name in sorted(set(wanted) - listed)
+        for domain_id in domains
+        for user in list_users(domain=domain_id, name=name)
+    ]
+    return Names({*listed, *asked})
+
+
 def _of_login(record: Record) -> Record:
     """The record as that of the user who is logged in at the source."""
     return replace(record, data={**record.data, LOGIN: True})
@@ -345,6 +358,7 @@ KIND = Kind(
     apply_policies=apply_policies,
     common=always,
     mapping="users",
+    mapped_names={"users": _names},
     nameable=True,
     recognised="mapping, or name in its domain",
     unmark=unmark("user"),

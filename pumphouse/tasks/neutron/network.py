@@ -19,7 +19,7 @@ from pumphouse.tasks.base import (
     retrieve_record,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Found, Kind, matching, removal
+from pumphouse.tasks.kind import Found, Kind, Names, matching, removal
 from pumphouse.tasks.neutron.common import (
     DERIVED,
     NETWORKS,
@@ -48,6 +48,8 @@ CREATED = ("admin_state_up", "mtu", "port_security_enabled", "shared")
 # Sent only when they are set: many clouds do not have the extension that knows them.
 OPTIONAL = ("dns_domain",)
 FIELDS = ("name", "description", "tags", *CREATED, *OPTIONAL)
+# The alias of the extension that lists zones.
+ZONES = "availability_zone"
 EXTERNAL = "an external network is never created: name the destination's in mappings.external_networks"
 
 
@@ -176,6 +178,20 @@ def _only(networks: Sequence[Json]) -> list[Twin]:
     return [Twin(network["id"], ours=len(networks) == 1) for network in networks]
 
 
+def _names(cloud: Cloud, wanted: Collection[str]) -> Names:
+    networks = NETWORKS.all(cloud, **{"router:external": True})
+    return Names([item["name"] for item in networks], [item["id"] for item in networks])
+
+
+def _zone_names(cloud: Cloud, wanted: Collection[str]) -> Names:
+    """The zones of networks and those of routers."""
+    if ZONES not in cloud.extensions:
+        return Names([])
+    return Names(
+        [zone["name"] for zone in get_all(cloud.neutron, "/availability_zones", "availability_zones")]
+    )
+
+
 def find_anywhere(source: Cloud, wanted: Json) -> list[Found]:
     """The networks of that id or name, in whichever tenant."""
     return matching(NETWORKS.all(source, **wanted), wanted, "project_id")
@@ -197,6 +213,7 @@ KIND = Kind(
     renamable=True,
     adapt=adapt,
     mapping="external_networks",
+    mapped_names={"external_networks": _names, "availability_zones": _zone_names},
     nameable=True,
     strangers=partial(strangers_in, NETWORKS),
     find_anywhere=find_anywhere,

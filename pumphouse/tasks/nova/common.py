@@ -77,10 +77,10 @@ def list_keypairs(cloud: Cloud, user_id: str) -> list[Json]:
     return [item["keypair"] for item in found]
 
 
-def server_zones(cloud: Cloud) -> list[str]:
-    """The names of the availability zones that take servers."""
+def server_zones(cloud: Cloud, *, also_down: bool = False) -> list[str]:
+    """The names of the availability zones that take servers, or also of those that take none at the moment."""
     found = call(cloud.adapter("compute"), "GET", "/os-availability-zone")["availabilityZoneInfo"]
-    return [zone["zoneName"] for zone in found if zone["zoneState"]["available"]]
+    return [zone["zoneName"] for zone in found if also_down or zone["zoneState"]["available"]]
 
 
 def metadata_max(cloud: Cloud, tenant_id: str | None = None) -> int:

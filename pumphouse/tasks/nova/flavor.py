@@ -36,7 +36,7 @@ from pumphouse.tasks.base import (
     why_not_undone,
 )
 from pumphouse.tasks.fields import Fields
-from pumphouse.tasks.kind import Kind, always
+from pumphouse.tasks.kind import Kind, Names, always
 from pumphouse.tasks.nova.common import flavor_path, list_flavors, supports
 
 if TYPE_CHECKING:
@@ -344,6 +344,10 @@ def _stamp(flavor_id: str) -> str:
     return f"{STAMP}={flavor_id}"
 
 
+def _names(cloud: Cloud, wanted: Collection[str]) -> Names:
+    return Names([flavor["name"] for flavor in list_flavors(cloud)])
+
+
 def _is_unfinished(flavor: Json, source_id: str) -> bool:
     stamp = (flavor.get("description") or "").partition(f" {MARK}=")[0]  # an id may have spaces, too
     return stamp == _stamp(source_id)
@@ -360,6 +364,7 @@ KIND = Kind(
     renamable=True,
     common=always,
     mapping="flavors",
+    mapped_names={"flavors": _names},
     nameable=True,
     recognised="mapping, or name and values",
     stays="other tenants may use it",

@@ -19,7 +19,7 @@ from pumphouse.model import Json, Record, Ref, Step, Twin, symbol
 from pumphouse.tasks.base import BaseRetrieveTask, Before, Migration, Search, differences, ensure, retrieve
 from pumphouse.tasks.cinder.common import VOLUMES, owned, zone_notes
 from pumphouse.tasks.fields import Fields, Noted
-from pumphouse.tasks.kind import Found, Kind, matching
+from pumphouse.tasks.kind import Found, Kind, Names, matching
 from pumphouse.tasks.neutron.common import PORTS, closed_networks, shares_with
 from pumphouse.tasks.nova.common import (
     BOOT_TAGS,
@@ -714,6 +714,7 @@ KIND = Kind(
     apply_policies=apply_policies,
     as_before=as_before,
     changed=changed,
+    mapped_names={"availability_zones": lambda cloud, wanted: Names(server_zones(cloud, also_down=True))},
     nameable=True,
     conditions=CONDITIONS,
     strangers=strangers,

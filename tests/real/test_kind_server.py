@@ -277,3 +277,32 @@ def test_an_order_of_nics_that_nobody_tells_is_said(shop: Shop, runner: Runner) 
     runner.json("migrate", "tenant", shop.tag, "--yes")
     verified = runner.json("verify", "tenant", shop.tag)
     assert of_kind(verified, "server")[0]["outcome"] == "noted"
+
+
+def test_a_server_on_an_external_network_without_its_addresses_is_left_alone(
+    shop: Shop, runner: Runner
+) -> None:
+    """The destination's network of that name has other subnets: what cannot be is said before a server is stopped."""
+    tenant_id = shop.tenant()
+    (public,) = NETWORKS.by(shop.source, "name", ["public"])
+    # As an administrator gives one to a tenant.
+    port = PORTS.create(shop.source, {"network_id": public["id"], "project_id": tenant_id})
+    server_id = shop.boot(tenant_id, "edge", imageRef=shop.image(tenant_id), networks=[{"port": port["id"]}])
+    inner = shop.boot(tenant_id, "inner", imageRef=shop.image(tenant_id))
+
+    plan = runner.json("migrate", "tenant", shop.tag, "--dry-run", exit_code=3)
+    steps = [s for unit in plan["units"] for s in unit["steps"]]
+    (subnet,) = [s for s in steps if s["kind"] == "subnet"]
+    assert (subnet["action"], "no subnet of these addresses" in subnet["reason"]) == ("conflict", True)
+    done = runner.json("migrate", "tenant", shop.tag, "--yes", exit_code=3)
+    outcomes = {item["name"]: item["outcome"] for item in of_kind(done, "server")}
+    assert outcomes["inner"] == "created"
+    assert outcomes["edge"] in ("blocked", "skipped", "conflict")
+    assert shop.source.nova.servers.get(server_id).status == "ACTIVE"
+    assert shop.source.nova.servers.get(inner).status == "SHUTOFF"
+    assert [server["name"] for server in shop.twins()] == ["inner"]
+    found = runner.json("verify", "tenant", shop.tag, exit_code=6)
+    assert {item["name"]: item["outcome"] for item in of_kind(found, "server")} == {
+        "edge": "missing",
+        "inner": "equal",
+    }

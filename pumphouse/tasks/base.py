@@ -468,9 +468,17 @@ def holds(wanted: Any, actual: Any) -> bool:
     return (not wanted and not actual) or str(wanted) == str(actual)
 
 
+# The lists whose order means something: a guest asks the first DNS server first.
+_ORDERED = ("dns_nameservers",)
+
+
 def unlike(asked: Json, made: Json) -> Json:
     """Those of the fields that were asked for which a service has made otherwise."""
-    return {field: value for field, value in asked.items() if not holds(value, made.get(field))}
+    return {
+        field: value
+        for field, value in asked.items()
+        if not holds(value, made.get(field)) or (field in _ORDERED and value != made.get(field))
+    }
 
 
 def as_asked(asked: Json, made: Json, update: Callable[[Json], Json] | None = None) -> Json:

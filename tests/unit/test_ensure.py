@@ -14,9 +14,11 @@ from taskflow import task
 from taskflow.types.failure import Failure
 
 from pumphouse.errors import ConflictError, MadeOtherwiseError, PumphouseError
-from pumphouse.model import Action, Json, Record, Ref, Step
+from pumphouse.model import Action, Json, Record, Ref, Step, symbol
 from pumphouse.tasks import base
 from pumphouse.tasks.base import BaseEnsureTask, Migration, as_asked, retrieve_record
+from pumphouse.tasks.keystone.assignment import EnsureAssignment
+from pumphouse.tasks.keystone.membership import EnsureMembership
 
 DATA = {"id": "s", "name": "thing"}
 
@@ -342,3 +344,42 @@ def test_what_the_plan_has_just_read_is_not_read_again() -> None:
         migration: Any = Migration(source, source, {}, None, time.monotonic() + fresh_for_s)  # type: ignore[arg-type,typeddict-item]
         read = retrieve_record(lambda cloud, ids: now, migration, step)
         assert read.execute("s")["name"] == name
+
+
+def test_the_first_dns_server_is_the_first() -> None:
+    """The order of a subnet's DNS servers is what a guest asks them in; that of other lists says nothing."""
+    asked = {"dns_nameservers": ["192.0.2.1", "192.0.2.2"], "tags": ["a", "b"]}
+    made = {"dns_nameservers": ["192.0.2.2", "192.0.2.1"], "tags": ["b", "a"]}
+    assert as_asked(asked, made, lambda wrong: {**made, **wrong}) == {**made, **asked, "tags": ["b", "a"]}
+    with pytest.raises(MadeOtherwiseError, match="dns_nameservers is"):
+        as_asked(asked, made)
+
+
+@pytest.mark.parametrize(
+    ("task_class", "data"),
+    [
+        (EnsureAssignment, {"actor_kind": "user", "actor_id": "u", "role_id": "r", "tenant_id": "t"}),
+        (EnsureMembership, {"group_id": "g", "user_id": "u"}),
+    ],
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_keystone_says_nothing_of_is_looked_at(task_class: Any, data: Json, is_there: bool) -> None:
+    """Keystone answers 204 to a grant and to an addition, whatever it has done."""
+    done: list[str] = []
+    cloud = SimpleNamespace(
+        keystone=SimpleNamespace(
+            roles=SimpleNamespace(grant=lambda role, **_: done.append(role)),
+            users=SimpleNamespace(add_to_group=lambda user, group: done.append(group)),
+        ),
+        batch=lambda _: SimpleNamespace(has=lambda _: is_there),
+    )
+    task = task_class(cloud, provides="x")
+    kinds = {"u": "user", "r": "role", "t": "tenant", "g": "group"}
+    data = {**data, "id": "s", "inherited": False}
+    ensured = {symbol(Ref(kind, i), "ensured"): {"id": f"{i}2", "made": True} for i, kind in kinds.items()}
+    if is_there:
+        assert "u2" in task.create(data, ensured)
+    else:
+        with pytest.raises(MadeOtherwiseError, match="as it was asked to"):
+            task.create(data, ensured)
+    assert len(done) == 1

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from taskflow import task
 
 from pumphouse.cloud.rights import Rights
+from pumphouse.errors import MadeOtherwiseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    ASK,
     BaseEnsureTask,
     BaseRetrieveTask,
     Ensured,
@@ -85,10 +87,12 @@ class EnsureAssignment(BaseEnsureTask):
         return found if self.cloud.batch(_read).has(found) else None
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """Grant it."""
+        """Grant it; MadeOtherwiseError where it is not there afterwards, because the answer tells nothing."""
         created = _id(data, ensured)
         role_id, place = _split(created)
         self.cloud.keystone.roles.grant(role_id, **place)
+        if not self.cloud.batch(_read).has(created):
+            raise MadeOtherwiseError("the destination did not grant the role as it was asked to", ASK)
         return created
 
     def remove(self, destination_id: str) -> None:

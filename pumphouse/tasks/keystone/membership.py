@@ -9,8 +9,10 @@ from taskflow import task
 
 from pumphouse.cloud import or_none
 from pumphouse.cloud.rights import Rights
+from pumphouse.errors import MadeOtherwiseError
 from pumphouse.model import Json, Record, Ref, Step, Twin
 from pumphouse.tasks.base import (
+    ASK,
     STAMP,
     BaseEnsureTask,
     Ensured,
@@ -74,10 +76,13 @@ class EnsureMembership(BaseEnsureTask):
         return found if self.cloud.batch(_read).has(found) else None
 
     def create(self, data: Json, ensured: Mapping[str, Ensured]) -> str:
-        """Add the user to the group."""
-        group_id, user_id = _split(_id(data, ensured))
+        """Add the user to the group; MadeOtherwiseError where he is not there afterwards: the answer tells nothing."""
+        created = _id(data, ensured)
+        group_id, user_id = _split(created)
         self.cloud.keystone.users.add_to_group(user_id, group_id)
-        return _id(data, ensured)
+        if not self.cloud.batch(_read).has(created):
+            raise MadeOtherwiseError("the destination did not add the user as it was asked to", ASK)
+        return created
 
     def remove(self, destination_id: str) -> None:
         """Take the user out of the group."""

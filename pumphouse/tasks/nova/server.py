@@ -762,6 +762,6 @@ KIND = Kind(
             "they lie in the source's Barbican",
             "scheduler_hints/*": "{name} ({value}) is not carried: Nova chose its host at the source by that",
         },
-        summary="root disk with its bytes; NICs and volumes in their order; boot from volume; a flavor that was deleted at the source, too; ACTIVE or SHUTOFF",
+        summary="root disk with its bytes; NICs and volumes in their order; boot from volume; a flavor that was deleted at the source, too; ACTIVE, SHUTOFF or shelved",
     ),
 )

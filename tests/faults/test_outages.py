@@ -49,7 +49,8 @@ def away(service: str, way: str, moment: str = "first", seconds: float = AWAY_S)
 
 def run(operator: Operator, proxy: Proxy, outage: Outage, *command: str) -> Ended:
     """Run a command in an outage; each service that is said to be away is said once, and once to be back."""
-    proxy.rules = [outage, Rule([Truncate()], method="GET", path=IMAGE_BYTES, count=1)]
+    # The plan reads the first bytes of the one image.
+    proxy.rules = [outage, Rule([Truncate()], method="GET", path=IMAGE_BYTES, skip=1, count=1)]
     ended = operator.run(*command).expect(0)
     proxy.rules = ()
     said = [found.groups() for found in re.finditer(SAID, ended.stderr)]

@@ -211,7 +211,7 @@ def test_a_destination_that_boots_nothing_is_refused_before_anything_is_stopped(
 
 def test_the_first_bytes_of_an_image_tell_what_it_is(lab: Lab, runner: Runner, small: Sample) -> None:
     plan = runner.json("plan", "tenant", small.name, "--only", "image")
-    assert plan["obstacles"] == []
+    assert "obstacles" not in plan
     source = Cloud.from_clouds_yaml("source", clouds_file=Path(lab.clouds_yaml), read_only=True)
     steps = [step for unit in plan["units"] for step in unit["steps"] if step["kind"] == "image"]
     (data, size_bytes, ref) = next(

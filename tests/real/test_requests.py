@@ -50,13 +50,13 @@ def is_further_page(request: Request) -> bool:
     return "marker" in query or query.get("offset", ["0"]) != ["0"]
 
 
-def is_image_data(request: Request) -> bool:
-    """Whether this reads an image: a plan reads the beginning of each."""
-    return request.path.partition("?")[0].endswith("/file")
+def is_of_one_image(request: Request) -> bool:
+    """Whether this reads an image, of which a plan reads the beginning, or its members, which Glance lists of one only."""
+    return request.path.partition("?")[0].endswith(("/file", "/members"))
 
 
 def requests(proxy: Proxy) -> Counter[str]:
-    """What was asked for, without ids and queries; of each list the first page only, and of no image the first bytes.
+    """What was asked for, without ids and queries; of each list the first page only, and nothing of single images.
 
     What is asked again with a new token is left out: Keystone revokes those of the second in which a run gave
     its role back.
@@ -66,7 +66,7 @@ def requests(proxy: Proxy) -> Counter[str]:
     return Counter(
         request.shape.partition("?")[0]
         for request in asked
-        if not is_further_page(request) and LOGIN not in request.path and not is_image_data(request)
+        if not is_further_page(request) and LOGIN not in request.path and not is_of_one_image(request)
     )
 
 

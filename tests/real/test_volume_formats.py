@@ -77,7 +77,7 @@ def test_what_the_source_does_not_convert_travels_as_it_is(shelf: Shelf, attache
     """Cinder gives up the first image, and makes the second of the same volume; the type is known from then on."""
     made, again = shelf.make(), shelf.make()
     if attached:
-        act(shelf.clouds.source, made["id"], "os-reset_status", status="in-use")
+        act(shelf.clouds.source, made["id"], "os-attach", host_name="host", mountpoint="/dev/vdb", mode="rw")
     with conversion_disabled(shelf.lab, "source"):
         results = shelf.migrate(**AUTO)
     for one in (made, again):
@@ -88,7 +88,7 @@ def test_what_the_source_does_not_convert_travels_as_it_is(shelf: Shelf, attache
         assert of(one, "image-uploaded", results)["size_bytes"] == GIB
         assert arrived(shelf, one)
     if attached:
-        act(shelf.clouds.source, made["id"], "os-reset_status", status="available")
+        act(shelf.clouds.source, made["id"], "os-force_detach")
 
 
 @pytest.mark.exhaustive

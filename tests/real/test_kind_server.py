@@ -74,10 +74,10 @@ class Shop:
         call(nova, "POST", path, {"extra_specs": OLD_SPECS}, microversion="2.61")
         return flavor_id
 
-    def boot(self, tenant_id: str, name: str, **fields: Any) -> str:
+    def boot(self, tenant_id: str, name: str, role: str = "member", **fields: Any) -> str:
         tiny = next(item["id"] for item in list_flavors(self.source) if item["name"] == "m1.tiny")
         body = {"name": name, "flavorRef": tiny, "networks": "none", **fields}
-        with self.source.in_tenant(tenant_id) as cloud:
+        with self.source.in_tenant(tenant_id, role) as cloud:
             server_id = str(
                 call(cloud.adapter("compute"), "POST", "/servers", {"server": body})["server"]["id"]
             )
@@ -285,12 +285,12 @@ def test_a_server_on_an_external_network_without_its_addresses_is_left_alone(
     """The destination's network of that name has other subnets: what cannot be is said before a server is stopped."""
     tenant_id = shop.tenant()
     (public,) = NETWORKS.by(shop.source, "name", ["public"])
-    # As an administrator gives one to a tenant.
-    port = PORTS.create(shop.source, {"network_id": public["id"], "project_id": tenant_id})
-    server_id = shop.boot(tenant_id, "edge", imageRef=shop.image(tenant_id), networks=[{"port": port["id"]}])
+    # Nova lets administrators alone attach a server to one.
+    nics = [{"uuid": public["id"]}]
+    server_id = shop.boot(tenant_id, "edge", "admin", imageRef=shop.image(tenant_id), networks=nics)
     inner = shop.boot(tenant_id, "inner", imageRef=shop.image(tenant_id))
 
-    plan = runner.json("migrate", "tenant", shop.tag, "--dry-run", exit_code=3)
+    plan = runner.json("migrate", "tenant", shop.tag, "--dry-run")
     steps = [s for unit in plan["units"] for s in unit["steps"]]
     (subnet,) = [s for s in steps if s["kind"] == "subnet"]
     assert (subnet["action"], "no subnet of these addresses" in subnet["reason"]) == ("conflict", True)

@@ -15,6 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 _Key = ec.EllipticCurvePrivateKey
+_USES = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+    "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ def _signed(
     )
     signer, now = issuer_key or key, datetime.now(UTC)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    # Python 3.13 trusts no authority that does not say that it signs certificates.
+    usage = dict.fromkeys(_USES, False) | {"digital_signature": True, "key_cert_sign": issuer is None}
     signer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = (
         x509.CertificateBuilder()
@@ -62,6 +68,7 @@ def _signed(
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(signer_id, critical=False)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
         .add_extension(address, critical=False)
     )
     return key, builder.sign(signer, SHA256())
